@@ -1,0 +1,39 @@
+# `make repro` and `make test` do everything, from a fresh clone on.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+# The environment's programs come first, so that `python` in a DVC stage is the environment's too.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test lint clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.txt constraints.txt | $(VENV)/bin/python
+	python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+install: $(VENV)/installed ## Create .venv with the pinned packages
+
+repro: $(VENV)/installed ## Run the pipeline (what changed since the last time)
+	dvc repro
+
+test: $(VENV)/installed-dev ## Run the tests
+	python -m pytest
+
+lint: $(VENV)/installed-dev ## Check the code's form
+	ruff check .
+	ruff format --check .
+
+clean: ## Remove the environment; data, models and results stay
+	rm -rf $(VENV)
