@@ -1,0 +1,201 @@
+"""The parameters of params.yaml, typed and checked.
+
+One frozen dataclass a section, without defaults: DVC tracks only what stands in the file, so a
+value that is not there must not exist. Every error names file, section and key.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from src.files import InputError
+from src.typed_yaml import checked, read_yaml
+
+
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    if not condition:
+        raise InputError(f"{key}: {value!r} is out of range; expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    source: str
+    sha256: str | None
+
+    def __post_init__(self) -> None:
+        _require(self.source.strip() != "", "source", self.source, "a source")
+        digits = self.sha256 is None or (
+            len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef")
+        )
+        _require(digits, "sha256", self.sha256, "null or 64 lower-case hexadecimal digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    num_train: int
+    num_test: int
+    height: int
+    width: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.num_train <= 999_999, "num_train", self.num_train, "2 to 999999")
+        _require(0 <= self.num_test <= 999_999, "num_test", self.num_test, "0 to 999999")
+        _require(32 <= self.height <= 4096, "height", self.height, "32 to 4096 pixels")
+        _require(32 <= self.width <= 8192, "width", self.width, "32 to 8192 pixels")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remap:
+    classes: str
+    scale: float
+
+    def __post_init__(self) -> None:
+        _require(self.classes.strip() != "", "classes", self.classes, "a name or a file")
+        _require(0 < self.scale <= 1, "scale", self.scale, "above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    val_percent: float
+    val_ids: list[str] | None
+    seed: int
+    fold: int
+
+    def __post_init__(self) -> None:
+        _require(0 < self.val_percent < 1, "val_percent", self.val_percent, "between 0 and 1")
+        _require(self.val_ids != [], "val_ids", self.val_ids, "null or at least one id")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(self.fold >= 0, "fold", self.fold, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    base_channels: int
+    bilinear: bool
+    norm: Literal["batch", "group"]
+    dropout: float
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.base_channels <= 1024, "base_channels", self.base_channels, "1 to 1024")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    recipe: str
+    epochs: int
+    seed: int
+    device: str
+    precision: Literal["auto", "fp32", "bf16"]
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 999, "epochs", self.epochs, "1 to 999")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
+        kind = self.device.partition(":")[0]
+        known = kind in ("auto", "cpu", "mps", "cuda")
+        _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
+        _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    optimizer: Literal["rmsprop", "adamw", "sgd"]
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    clip: Literal["none", "value", "norm"]
+    clip_limit: float
+    schedule: Literal["constant", "plateau", "one_cycle"]
+    patience: int
+    warmup: float
+    validations_per_epoch: int
+    class_weights: Literal["none", "sqrt"]
+    flip: bool
+    zoom: float
+    jitter: float
+
+    def __post_init__(self) -> None:
+        _require(0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 to below 1")
+        _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
+        _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
+        _require(self.clip_limit > 0, "clip_limit", self.clip_limit, "above 0")
+        _require(self.patience >= 0, "patience", self.patience, "0 or more")
+        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1 (share of all steps)")
+        validations = self.validations_per_epoch
+        _require(1 <= validations <= 100, "validations_per_epoch", validations, "1 to 100")
+        _require(1 <= self.zoom <= 4, "zoom", self.zoom, "1 (off) to 4")
+        _require(0 <= self.jitter < 1, "jitter", self.jitter, "0 (off) to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render:
+    epochs: list[int | Literal["last"]]
+    num_pictures: int
+
+    def __post_init__(self) -> None:
+        whole = all(epoch == "last" or epoch >= 1 for epoch in self.epochs)
+        _require(self.epochs != [] and whole, "epochs", self.epochs, "epochs from 1, or last")
+        _require(1 <= self.num_pictures <= 50, "num_pictures", self.num_pictures, "1 to 50")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    data: Data
+    sample: Sample
+    remap: Remap
+    split: Split
+    model: Model
+    train: Train
+    recipes: dict[str, Recipe]
+    evaluate: Evaluate
+    render: Render
+
+    def __post_init__(self) -> None:
+        if self.train.recipe not in self.recipes:
+            names = ", ".join(self.recipes)
+            raise InputError(f"train.recipe: no recipe {self.train.recipe!r}; recipes has {names}")
+        for epoch in self.render.epochs:
+            if epoch != "last" and epoch > self.train.epochs:
+                raise InputError(
+                    f"render.epochs: epoch {epoch} is never trained, train.epochs is "
+                    f"{self.train.epochs}; lower it or use last"
+                )
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that `train.recipe` names."""
+        return self.recipes[self.train.recipe]
+
+    @property
+    def epochs_to_render(self) -> list[int]:
+        """`render.epochs` as sorted numbers, each once."""
+        last = self.train.epochs
+        return sorted({last if epoch == "last" else epoch for epoch in self.render.epochs})
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the whole of `path`, so that a wrong key stops the first stage that runs.
+
+    Raises:
+        InputError: unknown or missing key, wrong type, value out of range; names file and key.
+    """
+    values = read_yaml(path)
+    try:
+        return checked(Params, values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

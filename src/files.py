@@ -1,0 +1,80 @@
+"""Files that are whole or absent, and the one error that a user sees as a single line."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class InputError(Exception):
+    """Something from outside is wrong: one line with the file, the value and what would be right.
+
+    Stages print it and exit with 1; anything else that is raised is a fault of ours.
+    """
+
+
+def repository_path(path: str) -> Path:
+    """`path` counted from the repository's root.
+
+    DVC sets DVC_ROOT to the main repository also where an experiment runs in a copy of it
+    (`dvc exp run --temp`, `--queue`); started by hand, the root is the working directory.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()
+
+
+@contextlib.contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` when the block succeeds.
+
+    The bytes are on disk before the name changes, so `path` is the old file or the new one,
+    never a part of either.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` when the block succeeds.
+
+    When the block fails, `path` stays as it was and the new folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    fresh, old = staging / "new", staging / "old"
+    fresh.mkdir()
+    try:
+        yield fresh
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` with sorted keys; NaN and infinity are refused (they are not JSON)."""
+    with replaced_file(path) as temporary:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in `path`. Raises InputError when it is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); run the stage that writes it") from None

@@ -1,0 +1,111 @@
+"""Reading YAML as DVC reads it, and checking it against typed dataclasses.
+
+DVC writes params.yaml with ruamel and YAML 1.2, where `1e-05` is a number and `no` is a word;
+PyYAML's YAML 1.1 takes the first for a string and the second for False.
+"""
+
+import dataclasses
+import difflib
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from src.files import InputError
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain value (dict, list, str, int, float, bool, None) in the YAML file `path`.
+
+    Raises:
+        InputError: no such file, not UTF-8, or not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a YAML file: {reason}") from None
+
+
+def checked(expected: Any, value: Any, key: str = "") -> Any:
+    """`value`, plain data from YAML, as the type hint `expected`.
+
+    Dataclasses are built from mappings with exactly their fields; types are exact, except that a
+    whole number may stand for a float.
+
+    Raises:
+        InputError: unknown or missing key, wrong type, or what a dataclass itself refuses; the
+            message begins with the dotted key.
+    """
+    origin = get_origin(expected)
+    if dataclasses.is_dataclass(expected):
+        return _section(expected, value, key)
+    if origin is dict:
+        return {
+            name: checked(get_args(expected)[1], entry, f"{key}.{name}")
+            for name, entry in _mapping(value, key).items()
+        }
+    if origin is list and isinstance(value, list):
+        item = get_args(expected)[0]
+        return [checked(item, entry, f"{key}[{i}]") for i, entry in enumerate(value)]
+    if origin in (types.UnionType, Union):
+        for option in get_args(expected):
+            if _fits(option, value):
+                return checked(option, value, key)
+    elif _fits(expected, value):
+        return float(value) if expected is float else value
+    raise InputError(f"{key}: expected {_described(expected)}, got {value!r}")
+
+
+def _fits(expected: Any, value: Any) -> bool:
+    if get_origin(expected) is Literal:
+        return isinstance(value, str) and value in get_args(expected)
+    if get_origin(expected) is list:
+        return isinstance(value, list)
+    if expected is float:  # 1 is a fine scale; nan and infinity never are
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and abs(value) < float("inf")
+    return type(value) is expected  # bool is an int to isinstance
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{key or 'top level'}: expected keys with values, got {value!r}")
+    return value
+
+
+def _section(section: type, value: Any, key: str) -> Any:
+    prefix = f"{key}." if key else ""
+    hints = get_type_hints(section)
+    for name in _mapping(value, key):
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(hints)}"
+            raise InputError(f"{prefix}{name}: unknown key; {hint}")
+    for name, hint in hints.items():
+        if name not in value:
+            raise InputError(f"{prefix}{name}: missing; expected {_described(hint)}")
+    fields = {name: checked(hint, value[name], prefix + name) for name, hint in hints.items()}
+    try:
+        return section(**fields)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
+
+
+def _described(expected: Any) -> str:
+    """The type hint `expected` in words."""
+    origin = get_origin(expected)
+    if origin is Literal:
+        return " or ".join(get_args(expected))
+    if origin in (types.UnionType, Union):
+        return " or ".join(_described(option) for option in get_args(expected))
+    if origin is list:
+        return f"a list of {_described(get_args(expected)[0])}"
+    if origin is dict or dataclasses.is_dataclass(expected):
+        return "a section of keys"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "quoted text"}
+    return words.get(expected, "null")

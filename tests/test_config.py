@@ -1,0 +1,81 @@
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from src.config import load_params
+from src.files import InputError
+from tests.conftest import ROOT, write_params
+
+
+def test_the_projects_own_params_are_valid():
+    params = load_params(ROOT / "params.yaml")
+    assert params.data.source == "sample"
+    assert params.train.epochs == 7
+    assert params.epochs_to_render == [2, 7]
+    assert params.recipe is params.recipes["modern"]
+
+
+def test_report_recipe_is_the_reports():
+    recipe = load_params(ROOT / "params.yaml").recipes["report"]
+    assert (recipe.optimizer, recipe.learning_rate, recipe.momentum) == ("rmsprop", 1e-3, 0.9)
+    assert (recipe.weight_decay, recipe.batch_size) == (1e-8, 1)
+    assert (recipe.clip, recipe.clip_limit) == ("value", 0.1)
+    assert (recipe.schedule, recipe.patience, recipe.validations_per_epoch) == ("plateau", 2, 2)
+    unchanged = (recipe.class_weights, recipe.flip, recipe.zoom, recipe.jitter)
+    assert unchanged == ("none", False, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__batchsize": 3}, "train.batchsize: unknown key; known are recipe"),
+        ({"recipes__modern__batchsize": 3}, "recipes.modern.batchsize: .*mean 'batch_size'"),
+        ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
+        ({"train__epochs": "abc"}, "train.epochs: expected a whole number, got 'abc'"),
+        ({"train__epochs": 7.0}, "train.epochs: expected a whole number, got 7.0"),
+        ({"train__epochs": True}, "train.epochs: expected a whole number, got True"),
+        ({"train__epochs": 0}, "train.epochs: 0 is out of range; expected 1 to 999"),
+        ({"train__epochs": None}, "train.epochs: expected a whole number, got None"),
+        ({"remap__scale": math.nan}, "remap.scale: expected a number, got nan"),
+        ({"remap__scale": 2}, "remap.scale: 2.0 is out of range"),
+        ({"train__recipe": "mordern"}, "train.recipe: no recipe 'mordern'; .*report, modern"),
+        ({"train__precision": "fp16"}, "train.precision: expected auto or fp32 or bf16"),
+        ({"split__val_ids": [110]}, r"split.val_ids: expected a list|val_ids\[0\]: expected"),
+        ({"split__val_ids": []}, "split.val_ids: .* null or at least one id"),
+        ({"render__epochs": [3]}, "render.epochs: epoch 3 is never trained, train.epochs is 2"),
+        ({"data__sha256": "ABC"}, "data.sha256: 'ABC' is out of range; expected null or 64"),
+        ({"data": None}, "data: expected keys with values, got None"),
+    ],
+)
+def test_wrong_parameters_are_named(tmp_path: Path, changes: dict, message: str):
+    path = write_params(tmp_path / "params.yaml", **changes)
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        load_params(path)
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path):
+    path = write_params(tmp_path / "params.yaml")
+    path.write_text(path.read_text().replace("  num_test:", "  num_tset:"))
+    with pytest.raises(InputError, match=r"sample.num_tset: unknown key; did you mean 'num_test'"):
+        load_params(path)
+
+
+def test_numbers_as_dvc_writes_them(tmp_path: Path):
+    path = write_params(tmp_path / "params.yaml")
+    text = path.read_text()
+    path.write_text(text.replace("weight_decay: 1.0e-8", "weight_decay: 1e-08"))
+    assert load_params(path).recipes["report"].weight_decay == 1e-8
+
+
+@pytest.mark.parametrize("text", ["a: [", "\t", "- 1\n", "just words", "a: 1\na: 2\n"])
+def test_what_is_no_params_file_is_refused_in_one_line(tmp_path: Path, text: str):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

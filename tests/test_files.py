@@ -1,0 +1,77 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.files import (
+    InputError,
+    read_json,
+    replaced_file,
+    replaced_folder,
+    repository_path,
+    write_json,
+)
+
+
+class BrokenError(Exception):
+    pass
+
+
+def write_half(path: Path, replaced: Callable) -> None:
+    """Fail after a part is written: to the file, or to a file in the folder."""
+    with replaced(path) as temporary:
+        target = temporary / "half.txt" if temporary.is_dir() else temporary
+        target.write_text("half")
+        raise BrokenError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+    path = tmp_path / "deep" / "a.txt"
+    with replaced_file(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(BrokenError):
+        write_half(path, replaced_file)
+    assert path.read_text() == "first"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+    path = tmp_path / "data"
+    for text in ("first", "second"):
+        with replaced_folder(path) as fresh:
+            (fresh / f"{text}.txt").write_text(text)
+        assert names(path) == [f"{text}.txt"]
+    with pytest.raises(BrokenError):
+        write_half(path, replaced_folder)
+    assert names(path) == ["second.txt"]
+    assert names(tmp_path) == ["data"]
+
+
+def test_json_is_sorted_and_has_no_nan(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": "ö"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "ö",\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": math.nan})
+    assert read_json(tmp_path / "a.json") == {"a": "ö", "b": 1}
+
+
+def test_what_is_no_json_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none.json: no such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"cut.json: not JSON"):
+        read_json(tmp_path / "cut.json")
+
+
+def test_paths_count_from_the_main_repository(monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", "/main")
+    assert repository_path("a/b.zip") == Path("/main/a/b.zip")
+    assert repository_path("/elsewhere/b.zip") == Path("/elsewhere/b.zip")
+    monkeypatch.delenv("DVC_ROOT")
+    assert repository_path("a") == Path("a")
