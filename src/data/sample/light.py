@@ -1,0 +1,80 @@
+"""Weather and light of a scene."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Colour = tuple[float, float, float]  # RGB, 0..255
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """Return `first` with `share` (0..1) of it replaced by `second`."""
+    keep = 1 - share
+    return (
+        first[0] * keep + second[0] * share,
+        first[1] * keep + second[1] * share,
+        first[2] * keep + second[2] * share,
+    )
+
+
+def varied(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
+    """Return a colour near `colour`: brightness varies by `spread`, hue by a third of it."""
+    gain = 1 + spread * rng.uniform(-1, 1)
+    r, g, b = (1 + spread / 3 * rng.uniform(-1, 1, 3)).tolist()
+    return colour[0] * gain * r, colour[1] * gain * g, colour[2] * gain * b
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    sun_x: float  # horizontal direction towards the sun, unit length
+    sun_z: float
+    shadow_length: float  # metres of shadow per metre of height
+    strength: float  # 0 overcast .. 1 clear sun
+    zenith: Colour
+    horizon: Colour
+    clouds: float  # 0 none .. 1 closed
+    haze_range: float  # metres at which an object has lost 63 % of its contrast
+
+    def shade(self, normal_x: float, normal_z: float) -> float:
+        """Return the brightness of an upright surface with this horizontal normal."""
+        facing = normal_x * self.sun_x + normal_z * self.sun_z
+        return 0.98 - 0.3 * self.strength + 0.5 * self.strength * max(0.0, facing)
+
+    def seen(self, colour: Colour, z: float, shade: float = 1.0) -> Colour:
+        """Return a surface's colour as it arrives at the camera from z metres."""
+        clear = math.exp(-z / self.haze_range)
+        lit = clear * shade
+        veil = 1 - clear
+        haze = self.horizon
+        return (
+            colour[0] * lit + haze[0] * veil,
+            colour[1] * lit + haze[1] * veil,
+            colour[2] * lit + haze[2] * veil,
+        )
+
+
+SKIES: tuple[tuple[Colour, Colour, float, float], ...] = (
+    # zenith, horizon, clouds, sun strength
+    ((88, 138, 200), (198, 215, 230), 0.15, 1.0),
+    ((100, 148, 205), (212, 222, 230), 0.45, 0.85),
+    ((140, 165, 195), (220, 224, 228), 0.7, 0.45),
+    ((190, 196, 202), (226, 228, 228), 0.9, 0.1),
+    ((118, 142, 182), (238, 220, 192), 0.4, 0.75),
+)
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """Return one of a few kinds of weather, with its own sun and haze."""
+    zenith, horizon, clouds, strength = SKIES[rng.choice(5, p=[0.27, 0.25, 0.18, 0.18, 0.12])]
+    azimuth = rng.uniform(0, 2 * math.pi)
+    return Light(
+        sun_x=math.sin(azimuth),
+        sun_z=math.cos(azimuth),
+        shadow_length=rng.uniform(0.5, 1.6),
+        strength=strength * rng.uniform(0.85, 1.0),
+        zenith=varied(rng, zenith, 0.08),
+        horizon=varied(rng, horizon, 0.04),
+        clouds=clouds,
+        haze_range=rng.uniform(160, 500),
+    )
