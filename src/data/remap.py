@@ -1,0 +1,130 @@
+"""From masks of label ids to cached masks of class ids, and pictures beside them.
+
+Shapes: H, W the picture's own height and width; h, w those at `scale`.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numba import int64, njit, types, uint8, void
+from PIL import Image
+from tqdm import tqdm
+
+from src.data.cache import IMAGES, MASKS, TEST_IMAGES, save_array
+from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
+from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, check_dataset, picture_path
+from src.files import InputError
+from src.labels import ClassMap
+
+_READ_ONLY = types.Array(uint8, 1, "C", readonly=True)  # Pillow's arrays are; others convert
+
+
+@njit(void(_READ_ONLY, _READ_ONLY, uint8[::1], int64[::1]), nogil=True, cache=True)
+def _look_up(label_ids, table, class_ids, counts):  # pragma: no cover (compiled)
+    for i in range(label_ids.size):
+        label_id = label_ids[i]
+        class_ids[i] = table[label_id]
+        counts[label_id] += 1
+
+
+def remapped(label_ids: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Look each label id up, and count them in the same pass over the memory.
+
+    Args:
+        label_ids: (H, W) uint8, read only.
+        table: (256,) uint8; an 8-bit id cannot fall outside of it.
+
+    Returns:
+        class_ids: (H, W) uint8, table[label_ids], a new array.
+        counts: (256,) int64, pixels of each label id.
+    """
+    class_ids = np.empty(label_ids.shape, dtype=np.uint8)
+    counts = np.zeros(256, dtype=np.int64)
+    flat = np.ascontiguousarray(label_ids).reshape(-1)
+    _look_up(flat, np.ascontiguousarray(table), class_ids.reshape(-1), counts)
+    return class_ids, counts
+
+
+def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """(width, height) at `scale`, rounded to whole pixels, at least 1."""
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> np.ndarray:
+    """Write every picture and mask of the data set at `raw` below `cache` as .npy.
+
+    Returns:
+        (256,) int64, pixels of each class id in the cached masks; the last is IGNORE_INDEX.
+
+    Raises:
+        InputError: a picture that cannot be decoded, or a label id without a class.
+    """
+    dataset = check_dataset(raw)
+    for folder in (IMAGES, MASKS, TEST_IMAGES):
+        (cache / folder).mkdir(parents=True)
+    jobs = [
+        *(partial(_cache_mask, raw, cache, name, class_map, scale) for name in dataset.train_ids),
+        *(
+            partial(_cache_image, picture_path(raw, TRAIN_IMAGES, name), cache / IMAGES, scale)
+            for name in dataset.train_ids
+        ),
+        *(
+            partial(
+                _cache_image, picture_path(raw, RAW_TEST_IMAGES, name), cache / TEST_IMAGES, scale
+            )
+            for name in dataset.test_ids
+        ),
+    ]
+    totals = np.zeros(256, dtype=np.int64)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernel release the GIL
+        results = pool.map(lambda job: job(), jobs)
+        try:
+            for counts in tqdm(results, total=len(jobs), desc="remap", unit="file", disable=None):
+                if counts is not None:
+                    totals += counts
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return totals
+
+
+def _cache_mask(
+    raw: Path, cache: Path, picture_id: str, class_map: ClassMap, scale: float
+) -> np.ndarray:
+    """Write one mask; return (256,) int64, pixels of each class id in it."""
+    table, known = class_map.table()
+    picture = _decoded(picture_path(raw, TRAIN_MASKS, picture_id), "L")
+    class_ids, counts = remapped(np.asarray(picture), table)
+    unknown = np.flatnonzero((counts > 0) & ~known)
+    if unknown.size:
+        label_id = int(unknown[0])
+        raise InputError(
+            f"{picture_path(raw, TRAIN_MASKS, picture_id)}: label id {label_id} "
+            f"({counts[label_id]} pixels) has no class; add it to the class map, or set the map's "
+            "unknown_label_ids"
+        )
+    size = scaled_size(*picture.size, scale)
+    if size != picture.size:  # NEAREST: any other filter would invent classes at the edges
+        class_ids = np.asarray(Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST))
+    save_array(cache / MASKS / f"{picture_id}.npy", class_ids)
+    return np.bincount(class_ids.reshape(-1), minlength=256)
+
+
+def _cache_image(path: Path, folder: Path, scale: float) -> None:
+    picture = _decoded(path, "RGB")
+    size = scaled_size(*picture.size, scale)
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    save_array(folder / f"{path.stem}.npy", np.asarray(picture))
+
+
+def _decoded(path: Path, mode: str) -> Image.Image:
+    """The picture at `path` in Pillow's `mode`."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert(mode)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be decoded: {error}") from None

@@ -1,0 +1,133 @@
+"""Where the pictures come from: generated, downloaded, a local zip, or a local folder."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from src.data.archive import unpack
+from src.data.download import download
+from src.data.layout import FOLDERS, check_dataset
+from src.data.sample.write import write_sample
+from src.files import InputError, replaced_folder, repository_path, write_json
+
+KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
+
+LICENCES = {
+    "sample": "MIT, as this project: generated, no photograph in it",
+    "kitti": "CC BY-NC-SA 3.0: attribution, non-commercial, share alike (KITTI, Geiger et al.)",
+}
+_OWN_LICENCE = "as stated by whoever offers it"
+
+
+def fetch(source: str, sha256: str | None, sample: dict[str, int], out: Path) -> dict[str, Any]:
+    """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
+
+    Args:
+        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or of a folder in KITTI's
+            layout, counted from the repository's root.
+        sha256: what the zip must hash to (for a sample or folder: what `folder_sha256` gives);
+            None records it only.
+        sample: arguments of `write_sample`.
+        out: replaced as a whole; stays as it was when anything is wrong.
+
+    Returns:
+        The manifest: source, bytes, sha256, counts, sizes, licence.
+
+    Raises:
+        InputError: names the file or URL and what would be right.
+    """
+    with replaced_folder(out) as root:
+        found = _bring(source, sha256, sample, root)
+        try:
+            dataset = check_dataset(root)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+        manifest = {
+            "source": source,
+            **found,
+            "num_train": len(dataset.train_ids),
+            "num_test": len(dataset.test_ids),
+            "train_sizes": dataset.sizes,
+            "licence": LICENCES.get(source, _OWN_LICENCE),
+        }
+        write_json(root / "manifest.json", manifest)
+    return manifest
+
+
+def _bring(source: str, sha256: str | None, sample: dict[str, int], root: Path) -> dict[str, Any]:
+    """Put the pictures of `source` under `root`; return bytes and SHA-256 of its origin."""
+    if source.startswith(("http://", "https://")) or source == "kitti":
+        url = KITTI_URL if source == "kitti" else source
+        with tempfile.TemporaryDirectory(dir=root.parent) as folder:
+            archive = Path(folder) / "download.zip"
+            download(url, archive)
+            return _from_zip(archive, source, sha256, root)
+    if source == "sample":
+        write_sample(root, **sample)
+        return _checked_origin(_folder_origin(root), sha256, source)
+    path = repository_path(source)
+    if path.is_dir():
+        origin = _checked_origin(_folder_origin(path), sha256, source)
+        _copy_folders(path, root)
+        return origin
+    if path.is_file():
+        return _from_zip(path, source, sha256, root)
+    raise InputError(
+        f"data.source: {source!r}: no such file or folder ({path}); "
+        "use sample, kitti, an http(s) URL, or a path from the repository's root"
+    )
+
+
+def _from_zip(archive: Path, source: str, sha256: str | None, root: Path) -> dict[str, Any]:
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = {"bytes": archive.stat().st_size, "sha256": digest}
+    _checked_origin(origin, sha256, source)
+    try:
+        unpack(archive, root)
+    except InputError as error:  # a download's temporary name would tell nobody anything
+        raise InputError(str(error).replace(str(archive), source)) from None
+    return origin
+
+
+def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> dict[str, Any]:
+    if sha256 is not None and origin["sha256"] != sha256:
+        raise InputError(
+            f"data.sha256: {source} hashes to {origin['sha256']}, expected {sha256}; "
+            "it is damaged or not what was meant"
+        )
+    return origin
+
+
+def _pictures(root: Path) -> Iterable[str]:
+    """Relative names of the layout's pictures below `root`, sorted."""
+    for folder in FOLDERS:
+        for path in sorted((root / folder).glob("*.png")):
+            yield f"{folder}/{path.name}"
+
+
+def folder_sha256(root: Path) -> str:
+    """SHA-256 over the lines that `sha256sum` prints for the layout's pictures, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(_pictures(root)):
+        with (root / name).open("rb") as file:
+            picture = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{picture}  {name}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder_origin(root: Path) -> dict[str, Any]:
+    size = sum((root / name).stat().st_size for name in _pictures(root))
+    return {"bytes": size, "sha256": folder_sha256(root)}
+
+
+def _copy_folders(source: Path, root: Path) -> None:
+    for folder in FOLDERS:
+        (root / folder).mkdir(parents=True)
+    for name in tqdm(list(_pictures(source)), desc="copy", unit="file", disable=None):
+        shutil.copyfile(source / name, root / name)

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data.cache import Cache
+from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from src.data.remap import remap_dataset, remapped, scaled_size
+from src.files import InputError
+from src.labels import IGNORE_INDEX, read_class_map
+from tests.conftest import ROOT, SIZES, striped_pair
+
+KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
+
+
+def test_by_hand():
+    table = np.full(256, 9, dtype=np.uint8)
+    table[[7, 23]] = 1, 7
+    label_ids = np.array([[7, 23], [7, 255]], dtype=np.uint8)
+    class_ids, counts = remapped(label_ids, table)
+    assert class_ids.tolist() == [[1, 7], [1, 9]]
+    assert {i: int(c) for i, c in enumerate(counts) if c} == {7: 2, 23: 1, 255: 1}
+
+
+def test_agrees_with_a_plain_loop_on_every_layout_of_memory():
+    rng = np.random.default_rng(0)
+    table = rng.permutation(256).astype(np.uint8)
+    whole = rng.integers(0, 256, (40, 60), dtype=np.uint8)
+    for label_ids in (whole, whole[::2, ::3], whole.T, whole[:0]):
+        label_ids.flags.writeable = False
+        class_ids, counts = remapped(label_ids, table)
+        expected = [[table[value] for value in row] for row in label_ids.tolist()]
+        assert class_ids.tolist() == expected
+        assert counts.tolist() == [int((label_ids == i).sum()) for i in range(256)]
+
+
+def test_cached_arrays_are_the_pictures(pictures: Path, tmp_path: Path):
+    pixels = remap_dataset(pictures, tmp_path / "cache", KITTI12, 1.0)
+    cache = Cache(tmp_path / "cache")
+    assert cache.train_ids() == [f"{i:06d}_10" for i in range(8)]
+    assert cache.test_ids() == ["000000_10", "000001_10"]
+    total = np.zeros(256, dtype=np.int64)
+    for i, name in enumerate(cache.train_ids()):
+        image, label_ids = striped_pair(*SIZES[i % 2], shift=i)
+        assert np.array_equal(cache.image(name), image)
+        assert np.array_equal(cache.mask(name), KITTI12.table()[0][label_ids])
+        total += np.bincount(cache.mask(name).reshape(-1), minlength=256)
+    assert np.array_equal(cache.test_image("000001_10"), striped_pair(*SIZES[1], shift=4)[0])
+    assert pixels.tolist() == total.tolist()
+    assert (pixels[:12] > 0).all()
+
+
+def test_scaling_invents_no_class(tmp_path: Path, pictures: Path):
+    """Masks with only two far-apart classes keep exactly these; every pixel is one of them."""
+    path = pictures / TRAIN_MASKS / "000000_10.png"
+    rng = np.random.default_rng(1)
+    label_ids = np.where(rng.random(SIZES[0]) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
+    Image.fromarray(label_ids).save(path)
+    remap_dataset(pictures, tmp_path / "cache", KITTI12, 0.25)
+    cache = Cache(tmp_path / "cache")
+    mask = cache.mask("000000_10")
+    assert mask.shape == (8, 12) == cache.image("000000_10").shape[:2]
+    assert set(np.unique(mask)) == {1, 11}
+    # NEAREST takes the pixel under the centre of each new one
+    chosen = label_ids[2::4, 2::4]
+    assert np.array_equal(mask, np.where(chosen == 7, 1, 11))
+
+
+def test_sizes_are_rounded_and_never_zero():
+    assert scaled_size(1242, 375, 0.5) == (621, 188)
+    assert scaled_size(3, 3, 0.01) == (1, 1)
+
+
+def test_a_label_id_without_a_class_is_named(pictures: Path, tmp_path: Path):
+    path = pictures / TRAIN_MASKS / "000003_10.png"
+    mask = np.asarray(Image.open(path)).copy()
+    mask[5, 6:9] = 200
+    Image.fromarray(mask).save(path)
+    with pytest.raises(InputError, match=r"000003_10.png: label id 200 \(3 pixels\) has no class"):
+        remap_dataset(pictures, tmp_path / "cache", KITTI12, 1.0)
+
+
+def test_ignored_ids_become_the_ignore_index(pictures: Path, tmp_path: Path):
+    eleven = read_class_map(ROOT / "classes/kitti11.yaml")
+    pixels = remap_dataset(pictures, tmp_path / "cache", eleven, 1.0)
+    mask = Cache(tmp_path / "cache").mask("000000_10")
+    assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
+    assert mask[0, 4] == 0  # the next is road
+    assert pixels[IGNORE_INDEX] > 0
+
+
+@pytest.mark.parametrize("folder", [TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES])
+def test_a_picture_cut_short_is_named(pictures: Path, tmp_path: Path, folder: str):
+    path = pictures / folder / "000001_10.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match=f"{folder}/000001_10.png: cannot be decoded"):
+        remap_dataset(pictures, tmp_path / "cache", KITTI12, 1.0)
