@@ -1,0 +1,52 @@
+"""Cross-entropy over the pixels that count, plain and weighted by class.
+
+Shapes: N pictures, K classes, H and W pixels, P = N * H * W.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from src.labels import IGNORE_INDEX
+
+
+def cross_entropy_sum(
+    logits: Tensor, class_ids: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sum of the cross-entropy over all pixels that are not ignored, and what to divide it by.
+
+    The sums of batches add up exactly to the sum of the data set; the mean of their means would
+    not, where pictures differ in size.
+
+    Args:
+        logits: (N, K, H, W), any float type; computed in float32.
+        class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
+        weights: (K,) float32 factor of each class; None is 1 for each.
+
+    Returns:
+        total: () float32, sum of weight * -log softmax(logits)[class id], in nats.
+        count: () float32, sum of the weights of those pixels (their number without weights).
+    """
+    pixels = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (P, K)
+    target = class_ids.reshape(-1)  # (P,); flat, for CUDA's spatial kernel is not deterministic
+    total = F.cross_entropy(pixels, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
+    counted = target != IGNORE_INDEX
+    if weights is None:
+        return total, counted.sum().float()
+    return total, (weights[target.where(counted, 0)] * counted).sum()
+
+
+def square_root_weights(pixels: np.ndarray) -> Tensor:
+    """Weights proportional to 1 / sqrt(frequency), with a mean of 1 over the pixels.
+
+    Args:
+        pixels: (K,) int, training pixels of each class.
+
+    Returns:
+        (K,) float32; 0 for a class that does not occur, which has no pixel to weigh.
+    """
+    share = pixels / max(1, pixels.sum())
+    weights = np.divide(1.0, np.sqrt(share), out=np.zeros(len(share)), where=share > 0)
+    mean = (weights * share).sum()
+    return torch.from_numpy(weights / (mean or 1.0)).float()

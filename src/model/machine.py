@@ -1,0 +1,97 @@
+"""Where and in what precision a network computes.
+
+Shapes: N pictures, K classes, H and W pixels.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.files import InputError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device and the precision of its convolutions (`fp32` or `bf16`)."""
+
+    device: torch.device
+    precision: str
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """bf16 convolutions run fastest in channels_last; fp32 keeps the report's own NCHW."""
+        return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
+
+    def placed(self, network: nn.Module) -> nn.Module:
+        """`network` on the device, in that memory format."""
+        return network.to(self.device, memory_format=self.memory_format)
+
+    def images(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""
+        moved = images.to(self.device, non_blocking=True)
+        return moved.to(torch.float32, memory_format=self.memory_format).div_(255)
+
+    def class_ids(self, masks: Tensor) -> Tensor:
+        """(N, H, W) uint8 -> int64 on the device."""
+        return masks.to(self.device, non_blocking=True).long()
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, K, H, W), in bfloat16 where that is the precision."""
+        enabled = self.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            return network(images)
+
+
+def chosen_machine(device: str, precision: str) -> Machine:
+    """The machine that the parameters `train.device` and `train.precision` name.
+
+    Raises:
+        InputError: a device or precision that this computer does not have.
+    """
+    found = _device(device)
+    native = _multiplies_bf16(found)
+    if precision == "bf16" and not native:
+        raise InputError(f"train.precision: {found} has no native bf16; use fp32 or auto")
+    if precision == "auto":
+        precision = "bf16" if native else "fp32"
+    return Machine(found, precision)
+
+
+def make_deterministic(seed: int) -> None:
+    """Let the same seed give the same bits: of the weights drawn next and of every kernel."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, we read none of it
+    torch.backends.cudnn.benchmark = False
+    torch.manual_seed(seed)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(
+            f"train.device: {name!r} names no device; use auto, cpu, mps, cuda, cuda:N"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError(f"train.device: {name}: this computer has {count} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("train.device: mps: this computer has no Apple GPU")
+    return device
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16 products; emulation would be slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        abilities = torch.cpu.get_capabilities()
+        return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return False

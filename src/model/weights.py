@@ -1,0 +1,61 @@
+"""A model on disk: a safetensors file that also says what network its weights belong to."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from src.files import InputError, replaced_file
+from src.labels import ClassMap
+from src.model.unet import UNet
+
+_KEY = "model"  # one metadata key only: safetensors writes several in changing order
+
+
+def epoch_file(folder: Path, epoch: int) -> Path:
+    """The checkpoint of `epoch` (1, 2, ..)."""
+    return folder / f"epoch_{epoch:03d}.safetensors"
+
+
+def save_weights(path: Path, network: UNet, description: dict[str, Any]) -> None:
+    """Write weights and buffers of `network` in float32, with `description` as JSON beside them.
+
+    `description` must hold `unet`, the keyword arguments that build the network, and `classes`,
+    the class map as JSON.
+    """
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    with replaced_file(path) as temporary:
+        save_file(state, temporary, metadata={_KEY: json.dumps(description, sort_keys=True)})
+
+
+def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
+    """The network in `path`, on the CPU in evaluation mode, and its description.
+
+    Raises:
+        InputError: no such file, not a safetensors file of this project, weights that do not fit
+            the network it describes, or a network of other classes than `class_map`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})[_KEY])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if description["classes"] != class_map.to_json():
+            raise InputError(f"{path}: was trained on other classes than the cached masks have")
+        network = UNet(**description["unet"])
+        network.load_state_dict(state)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such model; run dvc repro train") from None
+    except (SafetensorError, OSError, struct.error) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a model of this project: {error!r}") from None
+    except RuntimeError as error:  # load_state_dict lists every key, a line each
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: the weights do not fit the network: {reason}") from None
+    return network.to(memory_format=torch.channels_last).eval(), description

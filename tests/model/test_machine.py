@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from src.files import InputError
+from src.model.machine import Machine, chosen_machine, make_deterministic
+
+
+def test_auto_takes_what_is_there():
+    machine = chosen_machine("auto", "auto")
+    assert machine.precision in ("fp32", "bf16")
+    assert torch.zeros(1, device=machine.device).item() == 0
+    assert chosen_machine("cpu", "fp32") == Machine(torch.device("cpu"), "fp32")
+
+
+def test_what_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"train.device: cuda:1: this computer has 1 CUDA"):
+        chosen_machine("cuda:1", "auto")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(InputError, match=r"train.precision: cpu has no native bf16"):
+        chosen_machine("cpu", "bf16")
+    assert chosen_machine("cpu", "auto").precision == "fp32"
+
+
+def test_precision_is_that_of_the_convolutions():
+    network, images = torch.nn.Conv2d(3, 2, 1), torch.rand(1, 3, 4, 4)
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        machine = Machine(torch.device("cpu"), precision)
+        assert machine.logits(network, images).dtype == dtype
+
+
+def test_images_are_shares_in_channels_last():
+    pixels = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3).permute(0, 3, 1, 2)
+    machine = Machine(torch.device("cpu"), "fp32")
+    images = machine.images(pixels)
+    assert torch.equal(images, pixels.float() / 255)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert machine.class_ids(torch.tensor([[[255]]], dtype=torch.uint8)).dtype == torch.int64
+
+
+def test_a_seed_gives_the_same_weights():
+    drawn = []
+    for seed in (1, 1, 2):
+        make_deterministic(seed)
+        drawn.append(torch.nn.Conv2d(3, 2, 3).weight)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.are_deterministic_algorithms_enabled()
