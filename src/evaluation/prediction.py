@@ -1,0 +1,76 @@
+"""Running a network over a data set: its cross-entropy and its confusion matrix.
+
+Shapes: N pictures, K classes, H and W pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from src.data.batches import evaluation_batches
+from src.data.cache import Cache
+from src.evaluation.metrics import confusion_matrix, figures_of_merit
+from src.files import InputError
+from src.model.loss import cross_entropy_sum
+from src.model.machine import Machine
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a data set gave."""
+
+    cross_entropy: float
+    """Mean over all pixels that count, void among them where it is a class; nats."""
+    confusion: np.ndarray
+    """(K, K) int64, pixels by true and predicted class."""
+    void_id: int | None
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "cross_entropy": self.cross_entropy,
+            **figures_of_merit(self.confusion, self.void_id),
+        }
+
+
+@torch.inference_mode()
+def evaluated(
+    network: nn.Module, cache: Cache, ids: Sequence[str], batch_size: int, machine: Machine
+) -> Evaluation:
+    """Predict the pictures `ids` and compare with their masks.
+
+    Sums over all pixels, so the result does not depend on how they are batched. The network is
+    left in evaluation mode.
+
+    Raises:
+        InputError: masks in which nothing counts.
+    """
+    class_map = cache.class_map()
+    network.eval()
+    total, pixels = 0.0, 0.0
+    confusion = torch.zeros(
+        class_map.num_classes, class_map.num_classes, dtype=torch.int64, device=machine.device
+    )
+    bar = tqdm(total=len(ids), desc="evaluate", unit="img", leave=False, disable=None)
+    with bar:
+        for batch in evaluation_batches(cache, ids, batch_size):
+            images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
+            logits = machine.logits(network, images)  # (N, K, H, W)
+            loss, count = cross_entropy_sum(logits, class_ids)
+            confusion += confusion_matrix(class_ids, logits.argmax(1), class_map.num_classes)
+            total, pixels = total + loss.item(), pixels + count.item()
+            bar.update(len(images))
+    if not pixels:
+        raise InputError(f"{cache.root}: no pixel of the masks counts; check the class map")
+    return Evaluation(total / pixels, confusion.cpu().numpy(), class_map.void_id)
+
+
+@torch.inference_mode()
+def predicted_mask(network: nn.Module, image: np.ndarray, machine: Machine) -> np.ndarray:
+    """(H, W) uint8 class ids that `network` predicts for `image`, (H, W, 3) uint8."""
+    batch: Tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    logits = machine.logits(network, machine.images(batch))
+    return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()

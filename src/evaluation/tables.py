@@ -1,0 +1,50 @@
+"""The confusion matrix as tables for people and plots, classes in the order of the map.
+
+Shapes: K classes.
+"""
+
+import numpy as np
+import pandas as pd
+
+from src.evaluation.metrics import class_accuracy, dice, iou, without_truth
+from src.labels import ClassMap
+
+
+def per_class(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:
+    """The figures of each class, true void pixels left out as in `miou`.
+
+    Args:
+        confusion: (K, K) int, pixels by true and predicted class.
+
+    Returns:
+        Columns class, iou, dice, accuracy (0..1, NaN where absent) and pixels, in class order.
+        The void class has a row too, with its figures when it counts as a class.
+    """
+    seen, void_id = without_truth(confusion, class_map.void_id), class_map.void_id
+    columns = {"iou": iou, "dice": dice, "accuracy": class_accuracy}
+    figures = {name: figure(seen) for name, figure in columns.items()}
+    if void_id is not None:
+        for name, figure in columns.items():
+            figures[name][void_id] = figure(confusion)[void_id]
+    return pd.DataFrame({"class": class_map.names, **figures, "pixels": confusion.sum(1)})
+
+
+def confusion_pairs(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:
+    """The confusion matrix as a table, one row a pair of classes, in class order.
+
+    Returns:
+        Columns actual, predicted, pixels, and share: of the actual class's pixels, 0..1, NaN
+        where that class does not occur.
+    """
+    names, count = class_map.names, class_map.num_classes
+    totals = confusion.sum(1, keepdims=True)
+    blank = np.full(confusion.shape, np.nan)
+    share = np.divide(confusion, totals, out=blank, where=totals > 0)
+    return pd.DataFrame(
+        {
+            "actual": np.repeat(names, count),
+            "predicted": np.tile(names, count),
+            "pixels": confusion.reshape(-1),
+            "share": share.reshape(-1),
+        }
+    )

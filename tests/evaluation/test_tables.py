@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.evaluation.tables import confusion_pairs, per_class
+from src.labels import read_class_map
+from src.report.tables import write_table
+from tests.conftest import ROOT
+
+TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
+# Two classes used of the twelve: void (0) and road (1); the rest is absent.
+CONFUSION = np.zeros((12, 12), dtype=int)
+CONFUSION[0, 0], CONFUSION[0, 1], CONFUSION[1, 0], CONFUSION[1, 1] = 2, 6, 1, 3
+
+
+def test_per_class_table_by_hand():
+    table = per_class(TWELVE, CONFUSION).set_index("class")
+    # void as a class: 2 hits, 6 lost, 1 too many; road without the true void: 3 hits, 1 lost
+    assert table.loc["void", "iou"] == pytest.approx(2 / 9)
+    assert table.loc["road", "iou"] == pytest.approx(3 / 4)
+    assert table.loc["road", "accuracy"] == pytest.approx(3 / 4)
+    assert table.loc["sky", ["iou", "dice", "accuracy"]].isna().all()
+    assert table["pixels"].tolist() == [8, 4] + [0] * 10
+
+
+def test_an_absent_class_is_an_empty_field(tmp_path: Path):
+    write_table(tmp_path / "t.csv", per_class(TWELVE, CONFUSION))
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert lines[0] == "class,iou,dice,accuracy,pixels"
+    assert lines[1] == "void,0.222222,0.363636,0.25,8"
+    assert lines[3] == "sidewalk,,,,0"
+
+
+def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():
+    table = confusion_pairs(TWELVE, CONFUSION)
+    assert len(table) == 144
+    assert table["actual"].tolist()[::12] == TWELVE.names
+    assert table["predicted"].tolist()[:12] == TWELVE.names
+    assert table["share"].tolist()[:2] == [0.25, 0.75]
+    assert table["share"].tolist()[12:14] == [0.25, 0.75]
+    assert table["share"][24:].isna().all()
