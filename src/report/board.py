@@ -1,0 +1,57 @@
+"""TensorBoard: what the report logged. Beside DVC, for its files differ from run to run."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+HISTOGRAM_VALUES = 100_000
+"""Largest number of values of one tensor that a histogram counts, evenly spaced over it."""
+
+
+def run_folder(runs: Path) -> Path:
+    """A new name below `runs`: the time, and the experiment's name where DVC gives one."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return runs / "-".join(filter(None, [time.strftime("%Y%m%d-%H%M%S"), experiment]))
+
+
+class Board:
+    """Scalars by step, and at each validation histograms and pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer = SummaryWriter(str(folder))
+
+    def step(self, step: int, loss: float, learning_rate: float) -> None:
+        """`loss` of the batch of `step` (1, 2, ..)."""
+        self._writer.add_scalar("loss/train", loss, step)
+        self._writer.add_scalar("learning_rate", learning_rate, step)
+
+    def validation(self, step: int, cross_entropy: float, miou: float) -> None:
+        self._writer.add_scalar("loss/val", cross_entropy, step)
+        self._writer.add_scalar("miou/val", miou, step)
+
+    def histograms(self, step: int, network: nn.Module) -> None:
+        """Distribution of each parameter and of its last gradient."""
+        for name, parameter in network.named_parameters():
+            tag = name.replace(".", "/")
+            self._writer.add_histogram(f"weights/{tag}", _spaced(parameter), step)
+            if parameter.grad is not None:
+                self._writer.add_histogram(f"grads/{tag}", _spaced(parameter.grad), step)
+
+    def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
+        """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction."""
+        for tag, image in pictures.items():
+            self._writer.add_image(f"val/{tag}", image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _spaced(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // HISTOGRAM_VALUES)].float().cpu()
