@@ -1,0 +1,62 @@
+"""What training leaves on disk after each epoch: weights, the best so far, history, figures."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.files import replaced_file, write_json
+from src.model.unet import UNet
+from src.model.weights import epoch_file, save_weights
+from src.report.tables import rounded, write_table
+
+Row = dict[str, float]
+"""One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where training writes."""
+
+    epochs: Path
+    best: Path
+    history: Path
+    metrics: Path
+    runs: Path
+
+
+def best_epoch(history: list[Row]) -> int:
+    """The first epoch with the highest val_miou."""
+    return int(max(history, key=lambda row: (row["val_miou"], -row["epoch"]))["epoch"])
+
+
+def training_figures(history: list[Row]) -> Row:
+    """What metrics/train.json holds: the best epoch, and the last one's figures."""
+    best, last = history[best_epoch(history) - 1], history[-1]
+    figures = {
+        "best_val_miou": best["val_miou"],
+        "train_ce": last["train_ce"],
+        "val_ce": last["val_ce"],
+        "val_miou": last["val_miou"],
+    }
+    return {"best_epoch": int(best["epoch"]), **{name: rounded(v) for name, v in figures.items()}}
+
+
+def write_epoch(
+    outputs: Outputs, network: UNet, description: dict[str, Any], history: list[Row]
+) -> None:
+    """Write what the last row of `history` has added; each file is the old one or the new one.
+
+    Args:
+        description: goes into the weights' file, with the epoch and its val_miou.
+    """
+    epoch, val_miou = int(history[-1]["epoch"]), rounded(history[-1]["val_miou"])
+    checkpoint = epoch_file(outputs.epochs, epoch)
+    save_weights(checkpoint, network, {**description, "epoch": epoch, "val_miou": val_miou})
+    if best_epoch(history) == epoch:
+        with replaced_file(outputs.best) as temporary:
+            shutil.copyfile(checkpoint, temporary)
+    write_table(outputs.history, pd.DataFrame(history))
+    write_json(outputs.metrics, training_figures(history))

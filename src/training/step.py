@@ -1,0 +1,76 @@
+"""One step of training: loss, gradients, clip, update.
+
+Shapes: N pictures, K classes, H and W pixels.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer, RMSprop
+
+from src.config import Recipe
+from src.data.batches import Batch
+from src.model.loss import cross_entropy_sum
+from src.model.machine import Machine
+
+
+class StepResult(NamedTuple):
+    """Scalars on the device, without gradients."""
+
+    loss: Tensor
+    """What was minimised: mean over the counted pixels, weighted by class where the recipe says."""
+    cross_entropy: Tensor
+    """Sum of the plain cross-entropy over the counted pixels; nats."""
+    pixels: Tensor
+    """Number of counted pixels."""
+
+
+def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> Optimizer:
+    """The optimizer that `recipe` names; what it does not name is torch's default."""
+    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    match recipe.optimizer:
+        case "rmsprop":
+            return RMSprop(parameters, momentum=recipe.momentum, **common)
+        case "adamw":
+            return AdamW(parameters, betas=(recipe.momentum, 0.999), **common)
+        case "sgd":
+            return SGD(parameters, momentum=recipe.momentum, **common)
+
+
+def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
+    """Limit the gradients in place, as `recipe` says."""
+    match recipe.clip:
+        case "value":
+            nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
+        case "norm":
+            nn.utils.clip_grad_norm_(parameters, recipe.clip_limit)
+
+
+def train_step(
+    network: nn.Module,
+    optimizer: Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    class_weights: Tensor | None,
+    machine: Machine,
+) -> StepResult:
+    """Update `network` once. The gradients stay readable until the next step.
+
+    Args:
+        class_weights: (K,) float32 on the machine's device, or None for a plain mean.
+    """
+    images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
+    logits = machine.logits(network, images)  # (N, K, H, W)
+    total, count = cross_entropy_sum(logits, class_ids, class_weights)
+    loss = total / count.clamp(min=1e-12)  # a batch of nothing but ignored pixels teaches nothing
+    optimizer.zero_grad()
+    loss.backward()
+    clip_gradients(network.parameters(), recipe)
+    optimizer.step()
+    if class_weights is None:
+        return StepResult(loss.detach(), total.detach(), count)
+    with torch.no_grad():
+        plain, pixels = cross_entropy_sum(logits, class_ids)
+    return StepResult(loss.detach(), plain, pixels)

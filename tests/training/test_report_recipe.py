@@ -1,0 +1,111 @@
+"""The recipe `report` is the report's training: our step against a transcription of its listings.
+
+The transcription (its code 5 and 9) is written as plainly as can be and shares nothing with src:
+NCHW, no autocast, cross-entropy of torch over all 12 classes, RMSprop, clip by value.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from src.config import Recipe, load_params
+from src.data.batches import epoch_order, training_batches
+from src.data.cache import CLASSES, Cache
+from src.data.remap import remap_dataset
+from src.data.source import fetch
+from src.files import write_json
+from src.labels import read_class_map
+from src.training.loop import Trainer
+from tests.conftest import ROOT, write_params
+
+NUM_STEPS = 20
+
+
+def double_conv(i: int, m: int, o: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(i, m, 3, padding=1), nn.BatchNorm2d(m), nn.ReLU(),
+        nn.Conv2d(m, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(),
+    )  # fmt: skip
+
+
+class ReportUNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inc = double_conv(3, 64, 64)
+        self.down = nn.ModuleList(
+            double_conv(i, o, o) for i, o in ((64, 128), (128, 256), (256, 512), (512, 512))
+        )
+        self.up = nn.ModuleList(
+            double_conv(i, i // 2, o) for i, o in ((1024, 256), (512, 128), (256, 64), (128, 64))
+        )
+        self.outc = nn.Conv2d(64, 12, 1)
+
+    def forward(self, x):
+        levels = [self.inc(x)]
+        for down in self.down:
+            levels.append(down(F.max_pool2d(levels[-1], 2)))
+        x = levels.pop()
+        for up in self.up:
+            skip = levels.pop()
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            dy, dx = skip.size(2) - x.size(2), skip.size(3) - x.size(3)
+            x = F.pad(x, [dx // 2, dx - dx // 2, dy // 2, dy - dy // 2])
+            x = up(torch.cat([skip, x], dim=1))
+        return self.outc(x)
+
+
+def transcribed_losses(weights: list[torch.Tensor], pairs) -> list[float]:
+    net = ReportUNet()
+    with torch.no_grad():
+        for parameter, weight in zip(net.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+    optimizer = torch.optim.RMSprop(net.parameters(), lr=0.001, weight_decay=1e-8, momentum=0.9)
+    criterion = nn.CrossEntropyLoss()
+    losses = []
+    net.train()
+    for image, mask in pairs:
+        picture = torch.from_numpy(image.transpose(2, 0, 1) / 255).type(torch.FloatTensor)
+        imgs = torch.stack([picture])  # as the report's loader does; (1, 3, H, W), NCHW in memory
+        true_masks = torch.from_numpy(mask[None].astype(np.int64))
+        loss = criterion(net(imgs), true_masks)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_value_(net.parameters(), 0.1)
+        optimizer.step()
+    return losses
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    folder = tmp_path_factory.mktemp("report")
+    sample = {"num_train": NUM_STEPS, "num_test": 0, "height": 32, "width": 64, "seed": 0}
+    fetch("sample", None, sample, folder / "raw")
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    remap_dataset(folder / "raw", folder / "cache", class_map, 1.0)
+    write_json(folder / "cache" / CLASSES, class_map.to_json())
+    changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
+    params = load_params(write_params(folder / "params.yaml", **changes))
+    cache = Cache(folder / "cache")
+    split = {"train": cache.train_ids(), "val": cache.train_ids()[:1]}
+    return Trainer(cache, split, params.model, params.train, params.recipe)
+
+
+def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
+    state = trainer.initial_state()
+    weights = [parameter.detach().clone() for parameter in state.network.parameters()]
+    batches = training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)
+    ours = [trainer.step(state, batch).loss.item() for batch in batches]
+    cache, ids = trainer.cache, trainer.pictures.ids
+    order = [ids[i] for i in epoch_order(trainer.train.seed, 1, len(ids))]
+    theirs = transcribed_losses(weights, [(cache.image(n), cache.mask(n)) for n in order])
+    assert len(ours) == NUM_STEPS
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert ours[-1] < ours[0]
+
+
+def test_the_recipe_in_params_is_the_one_compared(trainer: Trainer):
+    assert trainer.recipe == load_params(ROOT / "params.yaml").recipes["report"]
+    assert isinstance(trainer.recipe, Recipe)
