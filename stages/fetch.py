@@ -1,0 +1,22 @@
+"""Bring the data set to its place: generated, downloaded, or copied; checked and whole."""
+
+import dataclasses
+
+from src.config import load_params
+from src.data.source import fetch
+from stages.command import parsed_paths, run
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parsed_paths(argv, __doc__, "params", "out")
+    params = load_params(args.params)
+    sample = dataclasses.asdict(params.sample)
+    manifest = fetch(params.data.source, params.data.sha256, sample, args.out)
+    print(
+        f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "
+        f"from {manifest['source']} (sha256 {manifest['sha256'][:12]}...) in {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,23 @@
+"""Choose which pictures train and which validate; the test pictures stay apart."""
+
+import dataclasses
+
+from src.config import load_params
+from src.data.cache import Cache
+from src.data.split import split_dataset
+from src.files import write_json
+from stages.command import parsed_paths, run
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parsed_paths(argv, __doc__, "params", "cache", "out")
+    params = load_params(args.params).split
+    cache = Cache(args.cache)
+    sizes = {name: cache.size(name) for name in cache.train_ids()}
+    split = split_dataset(sizes, cache.test_ids(), **dataclasses.asdict(params))
+    write_json(args.out, split)
+    print(f"split: {', '.join(f'{len(split[part])} {part}' for part in ('train', 'val', 'test'))}")
+
+
+if __name__ == "__main__":
+    run(main)

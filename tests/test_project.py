@@ -1,0 +1,198 @@
+"""dvc.yaml, the imports and params.yaml tell one story."""
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+STAGES = PIPELINE["stages"]
+ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
+# What each room may import besides itself; `model` needs no data, `data` no model.
+ARROWS = {
+    "stages": {"training", "evaluation", "report", "data", "model", ""},
+    "training": {"evaluation", "report", "data", "model", ""},
+    "evaluation": {"report", "data", "model", ""},
+    "report": {"evaluation", "data", "model", ""},
+    "data": {""},
+    "model": {""},
+    "": set(),
+}
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The project's own modules that the file at `path` imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for module in modules:
+            file = ROOT / (module.replace(".", "/") + ".py")
+            if module.split(".")[0] in ("src", "stages") and file.is_file():
+                found.add(file)
+    return found
+
+
+def import_closure(path: Path) -> set[str]:
+    seen, waiting = set(), [path]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += imported_files(file)
+    return {str(file.relative_to(ROOT)) for file in seen}
+
+
+def outs(stage: str) -> set[str]:
+    """Paths that the stage writes."""
+    entries = [e for kind in ("outs", "metrics", "plots") for e in STAGES[stage].get(kind, [])]
+    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
+
+
+def options(stage: str) -> dict[str, str]:
+    """The command's options and their paths."""
+    return dict(re.findall(r"--(\S+) (\S+)", STAGES[stage]["cmd"]))
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    if parts[0] == "stages":
+        return "stages"
+    return parts[1] if len(parts) > 2 else ""
+
+
+def test_the_stages_are_those_of_the_design():
+    assert list(STAGES) == ORDER
+    assert sorted(p.stem for p in (ROOT / "stages").glob("*.py")) == sorted(
+        [*ORDER, "__init__", "command"]
+    )
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_code_that_a_stage_runs_is_code_that_it_depends_on(stage: str):
+    listed = [Path(dep) for dep in STAGES[stage]["deps"]]
+    code = {str(dep) for dep in listed if dep.suffix == ".py"}
+    for folder in (dep for dep in listed if dep.parts[0] in ("src", "stages") and not dep.suffix):
+        code |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py")}
+    assert code == import_closure(ROOT / "stages" / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
+    paths = set(options(stage).values()) - {"params.yaml", "runs"}
+    data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
+    assert paths == data - {"data/params.checked"} | outs(stage)
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage} ")
+    assert STAGES[stage]["desc"]
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_every_data_dependency_is_written_by_an_earlier_stage(stage: str):
+    written = {path for earlier in ORDER[: ORDER.index(stage)] for path in outs(earlier)}
+    data = {d for d in STAGES[stage]["deps"] if not d.startswith(("src/", "stages/", "classes"))}
+    assert data <= written
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_parameters_that_a_stage_reads_are_tracked(stage: str):
+    """`params.train.device` in the stage's source must stand in dvc.yaml, itself or its section."""
+    source = (ROOT / "stages" / f"{stage}.py").read_text()
+    tracked = {name.split(".")[0] if "$" in name else name for name in STAGES[stage]["params"]}
+    reads = re.findall(r"(?:params|load_params\(args\.params\))\.([a-z_]+(?:\.[a-z_]+)?)", source)
+    derived = {
+        "recipe": {"recipes", "train"},
+        "epochs_to_render": {"render", "train.epochs"},
+    }
+    for read in reads:
+        for name in derived.get(read, {read}):
+            section = name.split(".")[0]
+            if section in PARAMS:
+                assert {name, section} & tracked, (stage, name)
+
+
+def test_every_tracked_parameter_exists():
+    for stage in ORDER:
+        for name in STAGES[stage]["params"]:
+            section, *rest = name.replace("${train.recipe}", "modern").split(".")
+            value = PARAMS[section]
+            for key in rest:
+                value = value[key]
+
+
+def test_check_comes_before_everything_and_sees_everything():
+    assert set(STAGES["check"]["params"]) == set(PARAMS)
+    assert "data/params.checked" in STAGES["fetch"]["deps"]
+
+
+def test_every_parameter_has_a_comment():
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    explained = set()
+    for before, line in itertools.pairwise(lines):
+        found = re.match(r"\s+([a-z_0-9]+):", line)
+        if found and ("#" in line or before.strip().startswith("#")):
+            explained.add(found[1])
+    keys = {key for section in PARAMS.values() for key in section} - {"report", "modern"}
+    keys |= set(PARAMS["recipes"]["report"])
+    assert keys - explained == set()
+
+
+def test_imports_go_one_way():
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
+        allowed = ARROWS[room(path)] | {room(path)}
+        for other in imported_files(path):
+            if room(path) == "" and path.name == "config.py":
+                assert room(other) == ""
+            assert room(other) in allowed, f"{path} imports {other}"
+
+
+def test_below_training_nobody_knows_the_configuration():
+    for path in (ROOT / "src").rglob("*.py"):
+        if room(path) not in ("training", ""):
+            assert ROOT / "src/config.py" not in imported_files(path), path
+
+
+def test_metrics_and_plots_are_in_git_and_models_in_the_cache():
+    for stage in ORDER:
+        for kind in ("metrics", "plots"):
+            for entry in STAGES[stage].get(kind, []):
+                assert next(iter(entry.values()))["cache"] is False
+    assert PIPELINE["artifacts"]["unet"]["path"] in outs("train")
+
+
+def test_plots_name_columns_that_exist():
+    written = {path for stage in ORDER for path in outs(stage)}
+    for entry in PIPELINE["plots"]:
+        if isinstance(entry, str):
+            assert entry in written
+            continue
+        (plot,) = entry.values()
+        template = plot["template"]
+        assert template == "simple" or (ROOT / f".dvc/plots/{template}.json").is_file()
+        ((path, columns),) = plot["y"].items()
+        header = (ROOT / path).read_text().splitlines()[0].split(",")
+        columns = columns if isinstance(columns, list) else [columns]
+        assert {plot["x"], *columns} <= set(header), (path, header)
+
+
+def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
+    required = (ROOT / "requirements.txt").read_text()
+    for line in required.splitlines():
+        assert re.fullmatch(r"#.*|[a-zA-Z0-9.-]+==[0-9.]+", line), line
+    assert "torch==2.13.0\n" in required
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+", line) for line in constraints)
+    assert not [line for line in constraints if re.match(r"nvidia|cuda|triton|torch=", line)]
+    names = {re.split("==", line)[0].lower() for line in constraints}
+    direct = {line.split("==")[0] for line in required.splitlines() if "==" in line}
+    assert direct - {"torch"} <= names

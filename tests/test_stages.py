@@ -1,0 +1,219 @@
+"""Each stage's main([...]) on eight made-up pictures, chained as dvc.yaml chains them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src.files import InputError
+from src.labels import read_class_map
+from stages import check, evaluate, fetch, remap, render, split, train
+from tests.conftest import ROOT, write_params, write_pictures
+
+
+def arguments(folder: Path, **paths: str) -> list[str]:
+    named = {"params": "params.yaml", **paths}
+    return [word for name, path in named.items() for word in (f"--{name}", str(folder / path))]
+
+
+def run_fetch(folder: Path) -> None:
+    fetch.main(arguments(folder, out="data/raw"))
+
+
+def run_remap(folder: Path) -> None:
+    paths = arguments(folder, raw="data/raw", out="data/cache", frequency="plots/frequency.csv")
+    remap.main([*paths, "--classes", str(ROOT / "classes")])
+
+
+def run_split(folder: Path) -> None:
+    split.main(arguments(folder, cache="data/cache", out="data/split.json"))
+
+
+def train_arguments(folder: Path) -> list[str]:
+    return arguments(
+        folder,
+        cache="data/cache",
+        split="data/split.json",
+        epochs="models/epochs",
+        best="models/best.safetensors",
+        history="plots/history.csv",
+        metrics="metrics/train.json",
+        runs="runs",
+    )
+
+
+def run_evaluate(folder: Path) -> None:
+    paths = {
+        "model": "models/best.safetensors",
+        "metrics": "metrics/evaluate.json",
+        "confusion": "plots/confusion.csv",
+        "per-class": "plots/per_class.csv",
+    }
+    evaluate.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
+
+
+def run_render(folder: Path) -> None:
+    paths = {"epochs": "models/epochs", "out": "plots/predictions"}
+    render.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages, run once."""
+    folder = tmp_path_factory.mktemp("stages")
+    source = write_pictures(folder / "pictures")
+    changes = {"data__source": str(source), "render__num_pictures": 3}
+    write_params(folder / "params.yaml", **changes)
+    check.main(arguments(folder, out="data/params.checked"))
+    run_fetch(folder)
+    run_remap(folder)
+    run_split(folder)
+    train.main(train_arguments(folder))
+    run_evaluate(folder)
+    run_render(folder)
+    return folder
+
+
+def test_fetch_says_what_it_brought(done: Path):
+    manifest = json.loads((done / "data/raw/manifest.json").read_text())
+    assert (manifest["num_train"], manifest["num_test"]) == (8, 2)
+    assert len(list((done / "data/raw/training/semantic").iterdir())) == 8
+
+
+def test_remap_caches_and_counts(done: Path):
+    frequency = pd.read_csv(done / "plots/frequency.csv")
+    class_map = json.loads((done / "data/cache/classes.json").read_text())
+    assert frequency["class"].tolist() == [entry["name"] for entry in class_map["classes"]]
+    masks = [np.load(path) for path in (done / "data/cache/masks").iterdir()]
+    assert frequency["pixels"].sum() == sum(mask.size for mask in masks)
+    assert frequency["pixels"][1] == sum((mask == 1).sum() for mask in masks)
+
+
+def test_split_holds_a_quarter_of_each_size_out(done: Path):
+    parts = json.loads((done / "data/split.json").read_text())
+    assert (len(parts["train"]), len(parts["val"]), len(parts["test"])) == (6, 2, 2)
+    assert sum(int(name[:6]) % 2 for name in parts["val"]) == 1  # odd ones are the larger
+
+
+def test_train_writes_a_model_an_epoch(done: Path):
+    models = sorted(path.name for path in (done / "models/epochs").iterdir())
+    assert models == ["epoch_001.safetensors", "epoch_002.safetensors"]
+    assert len(pd.read_csv(done / "plots/history.csv")) == 2
+    assert len(list((done / "runs").glob("*/events*"))) == 1
+
+
+def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
+    figures = json.loads((done / "metrics/evaluate.json").read_text())
+    best = json.loads((done / "metrics/train.json").read_text())
+    assert sorted(figures) == [
+        "cross_entropy",
+        "mean_class_accuracy",
+        "mean_dice",
+        "miou",
+        "miou_with_void",
+        "pixel_accuracy",
+    ]
+    assert figures["miou"] == best["best_val_miou"]
+    confusion = pd.read_csv(done / "plots/confusion.csv")
+    rows = confusion.groupby("actual", sort=False)
+    assert rows["share"].sum().round(4).eq(1).all()
+    per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
+    assert (rows["pixels"].sum() == per_class["pixels"]).all()
+    assert per_class["iou"].drop("void").mean() == pytest.approx(figures["miou"], abs=1e-5)
+
+
+def test_render_draws_the_chosen_epochs(done: Path):
+    pictures = sorted(path.name for path in (done / "plots/predictions").iterdir())
+    assert pictures == ["epoch_002_test.png", "epoch_002_training.png"]
+    with Image.open(done / "plots/predictions/epoch_002_training.png") as picture:
+        colors = set(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    assert {tuple(color) for color in class_map.colors.tolist()} <= colors
+
+
+def test_the_same_again_gives_the_same_bytes(done: Path):
+    def tree() -> dict[str, bytes]:
+        skipped = {"runs", "pictures"}
+        files = [path for path in done.rglob("*") if path.is_file()]
+        names = {str(path.relative_to(done)): path for path in files}
+        return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
+
+    before = tree()
+    for step in (run_fetch, run_remap, run_split, run_evaluate, run_render):
+        step(done)
+    assert tree() == before
+
+
+def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
+    own = tmp_path / "two.yaml"
+    own.write_text(
+        "void: null\nignored_label_ids: []\nunknown_label_ids: rest\nclasses:\n"
+        "  - {name: rest, color: [0, 0, 0], label_ids: []}\n"
+        "  - {name: road, color: [255, 0, 0], label_ids: [7]}\n"
+    )
+    source = write_pictures(tmp_path / "pictures")
+    changes = {"data__source": str(source), "remap__classes": str(own), "train__epochs": 1}
+    write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
+    run_fetch(tmp_path)
+    run_remap(tmp_path)
+    assert f"DVC does not watch {own}" in capsys.readouterr().out
+    run_split(tmp_path)
+    train.main(train_arguments(tmp_path))
+    run_evaluate(tmp_path)
+    assert pd.read_csv(tmp_path / "plots/per_class.csv")["class"].tolist() == ["rest", "road"]
+
+
+@pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split", "train"])
+def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
+    write_params(tmp_path / "params.yaml", train__batchsize=4)
+    module = {"check": check, "fetch": fetch, "remap": remap, "split": split, "train": train}[stage]
+    options = {
+        "check": ["out"],
+        "fetch": ["out"],
+        "remap": ["raw", "classes", "out", "frequency"],
+        "split": ["cache", "out"],
+        "train": ["cache", "split", "epochs", "best", "history", "metrics", "runs"],
+    }
+    paths = dict.fromkeys(options[stage], "x")
+    with pytest.raises(InputError, match=r"train.batchsize: unknown key"):
+        module.main(arguments(tmp_path, **paths))
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
+    write_params(tmp_path / "params.yaml", data__source="nowhere.zip")
+    command = [sys.executable, "-m", "stages.fetch", *arguments(tmp_path, out="raw")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: data.source: 'nowhere.zip': no such file or folder")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stage_never_exits_with_0(tmp_path: Path, number: signal.Signals):
+    """Exit 0 would let DVC record a part of a stage as the whole."""
+    write_params(tmp_path / "params.yaml", sample__num_train=5000)
+    command = [sys.executable, "-m", "stages.fetch", *arguments(tmp_path, out="raw")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("000003_10.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_help_needs_no_torch():
+    probe = "import sys, stages.{0}; sys.exit('torch' in sys.modules)"
+    for stage in ("check", "fetch", "remap", "split"):
+        command = [sys.executable, "-c", probe.format(stage)]
+        assert subprocess.run(command, cwd=ROOT).returncode == 0, stage
