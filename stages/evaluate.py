@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     cache, val_ids = Cache(args.cache), read_json(args.split)["val"]
     class_map = cache.class_map()
     machine = chosen_machine(params.train.device, params.train.precision)
-    make_deterministic(params.train.seed)
+    make_deterministic()
     network, _ = load_network(args.model, class_map)
     machine.placed(network)
     evaluation = evaluated(network, cache, val_ids, params.evaluate.batch_size, machine)

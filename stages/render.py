@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     cache, split, count = Cache(args.cache), read_json(args.split), params.render.num_pictures
     train_ids, test_ids = spaced(split["train"], count), spaced(split["test"], count)
     machine = chosen_machine(params.train.device, params.train.precision)
-    make_deterministic(params.train.seed)
+    make_deterministic()
     for epoch in params.epochs_to_render:
         network, _ = load_network(epoch_file(args.epochs, epoch), cache.class_map())
         machine.placed(network)

@@ -1,6 +1,10 @@
 """A small data set in KITTI's layout, made here, and parameters that suit it."""
 
+import os
 from pathlib import Path
+
+# Networks here are tiny: threads would wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -3,6 +3,7 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,9 +64,10 @@ def evaluated(
             confusion += confusion_matrix(class_ids, logits.argmax(1), class_map.num_classes)
             total, pixels = total + loss.item(), pixels + count.item()
             bar.update(len(images))
-    if not pixels:
-        raise InputError(f"{cache.root}: no pixel of the masks counts; check the class map")
-    return Evaluation(total / pixels, confusion.cpu().numpy(), class_map.void_id)
+    evaluation = Evaluation(total / max(1.0, pixels), confusion.cpu().numpy(), class_map.void_id)
+    if math.isnan(evaluation.figures()["miou"]):
+        raise InputError(f"{cache.root}: no pixel counts in the masks of {', '.join(ids[:5])}")
+    return evaluation
 
 
 @torch.inference_mode()

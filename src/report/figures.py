@@ -3,6 +3,7 @@
 Shapes: H, W pixels of a picture; they may differ from row to row.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from src.labels import ClassMap
 _COLUMN_WIDTH = 4.0  # inches
 _DPI = 100
 _LEGEND_HEIGHT = 0.3  # inches a line
+_LEGEND_ENTRY = 1.35  # inches
 _TITLE_HEIGHT = 0.65  # inches, title and column titles
 _GAP = 0.06  # inches between pictures
 
@@ -35,8 +37,8 @@ def save_picture_grid(
     """
     width = len(columns) * _COLUMN_WIDTH
     heights = [_COLUMN_WIDTH * row[0].shape[0] / row[0].shape[1] for row in rows]
-    per_line = max(1, int(width / 1.35))
-    legend = _LEGEND_HEIGHT * (1 + (class_map.num_classes - 1) // per_line) + 0.15
+    lines = math.ceil(class_map.num_classes * _LEGEND_ENTRY / width)
+    legend = _LEGEND_HEIGHT * lines + 0.15
     height = sum(heights) + _GAP * len(rows) + _TITLE_HEIGHT + legend
     figure = Figure(figsize=(width, height), dpi=_DPI)
     grid = figure.add_gridspec(
@@ -58,19 +60,19 @@ def save_picture_grid(
             if i == 0:
                 axes.set_title(columns[j], fontsize=11, pad=4)
     figure.suptitle(title, fontsize=13, y=1 - 0.1 / height, va="top")
-    _add_legend(figure, class_map, per_line)
+    _add_legend(figure, class_map, lines)
     with replaced_file(path) as temporary:  # Software: None keeps matplotlib's version out
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _add_legend(figure: Figure, class_map: ClassMap, per_line: int) -> None:
+def _add_legend(figure: Figure, class_map: ClassMap, lines: int) -> None:
     patches = [
         Patch(facecolor=color / 255, edgecolor="black", linewidth=0.5, label=name)
         for name, color in zip(class_map.names, class_map.colors, strict=True)
     ]
     figure.legend(
         handles=patches,
-        ncols=min(per_line, len(patches)),
+        ncols=math.ceil(len(patches) / lines),
         loc="lower center",
         frameon=False,
         fontsize=10,

@@ -101,7 +101,8 @@ class Trainer:
 
     def initial_state(self) -> State:
         """Weights drawn by `train.seed`, before the first step."""
-        make_deterministic(self.train.seed)
+        make_deterministic()
+        torch.manual_seed(self.train.seed)
         network = UNet(**self.unet)
         self.machine.placed(network)
         optimizer = build_optimizer(network.parameters(), self.recipe)

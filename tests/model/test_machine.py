@@ -29,20 +29,24 @@ def test_precision_is_that_of_the_convolutions():
         assert machine.logits(network, images).dtype == dtype
 
 
-def test_images_are_shares_in_channels_last():
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("fp32", torch.contiguous_format), ("bf16", torch.channels_last)]
+)
+def test_images_are_shares_in_the_layout_of_the_precision(precision, layout):
     pixels = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3).permute(0, 3, 1, 2)
-    machine = Machine(torch.device("cpu"), "fp32")
+    machine = Machine(torch.device("cpu"), precision)
     images = machine.images(pixels)
     assert torch.equal(images, pixels.float() / 255)
-    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.is_contiguous(memory_format=layout)
+    weight = machine.placed(torch.nn.Conv2d(3, 2, 3)).weight
+    assert weight.is_contiguous(memory_format=layout)
     assert machine.class_ids(torch.tensor([[[255]]], dtype=torch.uint8)).dtype == torch.int64
 
 
-def test_a_seed_gives_the_same_weights():
-    drawn = []
-    for seed in (1, 1, 2):
-        make_deterministic(seed)
-        drawn.append(torch.nn.Conv2d(3, 2, 3).weight)
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
+def test_what_has_no_deterministic_kernel_is_refused():
+    make_deterministic()
     assert torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError, match="deterministic"):
+        torch.nn.functional.max_unpool2d(
+            torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.int64), 2
+        )

@@ -7,8 +7,8 @@ from src.data.sample.camera import Camera, random_camera
 from src.data.sample.canvas import Canvas
 from src.data.sample.ground import ground
 from src.data.sample.light import Light, random_light
+from src.data.sample.parcels import parcel_things
 from src.data.sample.photograph import photograph
-from src.data.sample.plots import plot_things
 from src.data.sample.shadows import shadow_map
 from src.data.sample.sky import draw_skyline, sky
 from src.data.sample.street import Street, random_street, street_kind
@@ -33,7 +33,7 @@ def street_scene(seed: int, index: int, height: int, width: int) -> tuple[np.nda
     street = random_street(rng, street_kind(seed, index))
     light = random_light(rng)
     camera = random_camera(rng, height * factor, width * factor, street.lane)
-    things = plot_things(rng, street) + street_things(rng, street, camera)
+    things = parcel_things(rng, street) + street_things(rng, street, camera)
     footprints = [thing.footprint for thing in things if thing.footprint]
     canvas = Canvas(_backdrop(rng, camera, light, street, footprints), camera, light)
     draw_skyline(canvas, rng, street.kind)

@@ -23,7 +23,7 @@ class Side:
     kerb: float  # where the road ends
     cobbles: float  # width of a paved parking strip inside the kerb; 0 where it is asphalt
     walk: float  # where the sidewalk ends; equal to kerb without one
-    plot: float  # where gardens or yards begin
+    parcel: float  # where gardens or yards begin
     facade: float  # where buildings begin
     yard: int  # tag of the ground between walk and façade
     track: float  # centre of a railway; 0 without one
@@ -103,24 +103,24 @@ def _random_side(
     yard = tags.TERRAIN
     if kind == "canyon":
         walk = kerb + rng.uniform(3.0, 5.5)
-        plot = facade = walk
+        parcel = facade = walk
     elif kind == "country":
         walk = kerb
-        plot = kerb + rng.uniform(2.0, 5.0)
-        facade = plot + rng.uniform(6, 25)
+        parcel = kerb + rng.uniform(2.0, 5.0)
+        facade = parcel + rng.uniform(6, 25)
     elif kind == "railway":
         walk = kerb + (rng.uniform(1.6, 2.8) if rng.random() < 0.7 else 0.0)
-        plot = walk + rng.uniform(0.6, 1.5)
-        track = plot + 3.2
+        parcel = walk + rng.uniform(0.6, 1.5)
+        track = parcel + 3.2
         facade = track + rng.uniform(8, 16)
     else:
         walk = kerb + rng.uniform(2.4, 4.2)
-        plot = walk + (rng.uniform(1.0, 2.0) if rng.random() < 0.25 else 0.2)
-        facade = plot + rng.uniform(3.0, 7.0)
+        parcel = walk + (rng.uniform(1.0, 2.0) if rng.random() < 0.25 else 0.2)
+        facade = parcel + rng.uniform(3.0, 7.0)
         yard = tags.GROUND if rng.random() < 0.45 else tags.TERRAIN
     spacing = {"suburb": rng.uniform(11, 22), "country": rng.uniform(35, 60)}
     drives = spacing.get(kind, 0.0)
     return Side(
-        sign=sign, kind=kind, kerb=kerb, cobbles=cobbles, walk=walk, plot=plot, facade=facade,
+        sign=sign, kind=kind, kerb=kerb, cobbles=cobbles, walk=walk, parcel=parcel, facade=facade,
         yard=yard, track=track, drives=drives,
     )  # fmt: skip

@@ -21,7 +21,7 @@ PIECE = 2.5  # metres of fence or hedge drawn at once
 TRAIN_REACH = 65.0  # metres; no train is longer
 
 
-def plot_things(rng: np.random.Generator, street: Street) -> list[Thing]:
+def parcel_things(rng: np.random.Generator, street: Street) -> list[Thing]:
     """Return everything that stands beside the road and never moves, and the trains."""
     things = []
     for side in (street.left, street.right):
@@ -89,16 +89,16 @@ def _trees(rng: np.random.Generator, street: Street, side: Side) -> list[Thing]:
     rows = {"canyon": 0.55, "suburb": 0.75, "country": 0.85, "railway": 0.6}[side.kind]
     if rng.random() < rows:  # a row of trees at the kerb or the verge
         spacing = rng.uniform(7, 16)
-        out = side.kerb + 0.8 if side.walk > side.kerb + 1.6 else side.plot + 0.5
+        out = side.kerb + 0.8 if side.walk > side.kerb + 1.6 else side.parcel + 0.5
         z = rng.uniform(6, 6 + spacing)
         while z < REACH:
             if rng.random() < 0.85 and not _blocked(street, z, z):
                 tree = _tree(rng, side.sign * out, z, rng.uniform(5.5, 11))
-                things.append(tree if out < side.plot or side.track else _behind(side, tree))
+                things.append(tree if out < side.parcel or side.track else _behind(side, tree))
             z += spacing * rng.uniform(0.8, 1.2)
     if side.kind != "canyon":  # gardens, fields, banks
         count = {"suburb": 18, "country": 32, "railway": 18}[side.kind]
-        inner = side.track + 3.5 if side.track else side.plot + 0.8
+        inner = side.track + 3.5 if side.track else side.parcel + 0.8
         for share in rng.random((count, 3)).tolist():
             out = inner + share[0] * (side.facade - inner + (12 if side.kind == "country" else 0))
             z = 7 + (REACH - 7) * share[1] ** 1.4
@@ -121,13 +121,13 @@ def _tree(rng: np.random.Generator, x: float, z: float, height: float) -> Thing:
 
 
 def _boundary(rng: np.random.Generator, street: Street, side: Side) -> list[Thing]:
-    """Return what divides plots from the street: fences, walls and hedges by turns."""
+    """Return what divides parcels from the street: fences, walls and hedges by turns."""
     if side.kind == "canyon":
         return []
     things: list[Thing] = []
     z = 2.5
     beyond = side.track > 0 and rng.random() < 0.5  # the railway lies open to the street
-    x = side.sign * (side.track + 3.0 if beyond else side.plot)
+    x = side.sign * (side.track + 3.0 if beyond else side.parcel)
     while z < 90:
         length = rng.uniform(8, 22)
         kind = _boundary_kind(rng, side)

@@ -1,0 +1,185 @@
+"""The real dvc in a temporary repository: what a user types, on a small sample."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data.layout import TRAIN_MASKS
+from tests.conftest import ROOT, write_params, write_pictures
+
+STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
+SMALL = {
+    "sample__num_train": 8,
+    "sample__num_test": 2,
+    "sample__height": 32,
+    "sample__width": 64,
+    "render__num_pictures": 2,
+}
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run `command` with this environment's programs, as the Makefile does."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path}
+    env.pop("DVC_ROOT", None)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def succeeds(folder: Path, *command: str) -> str:
+    result = run(folder, *command)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def stages_run(output: str) -> list[str]:
+    return [name for name in STAGES if f"Running stage '{name}'" in output]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with this working tree's files and small parameters, and the pipeline run."""
+    folder = tmp_path_factory.mktemp("clone") / "repository"
+    names = succeeds(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    write_params(folder / "params.yaml", **SMALL)
+    commit(folder, "start")
+    assert stages_run(succeeds(folder, "dvc", "repro")) == STAGES
+    commit(folder, "run")
+    return folder
+
+
+@pytest.fixture
+def repository(finished: Path) -> Iterator[Path]:
+    """The repository with its committed results; what a test does to it is undone."""
+    yield finished
+    succeeds(finished, "git", "reset", "-q", "--hard")
+    succeeds(finished, "dvc", "checkout", "--force", "-q")
+
+
+def commit(folder: Path, message: str) -> None:
+    if not (folder / ".git").exists():
+        succeeds(folder, "git", "init", "-q", "-b", "main")
+    succeeds(folder, "git", "add", "-A")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    succeeds(folder, "git", *identity, "commit", "-q", "--no-verify", "-m", message)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Everything that stages write, and the lock."""
+    files = [folder / "dvc.lock"]
+    for name in ("data", "models", "metrics", "plots"):
+        files += [path for path in (folder / name).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_what_is_done_is_not_done_again(repository: Path):
+    assert stages_run(succeeds(repository, "dvc", "repro")) == []
+    assert "up to date" in succeeds(repository, "dvc", "status")
+    assert succeeds(repository, "git", "status", "--porcelain") == ""
+
+
+def test_a_second_repository_computes_the_same_lock(repository: Path, tmp_path: Path):
+    clone = tmp_path / "clone"
+    succeeds(tmp_path, "git", "clone", "-q", str(repository), str(clone))
+    lock = (clone / "dvc.lock").read_bytes()
+    assert stages_run(succeeds(clone, "dvc", "repro", "--force")) == STAGES
+    assert (clone / "dvc.lock").read_bytes() == lock
+
+
+def test_experiments_metrics_and_plots(repository: Path):
+    output = succeeds(repository, "dvc", "exp", "run", "-n", "longer", "-S", "train.epochs=3")
+    assert stages_run(output) == ["check", "train", "evaluate", "render"]
+    diff = json.loads(succeeds(repository, "dvc", "metrics", "diff", "--json"))
+    assert diff["metrics/train.json"]["val_ce"]["diff"] != 0
+    assert diff["metrics/evaluate.json"]["cross_entropy"]["diff"] != 0
+    page = repository / "dvc_plots" / "index.html"
+    for command in (("plots", "show"), ("plots", "diff", "HEAD", "longer")):
+        page.unlink(missing_ok=True)
+        succeeds(repository, "dvc", *command)
+        text = page.read_text()
+        titles = ("Cross-entropy", "Validation mIoU", "IoU by class", "Confusion", "Class freq")
+        for title in titles:
+            assert title in text, (command, title)
+        assert "epoch_002_training.png" in text
+    assert "longer" in succeeds(repository, "dvc", "exp", "show", "--csv")
+
+
+def test_relative_sources_count_from_the_root_also_in_a_copy(repository: Path):
+    pictures = write_pictures(repository.parent / "own")
+    with zipfile.ZipFile(repository.parent / "own.zip", "w") as archive:
+        for path in sorted(pictures.rglob("*.png")):
+            archive.write(path, path.relative_to(pictures))
+    changes = ("-S", "data.source=../own.zip", "-S", "train.epochs=1", "-S", "render.epochs=[last]")
+    succeeds(repository, "dvc", "exp", "run", "--temp", "-n", "own", *changes)
+    table = csv.DictReader(succeeds(repository, "dvc", "exp", "show", "--csv").splitlines())
+    (row,) = (row for row in table if row["Experiment"] == "own")
+    assert row["data.source"] == "../own.zip"
+    assert float(row["cross_entropy"]) > 0
+
+
+def no_masks(pictures: Path) -> None:
+    shutil.rmtree(pictures / TRAIN_MASKS)
+
+
+def other_size(pictures: Path) -> None:
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(pictures / TRAIN_MASKS / "000002_10.png")
+
+
+def rgb_mask(pictures: Path) -> None:
+    path = pictures / TRAIN_MASKS / "000002_10.png"
+    Image.open(path).convert("RGB").save(path)
+
+
+def unknown_id(pictures: Path) -> None:
+    path = pictures / TRAIN_MASKS / "000002_10.png"
+    mask = np.array(Image.open(path))
+    mask[:2, :3] = 200
+    Image.fromarray(mask).save(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__batchsize": 3}, "params.yaml: train.batchsize: unknown key"),
+        ({"train__epochs": "abc"}, "params.yaml: train.epochs: expected a whole number, got 'abc'"),
+        ({"data__source": "nowhere.zip"}, "data.source: 'nowhere.zip': no such file or folder"),
+        ({"data__source": no_masks}, "training/semantic: no .png masks"),
+        ({"data__source": other_size}, "000002_10.png: 5x5 pixels, but training/image_2/000002_10"),
+        ({"data__source": rgb_mask}, "000002_10.png: mode RGB; a mask holds label ids"),
+        ({"data__source": unknown_id}, "000002_10.png: label id 200 (6 pixels) has no class"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_results_stay(repository, tmp_path, changes, message):
+    before = results(repository)
+    source = changes.get("data__source")
+    if callable(source):
+        pictures = write_pictures(tmp_path / "pictures")
+        source(pictures)
+        archive = shutil.make_archive(str(tmp_path / "bad"), "zip", pictures)
+        changes = {"data__source": archive}
+    write_params(repository / "params.yaml", **SMALL, **changes)
+    result = run(repository, "dvc", "repro")
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in result.stderr
+    after = results(repository)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    # A data set that is whole but has an unknown label id is fetched, and says so in the lock.
+    allowed = ("data/raw/", "dvc.lock") if "label id 200" in message else ("dvc.lock",)
+    assert {name for name in changed if not name.startswith(allowed)} == set()
