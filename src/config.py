@@ -115,7 +115,6 @@ class Recipe:
     validations_per_epoch: int
     class_weights: Literal["none", "sqrt"]
     flip: bool
-    zoom: float
     jitter: float
 
     def __post_init__(self) -> None:
@@ -128,7 +127,6 @@ class Recipe:
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1 (share of all steps)")
         validations = self.validations_per_epoch
         _require(1 <= validations <= 100, "validations_per_epoch", validations, "1 to 100")
-        _require(1 <= self.zoom <= 4, "zoom", self.zoom, "1 (off) to 4")
         _require(0 <= self.jitter < 1, "jitter", self.jitter, "0 (off) to below 1")
 
 

@@ -33,10 +33,10 @@ class TrainingPictures(Dataset):
     """Pictures and masks by (epoch, index), augmented by a generator of that picture's own."""
 
     def __init__(
-        self, cache: Cache, ids: Sequence[str], seed: int, *, flip: bool, zoom: float, jitter: float
+        self, cache: Cache, ids: Sequence[str], seed: int, *, flip: bool, jitter: float
     ) -> None:
         self.cache, self.ids, self.seed = cache, list(ids), seed
-        self.changes = {"flip": flip, "zoom": zoom, "jitter": jitter}
+        self.changes = {"flip": flip, "jitter": jitter}
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -73,7 +73,7 @@ class Trainer:
         self.cache, self.train, self.recipe, self.val_ids = cache, train, recipe, split["val"]
         self.class_map = cache.class_map()
         self.machine = chosen_machine(train.device, train.precision)
-        changes = {"flip": recipe.flip, "zoom": recipe.zoom, "jitter": recipe.jitter}
+        changes = {"flip": recipe.flip, "jitter": recipe.jitter}
         self.pictures = TrainingPictures(cache, split["train"], train.seed, **changes)
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}

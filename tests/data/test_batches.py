@@ -18,8 +18,8 @@ from src.files import InputError, write_json
 from src.labels import IGNORE_INDEX, read_class_map
 from tests.conftest import ROOT
 
-OFF = {"flip": False, "zoom": 1.0, "jitter": 0.0}
-ALL = {"flip": True, "zoom": 2.0, "jitter": 0.3}
+OFF = {"flip": False, "jitter": 0.0}
+ALL = {"flip": True, "jitter": 0.3}
 
 
 @pytest.fixture
@@ -84,21 +84,6 @@ def coded_picture(height: int = 24, width: int = 40) -> tuple[np.ndarray, np.nda
     mask = np.arange(height)[:, None] // 8 * 5 + np.arange(width)[None] // 8
     image = np.stack([mask * 12, 255 - mask * 12, mask * 0 + 128], axis=2)
     return image.astype(np.uint8), mask.astype(np.uint8)
-
-
-def test_picture_and_mask_move_together():
-    """Away from block edges the colour still tells the class, whatever was drawn."""
-    image, mask = coded_picture()
-    moved = 0
-    for index in range(20):
-        rng = np.random.default_rng([0, 1, index])
-        new_image, new_mask = augmented(image, mask, rng, flip=True, zoom=2.0, jitter=0.0)
-        assert new_image.shape == image.shape
-        assert set(np.unique(new_mask)) <= set(np.unique(mask))
-        agree = np.abs(new_image[..., 0].astype(int) - new_mask * 12.0) <= 1
-        assert agree.mean() > 0.7  # the rest are pixels that bilinear mixes at the edges
-        moved += not np.array_equal(new_mask, mask)
-    assert moved >= 15
 
 
 def test_off_is_off_and_flip_is_an_exact_mirror():
