@@ -16,6 +16,8 @@ from src.data.augment import augmented
 from src.data.cache import Cache
 from src.labels import IGNORE_INDEX
 
+_ORDER, _PICTURE = 1, 2  # what a generator is for, so that no two draw the same numbers
+
 
 class Batch(NamedTuple):
     """Smaller pictures are padded at the right and the bottom; the masks say where (ignored)."""
@@ -26,7 +28,7 @@ class Batch(NamedTuple):
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """(count,) int64, the order of the pictures in an epoch; a function of its arguments."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+    return np.random.default_rng([_ORDER, seed, epoch]).permutation(count)
 
 
 class TrainingPictures(Dataset):
@@ -45,7 +47,7 @@ class TrainingPictures(Dataset):
         """Image (H, W, 3) uint8 and mask (H, W) uint8 of picture `index` in `epoch`."""
         epoch, index = key
         image, mask = self.cache.image(self.ids[index]), self.cache.mask(self.ids[index])
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([_PICTURE, self.seed, epoch, index])
         return augmented(image, mask, rng, **self.changes)
 
 

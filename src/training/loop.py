@@ -24,6 +24,8 @@ from src.training.outputs import Outputs, Row, write_epoch
 from src.training.schedule import one_cycle, plateau, set_learning_rate, validation_steps
 from src.training.step import StepResult, build_optimizer, train_step
 
+_DROPOUT = 3  # sets its generator apart from those of the batches
+
 
 @dataclass(kw_only=True)
 class State:
@@ -166,7 +168,7 @@ class Trainer:
 
     def _seed_dropout(self, epoch: int) -> None:
         """Let what torch draws in `epoch` depend on seed and epoch, not on the epochs before."""
-        (word,) = np.random.SeedSequence([self.train.seed, epoch]).generate_state(1)
+        (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, epoch]).generate_state(1)
         torch.manual_seed(int(word))
 
     def _validate(self, state: State, board: Board) -> Evaluation:
