@@ -4,6 +4,7 @@ One frozen dataclass a section, without defaults: DVC tracks only what stands in
 value that is not there must not exist. Every error names file, section and key.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,8 +42,8 @@ class Sample:
     def __post_init__(self) -> None:
         _require(2 <= self.num_train <= 999_999, "num_train", self.num_train, "2 to 999999")
         _require(0 <= self.num_test <= 999_999, "num_test", self.num_test, "0 to 999999")
-        _require(32 <= self.height <= 4096, "height", self.height, "32 to 4096 pixels")
-        _require(32 <= self.width <= 8192, "width", self.width, "32 to 8192 pixels")
+        _require(36 <= self.height <= 4096, "height", self.height, "36 to 4096 pixels")
+        _require(36 <= self.width <= 8192, "width", self.width, "36 to 8192 pixels")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
@@ -94,8 +95,7 @@ class Train:
     def __post_init__(self) -> None:
         _require(1 <= self.epochs <= 999, "epochs", self.epochs, "1 to 999")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
-        kind = self.device.partition(":")[0]
-        known = kind in ("auto", "cpu", "mps", "cuda")
+        known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
         _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
 
@@ -118,7 +118,9 @@ class Recipe:
     jitter: float
 
     def __post_init__(self) -> None:
-        _require(0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "above 0")
+        _require(
+            0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "above 0, at most 10"
+        )
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 to below 1")
         _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
         _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")

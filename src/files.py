@@ -23,7 +23,10 @@ def repository_path(path: str) -> Path:
     DVC sets DVC_ROOT to the main repository also where an experiment runs in a copy of it
     (`dvc exp run --temp`, `--queue`); started by hand, the root is the working directory.
     """
-    return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()
+    try:
+        return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise InputError(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -60,6 +63,8 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(fresh, path)
     finally:
+        if old.exists() and not path.exists():  # interrupted between the two
+            os.replace(old, path)
         shutil.rmtree(staging, ignore_errors=True)
 
 

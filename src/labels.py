@@ -121,15 +121,19 @@ def _require_label_ids(key: str, label_ids: list[int]) -> None:
 def class_map_path(name: str, folder: Path) -> Path:
     """The file of the class map `name`: `folder`/NAME.yaml, or a path of the user's own.
 
+    A relative path counts from the working directory, then from the repository's root.
+
     Raises:
         InputError: neither is there; names the maps in `folder`.
     """
     built_in = folder / f"{name}.yaml"
     if built_in.is_file():
         return built_in
-    own = repository_path(name)
-    if own.is_file():
-        return own
+    # A copy of the repository, in which DVC runs an experiment, holds what is in git; its own file
+    # is the one that DVC has hashed.
+    for own in (Path(name), repository_path(name)):
+        if own.is_file():
+            return own
     known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
     raise InputError(f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path")
 

@@ -1,9 +1,8 @@
 """Turn masks of label ids into cached arrays of class ids, and pictures into arrays beside them."""
 
 from src.config import load_params
-from src.data.cache import CLASSES
 from src.data.remap import remap_dataset
-from src.files import replaced_folder, write_json
+from src.files import replaced_folder
 from src.labels import class_map_path, read_class_map
 from src.report.tables import class_frequency, write_table
 from stages.command import parsed_paths, run
@@ -16,10 +15,9 @@ def main(argv: list[str] | None = None) -> None:
     class_map = read_class_map(class_map_file)
     with replaced_folder(args.out) as cache:
         pixels = remap_dataset(args.raw, cache, class_map, params.scale)
-        write_json(cache / CLASSES, class_map.to_json())
     write_table(args.frequency, class_frequency(class_map, pixels))
     print(f"remap: {class_map.num_classes} classes of {class_map_file}, {pixels.sum()} pixels")
-    if args.classes not in class_map_file.parents:
+    if args.classes.resolve() not in class_map_file.resolve().parents:
         print(f"remap: DVC does not watch {class_map_file}; kept in {args.classes}/, it would")
 
 

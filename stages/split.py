@@ -13,8 +13,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "cache", "out")
     params = load_params(args.params).split
     cache = Cache(args.cache)
-    sizes = {name: cache.size(name) for name in cache.train_ids()}
-    split = split_dataset(sizes, cache.test_ids(), **dataclasses.asdict(params))
+    split = split_dataset(cache.recorded_sizes(), cache.test_ids(), **dataclasses.asdict(params))
     write_json(args.out, split)
     print(f"split: {', '.join(f'{len(split[part])} {part}' for part in ('train', 'val', 'test'))}")
 

@@ -28,16 +28,16 @@ def striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, np.nd
     return image.astype(np.uint8), label_ids
 
 
-def write_pictures(root: Path, num_train: int = 8, num_test: int = 2) -> Path:
-    """A data set of made-up pictures in two sizes below `root`."""
+def write_pictures(root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES) -> Path:
+    """A data set of made-up pictures in two sizes, (height, width) each, below `root`."""
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
     for i in range(num_train):
-        image, label_ids = striped_pair(*SIZES[i % 2], shift=i)
+        image, label_ids = striped_pair(*sizes[i % len(sizes)], shift=i)
         Image.fromarray(image).save(root / TRAIN_IMAGES / f"{i:06d}_10.png")
         Image.fromarray(label_ids).save(root / TRAIN_MASKS / f"{i:06d}_10.png")
     for i in range(num_test):
-        image, _ = striped_pair(*SIZES[i % 2], shift=i + 3)
+        image, _ = striped_pair(*sizes[i % len(sizes)], shift=i + 3)
         Image.fromarray(image).save(root / TEST_IMAGES / f"{i:06d}_10.png")
     return root
 

@@ -38,6 +38,8 @@ def test_report_recipe_is_the_reports():
         ({"train__epochs": True}, "train.epochs: expected a whole number, got True"),
         ({"train__epochs": 0}, "train.epochs: 0 is out of range; expected 1 to 999"),
         ({"train__epochs": None}, "train.epochs: expected a whole number, got None"),
+        ({"train__device": "cuda:x"}, "train.device: 'cuda:x' is out of range; expected auto, cpu"),
+        ({"train__device": "auto:1"}, "train.device: 'auto:1' is out of range"),
         ({"remap__scale": math.nan}, "remap.scale: expected a number, got nan"),
         ({"remap__scale": 2}, "remap.scale: 2.0 is out of range"),
         ({"train__recipe": "mordern"}, "train.recipe: no recipe 'mordern'; .*report, modern"),

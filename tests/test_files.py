@@ -1,4 +1,5 @@
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_a_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
     assert names(tmp_path) == ["data"]
 
 
+def test_a_folder_comes_back_when_the_exchange_is_interrupted(tmp_path: Path, monkeypatch):
+    path = tmp_path / "data"
+    path.mkdir()
+    (path / "a.txt").write_text("first")
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replaced_folder(path):
+        pass
+    assert names(path) == ["a.txt"]
+    assert names(tmp_path) == ["data"]
+
+
 def test_json_is_sorted_and_has_no_nan(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": 1, "a": "ö"})
     assert (tmp_path / "a.json").read_text() == '{\n  "a": "ö",\n  "b": 1\n}\n'
@@ -73,5 +92,7 @@ def test_paths_count_from_the_main_repository(monkeypatch):
     monkeypatch.setenv("DVC_ROOT", "/main")
     assert repository_path("a/b.zip") == Path("/main/a/b.zip")
     assert repository_path("/elsewhere/b.zip") == Path("/elsewhere/b.zip")
+    with pytest.raises(InputError, match=r"~nosuchuser/b.zip: "):
+        repository_path("~nosuchuser/b.zip")
     monkeypatch.delenv("DVC_ROOT")
     assert repository_path("a") == Path("a")

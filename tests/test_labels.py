@@ -96,5 +96,10 @@ def test_a_map_is_found_by_name_or_by_path_from_the_root(tmp_path, monkeypatch):
     own_map(tmp_path)
     assert class_map_path("kitti11", CLASSES) == CLASSES / "kitti11.yaml"
     assert class_map_path("own.yaml", CLASSES) == tmp_path / "own.yaml"
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    monkeypatch.chdir(copy)  # as in dvc exp run --temp
+    (copy / "own.yaml").write_text((tmp_path / "own.yaml").read_text())
+    assert class_map_path("own.yaml", CLASSES) == Path("own.yaml")
     with pytest.raises(InputError, match=re.escape("use cityscapes19, kitti11, kitti12, or")):
         class_map_path("kitti13", CLASSES)

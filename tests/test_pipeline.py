@@ -21,7 +21,7 @@ STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
 SMALL = {
     "sample__num_train": 8,
     "sample__num_test": 2,
-    "sample__height": 32,
+    "sample__height": 36,
     "sample__width": 64,
     "render__num_pictures": 2,
 }
@@ -155,6 +155,8 @@ def unknown_id(pictures: Path) -> None:
     ("changes", "message"),
     [
         ({"train__batchsize": 3}, "params.yaml: train.batchsize: unknown key"),
+        ({"trian": {}}, "params.yaml: trian: unknown key; did you mean 'train'?"),
+        ({"train__device": "cuda:7"}, "train.device: cuda:7: this computer has"),
         ({"train__epochs": "abc"}, "params.yaml: train.epochs: expected a whole number, got 'abc'"),
         ({"data__source": "nowhere.zip"}, "data.source: 'nowhere.zip': no such file or folder"),
         ({"data__source": no_masks}, "training/semantic: no .png masks"),

@@ -18,7 +18,7 @@ ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
 ARROWS = {
     "stages": {"training", "evaluation", "report", "data", "model", ""},
     "training": {"evaluation", "report", "data", "model", ""},
-    "evaluation": {"report", "data", "model", ""},
+    "evaluation": {"data", "model", ""},
     "report": {"evaluation", "data", "model", ""},
     "data": {""},
     "model": {""},
@@ -104,7 +104,7 @@ def test_every_data_dependency_is_written_by_an_earlier_stage(stage: str):
     assert data <= written
 
 
-@pytest.mark.parametrize("stage", ORDER)
+@pytest.mark.parametrize("stage", ORDER[1:])
 def test_parameters_that_a_stage_reads_are_tracked(stage: str):
     """`params.train.device` in the stage's source must stand in dvc.yaml, itself or its section."""
     source = (ROOT / "stages" / f"{stage}.py").read_text()
@@ -122,7 +122,7 @@ def test_parameters_that_a_stage_reads_are_tracked(stage: str):
 
 
 def test_every_tracked_parameter_exists():
-    for stage in ORDER:
+    for stage in ORDER[1:]:
         for name in STAGES[stage]["params"]:
             section, *rest = name.replace("${train.recipe}", "modern").split(".")
             value = PARAMS[section]
@@ -131,7 +131,7 @@ def test_every_tracked_parameter_exists():
 
 
 def test_check_comes_before_everything_and_sees_everything():
-    assert set(STAGES["check"]["params"]) == set(PARAMS)
+    assert STAGES["check"]["params"] == [{"params.yaml": None}]
     assert "data/params.checked" in STAGES["fetch"]["deps"]
 
 

@@ -152,6 +152,25 @@ def test_the_same_again_gives_the_same_bytes(done: Path):
     assert tree() == before
 
 
+def test_ignored_pixels_are_neither_trained_nor_counted(tmp_path: Path):
+    """kitti11 on the stripes: void is 255 in the masks and in no figure."""
+    source = write_pictures(tmp_path / "pictures")
+    changes = {"data__source": str(source), "remap__classes": "kitti11", "train__epochs": 1}
+    write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
+    for step in (run_fetch, run_remap, run_split):
+        step(tmp_path)
+    train.main(train_arguments(tmp_path))
+    for step in (run_evaluate, run_render):
+        step(tmp_path)
+    val_ids = json.loads((tmp_path / "data/split.json").read_text())["val"]
+    masks = [np.load(tmp_path / f"data/cache/masks/{name}.npy") for name in val_ids]
+    table = pd.read_csv(tmp_path / "plots/per_class.csv")
+    assert table["pixels"].tolist() == [sum((m == i).sum() for m in masks) for i in range(11)]
+    assert any((mask == 255).any() for mask in masks)
+    figures = json.loads((tmp_path / "metrics/evaluate.json").read_text())
+    assert figures["miou"] == figures["miou_with_void"]
+
+
 def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
     own = tmp_path / "two.yaml"
     own.write_text(

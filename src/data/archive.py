@@ -30,7 +30,7 @@ def unpack(archive: Path, root: Path) -> None:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             for member in tqdm(members, desc="unpack", unit="file", disable=None):
                 _write_member(opened, member, root, archive)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(f"{archive}: not a whole zip archive: {error}") from None
 
 

@@ -89,7 +89,7 @@ def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
 def evaluation_batches(cache: Cache, ids: Sequence[str], batch_size: int) -> Iterator[Batch]:
     """The pictures as they are, in order, up to `batch_size` neighbours of one size together.
 
-    No padding: a picture's prediction is the same alone and in a batch.
+    No padding, which would change what the network sees at a picture's border.
     """
     for _, same_size in groupby(ids, key=cache.size):
         names = list(same_size)

@@ -5,6 +5,7 @@ masks/ID.npy        (H, W) uint8 class ids, IGNORE_INDEX where a pixel does not 
 test_images/ID.npy  (H, W, 3) uint8, RGB; a folder of their own, for KITTI gives the training and
                     the test pictures the same names
 classes.json        the class map
+sizes.json          [H, W] of each picture in images/ before it was scaled
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,8 @@ import numpy as np
 from src.files import InputError, read_json
 from src.labels import ClassMap
 
-IMAGES, MASKS, TEST_IMAGES, CLASSES = "images", "masks", "test_images", "classes.json"
+IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
+CLASSES, SIZES = "classes.json", "sizes.json"
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -32,6 +34,10 @@ class Cache:
     def class_map(self) -> ClassMap:
         path = self.root / CLASSES
         return ClassMap.from_json(read_json(path), path)
+
+    def recorded_sizes(self) -> dict[str, tuple[int, int]]:
+        """(H, W) of each picture with a mask before it was scaled, by its id."""
+        return {name: (h, w) for name, (h, w) in read_json(self.root / SIZES).items()}
 
     def train_ids(self) -> list[str]:
         """Sorted ids of the pictures that have masks."""

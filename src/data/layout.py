@@ -1,6 +1,5 @@
 """KITTI's folder layout, and the checks that a data set in it is whole."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from src.files import InputError
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
+IMAGE_MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
@@ -18,10 +18,13 @@ FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 class Dataset:
     """What is in a data set: ids are file names without their ending, sorted."""
 
-    train_ids: list[str]
+    train_sizes: dict[str, tuple[int, int]]
+    """(height, width) in pixels of each picture with a mask."""
     test_ids: list[str]
-    sizes: dict[str, int]
-    """Number of training pictures of each size, keyed HxW (pixels)."""
+
+    @property
+    def train_ids(self) -> list[str]:
+        return list(self.train_sizes)
 
 
 def picture_path(root: Path, folder: str, picture_id: str) -> Path:
@@ -48,15 +51,12 @@ def check_dataset(root: Path) -> Dataset:
     for mask_id in mask_ids:
         if mask_id not in train_ids:
             raise InputError(f"{TRAIN_MASKS}/{mask_id}.png has no picture in {TRAIN_IMAGES}")
-    sizes: Counter[str] = Counter()
-    for picture_id in train_ids:
-        width, height = _pair_size(root, picture_id)
-        sizes[f"{height}x{width}"] += 1
-    test_ids = _ids(root / TEST_IMAGES)
+    test_ids = list(_ids(root / TEST_IMAGES))
     for picture_id in test_ids:
-        _header(root, f"{TEST_IMAGES}/{picture_id}.png")
+        _image_size(root, f"{TEST_IMAGES}/{picture_id}.png")
     return Dataset(
-        train_ids=list(train_ids), test_ids=list(test_ids), sizes=dict(sorted(sizes.items()))
+        train_sizes={picture_id: _pair_size(root, picture_id) for picture_id in train_ids},
+        test_ids=test_ids,
     )
 
 
@@ -66,10 +66,10 @@ def _ids(folder: Path) -> dict[str, None]:
 
 
 def _pair_size(root: Path, picture_id: str) -> tuple[int, int]:
-    """(width, height) that picture and mask of `picture_id` share."""
+    """(height, width) that picture and mask of `picture_id` share."""
     image_name = f"{TRAIN_IMAGES}/{picture_id}.png"
     mask_name = f"{TRAIN_MASKS}/{picture_id}.png"
-    size, _ = _header(root, image_name)
+    size = _image_size(root, image_name)
     mask_size, mask_mode = _header(root, mask_name)
     if mask_mode != "L":
         raise InputError(
@@ -78,21 +78,26 @@ def _pair_size(root: Path, picture_id: str) -> tuple[int, int]:
         )
     if mask_size != size:
         raise InputError(
-            f"{mask_name}: {_text(mask_size)} pixels, but {image_name} has {_text(size)}"
+            f"{mask_name}: {'x'.join(map(str, mask_size))} pixels, but {image_name} has "
+            f"{'x'.join(map(str, size))}"
         )
     return size
 
 
+def _image_size(root: Path, name: str) -> tuple[int, int]:
+    """(height, width) of a picture that turns into RGB without loss."""
+    size, mode = _header(root, name)
+    if mode not in IMAGE_MODES:
+        raise InputError(f"{name}: mode {mode}; a picture is RGB, grey or palette, of 8 bits")
+    return size
+
+
 def _header(root: Path, name: str) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's mode of the picture `name`."""
+    """(height, width) and Pillow's mode of the picture `name`."""
     try:
         with Image.open(root / name) as picture:
-            return picture.size, picture.mode
+            return (picture.height, picture.width), picture.mode
     except UnidentifiedImageError:
         raise InputError(f"{name}: not a picture that can be read; expected a PNG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: broken or too large a picture ({error})") from None
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"

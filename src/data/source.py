@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def fetch(source: str, sha256: str | None, sample: dict[str, int], out: Path) ->
             **found,
             "num_train": len(dataset.train_ids),
             "num_test": len(dataset.test_ids),
-            "train_sizes": dataset.sizes,
+            "train_sizes": dict(Counter(f"{h}x{w}" for h, w in dataset.train_sizes.values())),
             "licence": LICENCES.get(source, _OWN_LICENCE),
         }
         write_json(root / "manifest.json", manifest)

@@ -14,9 +14,9 @@ def stratified_order(sizes: Mapping[str, tuple[int, int]], seed: int) -> list[st
     other. Evenly spaced members of this order hold each size in its proportion.
     """
     order: list[str] = []
-    for stratum, size in enumerate(sorted(set(sizes.values()))):
+    for size in sorted(set(sizes.values())):
         ids = sorted(name for name, own in sizes.items() if own == size)
-        rng = np.random.default_rng([seed, stratum])
+        rng = np.random.default_rng([seed, *size])
         order += [ids[i] for i in rng.permutation(len(ids))]
     return order
 
@@ -27,7 +27,7 @@ def validation_ids(
     """The validation set number `fold`, stratified by size.
 
     Args:
-        sizes: (height, width) of each picture by its id.
+        sizes: (height, width) of each picture as it was recorded, by its id.
         val_percent: share of the pictures, 0 to 1; the number is rounded, at least 1 and at most
             all but one.
         fold: 0, 1, ...; folds of one seed are disjoint.
@@ -46,8 +46,8 @@ def validation_ids(
             f"validation sets of {num_val}, 0 to {num_folds - 1}"
         )
     order = stratified_order(sizes, seed)
-    spaced = [order[i] for start in range(num_folds) for i in range(start, count, num_folds)]
-    return sorted(spaced[fold * num_val : (fold + 1) * num_val])
+    slots = num_val * num_folds  # evenly spaced over the order; each fold takes its every n-th
+    return sorted(order[slot * count // slots] for slot in range(fold, slots, num_folds))
 
 
 def named_validation_ids(sizes: Mapping[str, tuple[int, int]], val_ids: list[str]) -> list[str]:

@@ -43,7 +43,7 @@ def evaluated(
 ) -> Evaluation:
     """Predict the pictures `ids` and compare with their masks.
 
-    Sums over all pixels, so the result does not depend on how they are batched. The network is
+    Sums over all pixels, so that no batch or picture weighs more than its pixels. The network is
     left in evaluation mode.
 
     Raises:

@@ -16,8 +16,8 @@ def cross_entropy_sum(
 ) -> tuple[Tensor, Tensor]:
     """Sum of the cross-entropy over all pixels that are not ignored, and what to divide it by.
 
-    The sums of batches add up exactly to the sum of the data set; the mean of their means would
-    not, where pictures differ in size.
+    The sums of batches add up to the sum of the data set (up to rounding); the mean of their means
+    would not, where pictures differ in size.
 
     Args:
         logits: (N, K, H, W), any float type; computed in float32.

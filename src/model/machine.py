@@ -65,6 +65,8 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, we read none of it
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 would not be fp32
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _device(name: str) -> torch.device:
@@ -89,7 +91,7 @@ def _device(name: str) -> torch.device:
 def _multiplies_bf16(device: torch.device) -> bool:
     """Whether `device` has instructions for bf16 products; emulation would be slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # from Ampere on
     if device.type == "cpu":
         abilities = torch.cpu.get_capabilities()
         return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

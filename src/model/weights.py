@@ -5,7 +5,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -58,4 +57,4 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]
     except RuntimeError as error:  # load_state_dict lists every key, a line each
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: the weights do not fit the network: {reason}") from None
-    return network.to(memory_format=torch.channels_last).eval(), description
+    return network.eval(), description

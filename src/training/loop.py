@@ -88,7 +88,7 @@ class Trainer:
         """Train every epoch, write the outs after each, and return the history.
 
         Raises:
-            InputError: a loss that is not finite, or masks in which nothing counts.
+            InputError: a loss or validation that is not finite, or masks in which nothing counts.
         """
         state = self.initial_state()
         description = {"unet": self.unet, "classes": self.class_map.to_json()}
@@ -158,13 +158,15 @@ class Trainer:
             state.network, state.optimizer, batch, self.recipe, self.class_weights, self.machine
         )
         state.step += 1
-        loss = result.loss.item()
-        if not math.isfinite(loss):
-            raise InputError(
-                f"train: the loss is {loss} at step {state.step}, epoch {state.epoch + 1}; lower "
-                f"the recipe's learning_rate ({self.recipe.learning_rate}) or its clip_limit"
-            )
+        self._require_finite("loss", result.loss.item(), state)
         return result
+
+    def _require_finite(self, name: str, value: float, state: State) -> None:
+        if not math.isfinite(value):
+            raise InputError(
+                f"train: the {name} is {value} at step {state.step}, epoch {state.epoch + 1}; "
+                f"lower the recipe's learning_rate ({self.recipe.learning_rate}) or clip_limit"
+            )
 
     def _seed_dropout(self, epoch: int) -> None:
         """Let what torch draws in `epoch` depend on seed and epoch, not on the epochs before."""
@@ -176,6 +178,7 @@ class Trainer:
         validation = evaluated(
             state.network, self.cache, self.val_ids, self.recipe.batch_size, self.machine
         )
+        self._require_finite("validation cross-entropy", validation.cross_entropy, state)
         if state.plateau is not None:
             state.plateau.step(validation.cross_entropy)
         board.validation(state.step, validation.cross_entropy, validation.figures()["miou"])

@@ -12,9 +12,9 @@ from src.data.batches import (
     padded_batch,
     training_batches,
 )
-from src.data.cache import CLASSES, Cache
+from src.data.cache import Cache
 from src.data.remap import remap_dataset
-from src.files import InputError, write_json
+from src.files import InputError
 from src.labels import IGNORE_INDEX, read_class_map
 from tests.conftest import ROOT
 
@@ -26,7 +26,6 @@ ALL = {"flip": True, "jitter": 0.3}
 def cache(pictures: Path, tmp_path: Path) -> Cache:
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     remap_dataset(pictures, tmp_path / "cache", class_map, 1.0)
-    write_json(tmp_path / "cache" / CLASSES, class_map.to_json())
     return Cache(tmp_path / "cache")
 
 

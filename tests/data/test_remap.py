@@ -9,7 +9,7 @@ from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.data.remap import remap_dataset, remapped, scaled_size
 from src.files import InputError
 from src.labels import IGNORE_INDEX, read_class_map
-from tests.conftest import ROOT, SIZES, striped_pair
+from tests.conftest import ROOT, SIZES, striped_pair, write_pictures
 
 KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
 
@@ -51,20 +51,35 @@ def test_cached_arrays_are_the_pictures(pictures: Path, tmp_path: Path):
     assert (pixels[:12] > 0).all()
 
 
-def test_scaling_invents_no_class(tmp_path: Path, pictures: Path):
+def test_scaling_invents_no_class(tmp_path: Path):
     """Masks with only two far-apart classes keep exactly these; every pixel is one of them."""
+    pictures = write_pictures(tmp_path / "pictures", 1, 0, sizes=[(128, 192)])
     path = pictures / TRAIN_MASKS / "000000_10.png"
     rng = np.random.default_rng(1)
-    label_ids = np.where(rng.random(SIZES[0]) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
+    label_ids = np.where(rng.random((128, 192)) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
     Image.fromarray(label_ids).save(path)
     remap_dataset(pictures, tmp_path / "cache", KITTI12, 0.25)
     cache = Cache(tmp_path / "cache")
     mask = cache.mask("000000_10")
-    assert mask.shape == (8, 12) == cache.image("000000_10").shape[:2]
+    assert mask.shape == (32, 48) == cache.image("000000_10").shape[:2]
     assert set(np.unique(mask)) == {1, 11}
     # NEAREST takes the pixel under the centre of each new one
     chosen = label_ids[2::4, 2::4]
     assert np.array_equal(mask, np.where(chosen == 7, 1, 11))
+
+
+def test_recorded_sizes_survive_the_scaling(tmp_path: Path):
+    sizes = [(128, 192), (129, 191)]
+    pictures = write_pictures(tmp_path / "pictures", 2, 0, sizes=sizes)
+    remap_dataset(pictures, tmp_path / "cache", KITTI12, 0.5)
+    cache = Cache(tmp_path / "cache")
+    assert list(cache.recorded_sizes().values()) == sizes
+    assert cache.class_map() == KITTI12
+
+
+def test_a_picture_too_small_for_the_network_is_named(pictures: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"_10.png: 2\dx3\d pixels at remap.scale 0.7; .* 32"):
+        remap_dataset(pictures, tmp_path / "cache", KITTI12, 0.7)
 
 
 def test_sizes_are_rounded_and_never_zero():

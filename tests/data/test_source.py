@@ -15,7 +15,7 @@ from src.data.source import fetch, folder_sha256
 from src.files import InputError
 from tests.conftest import write_pictures
 
-SAMPLE = {"num_train": 3, "num_test": 1, "height": 32, "width": 64, "seed": 0}
+SAMPLE = {"num_train": 3, "num_test": 1, "height": 36, "width": 64, "seed": 0}
 MASK = "training/semantic/000001_10.png"
 IMAGE = "training/image_2/000001_10.png"
 
@@ -97,6 +97,10 @@ def deep_mask(root: Path) -> None:
     Image.fromarray(np.zeros((34, 50), np.uint16)).save(root / MASK)
 
 
+def deep_image(root: Path) -> None:
+    Image.fromarray(np.zeros((34, 50), np.uint16)).save(root / IMAGE)
+
+
 def cut_header(root: Path) -> None:
     (root / IMAGE).write_bytes((root / IMAGE).read_bytes()[:20])
 
@@ -117,6 +121,7 @@ FAULTS = [
     (other_size, f"{MASK}: 20x30 pixels, but {IMAGE} has 34x50"),
     (rgb_mask, f"{MASK}: mode RGB; a mask holds label ids in one 8-bit channel"),
     (deep_mask, f"{MASK}: mode I;16; a mask holds"),
+    (deep_image, f"{IMAGE}: mode I;16; a picture is RGB, grey or palette"),
     (cut_header, f"{IMAGE}: (not a picture|broken)"),
 ]
 

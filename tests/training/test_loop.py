@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.config import Params, load_params
 from src.data.batches import training_batches
-from src.data.cache import CLASSES, Cache
+from src.data.cache import Cache
 from src.data.remap import remap_dataset
 from src.files import InputError, write_json
 from src.labels import IGNORE_INDEX, read_class_map
@@ -31,7 +31,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     folder = tmp_path_factory.mktemp("cached")
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     remap_dataset(write_pictures(folder / "raw"), folder / "cache", class_map, 1.0)
-    write_json(folder / "cache" / CLASSES, class_map.to_json())
     return Cache(folder / "cache")
 
 
@@ -150,6 +149,24 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_epoch(cache, params, tmp_
     with pytest.raises(InputError, match=r"the loss is nan at step 1, epoch 1; lower .* \(10.0\)"):
         trainer.run(outputs(tmp_path))
     assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_a_validation_that_is_not_finite_stops_and_saves_nothing(cache, params, tmp_path):
+    trainer = made_trainer(cache, params)
+    state, step = trainer.initial_state(), trainer.step
+
+    def diverging_step(state, batch):
+        result = step(state, batch)
+        with torch.no_grad():
+            state.network.out.bias.fill_(float("nan"))
+        return result
+
+    trainer.pictures.ids = trainer.pictures.ids[:2]  # one step
+    trainer.steps_per_epoch = 1
+    trainer.initial_state, trainer.step = lambda: state, diverging_step
+    with pytest.raises(InputError, match=r"validation cross-entropy is nan at step 1, epoch 1"):
+        trainer.run(outputs(tmp_path))
+    assert not (tmp_path / "epochs").exists()
 
 
 def test_tensorboard_has_what_the_report_logged(cache: Cache, params: Params, tmp_path: Path):

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from src.config import Recipe, load_params
 from src.data.batches import epoch_order, training_batches
-from src.data.cache import CLASSES, Cache
+from src.data.cache import Cache
 from src.data.remap import remap_dataset
 from src.data.source import fetch
-from src.files import write_json
 from src.labels import read_class_map
 from src.training.loop import Trainer
 from tests.conftest import ROOT, write_params
@@ -81,11 +80,10 @@ def transcribed_losses(weights: list[torch.Tensor], pairs) -> list[float]:
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     folder = tmp_path_factory.mktemp("report")
-    sample = {"num_train": NUM_STEPS, "num_test": 0, "height": 32, "width": 64, "seed": 0}
+    sample = {"num_train": NUM_STEPS, "num_test": 0, "height": 36, "width": 64, "seed": 0}
     fetch("sample", None, sample, folder / "raw")
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     remap_dataset(folder / "raw", folder / "cache", class_map, 1.0)
-    write_json(folder / "cache" / CLASSES, class_map.to_json())
     changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
     params = load_params(write_params(folder / "params.yaml", **changes))
     cache = Cache(folder / "cache")
