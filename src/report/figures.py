@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Patch
 
 from src.files import replaced_file
@@ -25,44 +26,55 @@ _GAP = 0.06  # inches between pictures
 def save_picture_grid(
     path: Path,
     title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[np.ndarray]],
+    rows: Sequence[dict[str, np.ndarray]],
     class_map: ClassMap,
 ) -> None:
     """Write a PNG of pictures; the same arguments give the same bytes.
 
     Args:
-        columns: title of each column.
-        rows: for each row as many (H, W, 3) uint8 RGB pictures, all of that row of one size.
+        rows: pictures (H, W, 3) uint8, RGB, by the title of their column; the same titles in each
+            row, and one size in a row.
     """
-    width = len(columns) * _COLUMN_WIDTH
-    heights = [_COLUMN_WIDTH * row[0].shape[0] / row[0].shape[1] for row in rows]
-    lines = math.ceil(class_map.num_classes * _LEGEND_ENTRY / width)
-    legend = _LEGEND_HEIGHT * lines + 0.15
-    height = sum(heights) + _GAP * len(rows) + _TITLE_HEIGHT + legend
+    columns = list(rows[0])
+    shapes = [next(iter(row.values())).shape for row in rows]
+    heights = [_COLUMN_WIDTH * shape[0] / shape[1] for shape in shapes]
+    lines = math.ceil(class_map.num_classes * _LEGEND_ENTRY / (len(columns) * _COLUMN_WIDTH))
+    figure, grid = _figure_with_grid(heights, len(columns), _LEGEND_HEIGHT * lines + 0.15)
+    for i, row in enumerate(rows):
+        for j, (column, picture) in enumerate(row.items()):
+            axes = figure.add_subplot(grid[i, j])
+            axes.imshow(picture, interpolation="nearest", aspect="auto")
+            axes.set_axis_off()
+            if i == 0:
+                axes.set_title(column, fontsize=11, pad=4)
+    figure.suptitle(title, fontsize=13, y=1 - 0.1 / figure.get_figheight(), va="top")
+    _add_legend(figure, class_map, lines)
+    with replaced_file(path) as temporary:  # Software: None keeps matplotlib's version out
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _figure_with_grid(
+    heights: list[float], num_columns: int, legend: float
+) -> tuple[Figure, GridSpec]:
+    """A figure with a cell of `_COLUMN_WIDTH` a column and `heights` a row; all in inches.
+
+    Titles go above the cells, and below them there is room for a legend of height `legend`.
+    """
+    width = num_columns * _COLUMN_WIDTH
+    height = sum(heights) + _GAP * len(heights) + _TITLE_HEIGHT + legend
     figure = Figure(figsize=(width, height), dpi=_DPI)
     grid = figure.add_gridspec(
-        len(rows),
-        len(columns),
+        len(heights),
+        num_columns,
         height_ratios=heights,
         left=_GAP / width,
         right=1 - _GAP / width,
         top=1 - _TITLE_HEIGHT / height,
         bottom=legend / height,
         wspace=_GAP / _COLUMN_WIDTH,
-        hspace=_GAP * len(rows) / sum(heights),
+        hspace=_GAP * len(heights) / sum(heights),
     )
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            axes = figure.add_subplot(grid[i, j])
-            axes.imshow(picture, interpolation="nearest", aspect="auto")
-            axes.set_axis_off()
-            if i == 0:
-                axes.set_title(columns[j], fontsize=11, pad=4)
-    figure.suptitle(title, fontsize=13, y=1 - 0.1 / height, va="top")
-    _add_legend(figure, class_map, lines)
-    with replaced_file(path) as temporary:  # Software: None keeps matplotlib's version out
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    return figure, grid
 
 
 def _add_legend(figure: Figure, class_map: ClassMap, lines: int) -> None:

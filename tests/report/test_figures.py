@@ -34,11 +34,14 @@ def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path)
     fills = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)]]
     sizes = [(20, 60), (30, 60)]
     rows = [
-        [np.full((*size, 3), color, dtype=np.uint8) for color in row]
+        {
+            name: np.full((*size, 3), color, dtype=np.uint8)
+            for name, color in zip(("left", "right"), row, strict=True)
+        }
         for size, row in zip(sizes, fills, strict=True)
     ]
     for name in ("a.png", "b.png"):
-        save_picture_grid(tmp_path / name, "title", ("left", "right"), rows, TWELVE)
+        save_picture_grid(tmp_path / name, "title", rows, TWELVE)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as picture:
         assert "Software" not in picture.info
