@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.camera import Camera
-from src.data.sample.light import Light
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.camera import Camera
+from src.data.sample.drawing.light import Light
+from src.data.sample.drawing.textures import sampled, tile
 from src.data.sample.paving import (
     Plane,
     lay_kerbs,
@@ -14,7 +15,6 @@ from src.data.sample.paving import (
     wear_asphalt,
 )
 from src.data.sample.street import Side, Street
-from src.data.sample.textures import sampled, tile
 
 PAINT = np.float32(225)  # grey level
 TRACK_HALF = 2.3  # metres of ballast either side of the track's centre

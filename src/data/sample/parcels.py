@@ -5,16 +5,16 @@ from functools import partial
 
 import numpy as np
 
-from src.data.sample import barriers
-from src.data.sample.buildings import Site, draw_building, random_looks
-from src.data.sample.light import varied
-from src.data.sample.plants import draw_bush, draw_hedge, draw_tree, leaf_colour
-from src.data.sample.poles import draw_wire_pole
-from src.data.sample.shadows import Footprint
-from src.data.sample.solids import Frame
+from src.data.sample.drawing.light import varied
+from src.data.sample.drawing.shadows import Footprint
+from src.data.sample.drawing.solids import Frame
+from src.data.sample.drawing.things import Thing, upright
+from src.data.sample.objects import barriers
+from src.data.sample.objects.buildings import Site, draw_building, random_looks
+from src.data.sample.objects.plants import draw_bush, draw_hedge, draw_tree, leaf_colour
+from src.data.sample.objects.poles import draw_wire_pole
+from src.data.sample.objects.trains import draw_train
 from src.data.sample.street import Side, Street
-from src.data.sample.things import Thing, upright
-from src.data.sample.trains import draw_train
 
 REACH = 130.0  # metres; things farther away are the skyline's
 PIECE = 2.5  # metres of fence or hedge drawn at once

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.sample import tags
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.textures import sampled, tile
 from src.data.sample.street import PARKING_WIDTH, Street
-from src.data.sample.textures import sampled, tile
 
 RAIL_GAUGE = 1.435  # metres
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.camera import Camera, random_camera
-from src.data.sample.canvas import Canvas
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.camera import Camera, random_camera
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Light, random_light
+from src.data.sample.drawing.photograph import photograph
+from src.data.sample.drawing.shadows import shadow_map
 from src.data.sample.ground import ground
-from src.data.sample.light import Light, random_light
 from src.data.sample.parcels import parcel_things
-from src.data.sample.photograph import photograph
-from src.data.sample.shadows import shadow_map
 from src.data.sample.sky import draw_skyline, sky
 from src.data.sample.street import Street, random_street, street_kind
 from src.data.sample.traffic import street_things

@@ -3,11 +3,11 @@
 import numpy as np
 from PIL import Image
 
-from src.data.sample import tags
-from src.data.sample.camera import Camera
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Light, mix, varied
-from src.data.sample.textures import clouds
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.camera import Camera
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Light, mix, varied
+from src.data.sample.drawing.textures import clouds
 
 COARSE = 3  # canvas pixels per computed pixel: clouds have no sharp edges
 

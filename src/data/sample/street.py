@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.sample import tags
+from src.data.sample.drawing import tags
 
 KINDS = ("canyon", "suburb", "country", "railway")
 # Shares of the kinds. A railway is rarer in life; without it the class train would be too rare.

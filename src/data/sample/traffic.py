@@ -5,17 +5,17 @@ from functools import partial
 
 import numpy as np
 
-from src.data.sample import furniture, poles
-from src.data.sample.camera import Camera
-from src.data.sample.cars import draw_car
-from src.data.sample.cycles import draw_bicycle, draw_motorcycle
-from src.data.sample.lorries import draw_bus, draw_truck
-from src.data.sample.people import draw_person
-from src.data.sample.shadows import Footprint
-from src.data.sample.signs import draw_sign
-from src.data.sample.solids import Frame
+from src.data.sample.drawing.camera import Camera
+from src.data.sample.drawing.shadows import Footprint
+from src.data.sample.drawing.solids import Frame
+from src.data.sample.drawing.things import Thing, upright
+from src.data.sample.objects import furniture, poles
+from src.data.sample.objects.cars import draw_car
+from src.data.sample.objects.cycles import draw_bicycle, draw_motorcycle
+from src.data.sample.objects.lorries import draw_bus, draw_truck
+from src.data.sample.objects.people import draw_person
+from src.data.sample.objects.signs import draw_sign
 from src.data.sample.street import PARKING_WIDTH, Side, Street
-from src.data.sample.things import Thing, upright
 
 VIEW = 0.72  # metres to either side that the camera sees per metre of depth, with some margin
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.camera import NEAREST
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour, varied
-from src.data.sample.solids import Block, Face, Frame, draw_block
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.camera import NEAREST
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour, varied
+from src.data.sample.drawing.solids import Block, Face, Frame, draw_block
 
 PLASTER: tuple[Colour, ...] = (
     (196, 184, 164), (178, 166, 150), (206, 198, 186), (166, 122, 98), (150, 92, 72),

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour
 
 Point = tuple[float, float, float]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour
-from src.data.sample.solids import Face
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour
+from src.data.sample.drawing.solids import Face
 
 STONES: tuple[Colour, ...] = ((150, 142, 130), (136, 96, 80), (176, 170, 160), (120, 116, 110))
 BOARDS: tuple[Colour, ...] = ((126, 98, 70), (150, 140, 124), (92, 84, 76), (198, 196, 188))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas, Plate
-from src.data.sample.light import Colour, varied
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas, Plate
+from src.data.sample.drawing.light import Colour, varied
 
 SKINS: tuple[Colour, ...] = ((224, 180, 150), (205, 155, 125), (165, 115, 85), (105, 72, 55))
 HAIRS: tuple[Colour, ...] = ((40, 32, 28), (75, 52, 36), (130, 95, 55), (150, 145, 140))

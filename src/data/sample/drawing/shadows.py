@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from src.data.sample.camera import Camera
-from src.data.sample.light import Light
+from src.data.sample.drawing.camera import Camera
+from src.data.sample.drawing.light import Light
 
 SHADOW_NEAREST = 2.5  # metres; nearer corners are moved here
 

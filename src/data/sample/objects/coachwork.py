@@ -1,8 +1,8 @@
 """What cars, lorries and buses have in common: wheels, and the colours of glass and lamps."""
 
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour
-from src.data.sample.solids import Face, Frame, disc
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour
+from src.data.sample.drawing.solids import Face, Frame, disc
 
 GLASS: Colour = (48, 56, 64)
 RUBBER: Colour = (24, 24, 26)

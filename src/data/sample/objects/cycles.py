@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas, Plate
-from src.data.sample.light import Colour
-from src.data.sample.people import HAIRS, SKINS, TOPS, TROUSERS, pick
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas, Plate
+from src.data.sample.drawing.light import Colour
+from src.data.sample.objects.people import HAIRS, SKINS, TOPS, TROUSERS, pick
 
 PAINTS: tuple[Colour, ...] = (
     (35, 35, 40), (150, 35, 40), (40, 75, 140), (50, 110, 80), (170, 170, 172), (200, 160, 60),

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour, varied
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour, varied
 
 BIN_PAINTS: tuple[Colour, ...] = ((70, 92, 74), (90, 92, 95), (208, 170, 50), (120, 116, 106))
 CART_PAINTS: tuple[Colour, ...] = ((52, 56, 58), (44, 78, 56), (124, 86, 52), (52, 74, 120))

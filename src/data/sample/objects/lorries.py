@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas
-from src.data.sample.coachwork import GLASS, HEAD_LAMP, RED_LAMP, draw_wheels
-from src.data.sample.light import Colour, varied
-from src.data.sample.solids import Block, Frame, draw_block
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour, varied
+from src.data.sample.drawing.solids import Block, Frame, draw_block
+from src.data.sample.objects.coachwork import GLASS, HEAD_LAMP, RED_LAMP, draw_wheels
 
 TRUCK_PAINTS: tuple[Colour, ...] = ((215, 216, 214), (170, 60, 50), (60, 90, 140), (200, 170, 60))
 BUS_PAINTS: tuple[Colour, ...] = ((205, 60, 50), (225, 222, 210), (60, 110, 165), (215, 180, 60))

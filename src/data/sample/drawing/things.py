@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.sample.canvas import Canvas
-from src.data.sample.shadows import Footprint
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.shadows import Footprint
 
 Draw = Callable[[Canvas, np.random.Generator], None]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from src.data.sample import tags
+from src.data.sample.drawing import tags
 
 # Relative brightness noise of a surface, pixel by pixel and in clumps of a few pixels.
 ROUGHNESS = {

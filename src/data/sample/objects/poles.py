@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas, Plate
-from src.data.sample.light import Colour, varied
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas, Plate
+from src.data.sample.drawing.light import Colour, varied
 
 METALS: tuple[Colour, ...] = ((112, 116, 118), (88, 92, 92), (142, 144, 144), (70, 82, 74))
 

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from src.data.sample.camera import Camera
-from src.data.sample.light import Colour, Light, mix
+from src.data.sample.drawing.camera import Camera
+from src.data.sample.drawing.light import Colour, Light, mix
 
 Pixels = list[tuple[float, float]]
 

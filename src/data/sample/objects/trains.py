@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas
-from src.data.sample.light import Colour, varied
-from src.data.sample.solids import Block, Face, Frame, draw_block
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour, varied
+from src.data.sample.drawing.solids import Block, Face, Frame, draw_block
 
 LIVERIES: tuple[tuple[Colour, Colour], ...] = (
     ((190, 48, 44), (226, 224, 216)), ((228, 226, 220), (44, 84, 144)),

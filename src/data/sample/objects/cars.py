@@ -4,11 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas
-from src.data.sample.coachwork import BRAKING, GLASS, HEAD_LAMP, RED_LAMP, RUBBER, draw_wheels
-from src.data.sample.light import Colour, varied
-from src.data.sample.solids import Block, Face, Frame, draw_block
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas
+from src.data.sample.drawing.light import Colour, varied
+from src.data.sample.drawing.solids import Block, Face, Frame, draw_block
+from src.data.sample.objects.coachwork import (
+    BRAKING,
+    GLASS,
+    HEAD_LAMP,
+    RED_LAMP,
+    RUBBER,
+    draw_wheels,
+)
 
 PAINTS: tuple[Colour, ...] = (
     (200, 202, 205), (225, 226, 226), (45, 46, 50), (28, 29, 33), (120, 124, 130), (90, 94, 100),

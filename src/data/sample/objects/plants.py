@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas, Plate
-from src.data.sample.light import Colour, varied
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas, Plate
+from src.data.sample.drawing.light import Colour, varied
 
 LEAVES: tuple[Colour, ...] = (
     (86, 112, 52), (102, 126, 60), (74, 100, 50), (116, 130, 58), (94, 110, 70), (134, 132, 64),

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from src.data.sample import tags
-from src.data.sample.canvas import Canvas, Plate
-from src.data.sample.light import Colour
-from src.data.sample.poles import draw_shaft
+from src.data.sample.drawing import tags
+from src.data.sample.drawing.canvas import Canvas, Plate
+from src.data.sample.drawing.light import Colour
+from src.data.sample.objects.poles import draw_shaft
 
 RED: Colour = (196, 34, 36)
 BLUE: Colour = (28, 82, 160)
