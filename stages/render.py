@@ -11,11 +11,8 @@ from stages.command import parsed_paths, run
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "cache", "split", "epochs", "out")
     params = load_params(args.params)
-    split, count, epochs = (
-        read_json(args.split),
-        params.render.num_pictures,
-        params.epochs_to_render,
-    )
+    split, epochs = read_json(args.split), params.epochs_to_render
+    count = params.render.num_pictures
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
     train_ids, test_ids = spaced(split["train"], count), spaced(split["test"], count)
