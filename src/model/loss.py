@@ -28,9 +28,12 @@ def cross_entropy_sum(
         total: () float32, sum of weight * -log softmax(logits)[class id], in nats.
         count: () float32, sum of the weights of those pixels (their number without weights).
     """
-    pixels = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (P, K)
-    target = class_ids.reshape(-1)  # (P,); flat, for CUDA's spatial kernel is not deterministic
-    total = F.cross_entropy(pixels, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
+    # The softmax is taken over (N, K, H, W), as cross_entropy does there: on some processors its
+    # last bits differ over (P, K). The sum is over (P, K), for CUDA's spatial one has no fixed order.
+    log_shares = F.log_softmax(logits.float(), dim=1)  # (N, K, H, W)
+    pixels = log_shares.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (P, K)
+    target = class_ids.reshape(-1)  # (P,)
+    total = F.nll_loss(pixels, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
     counted = target != IGNORE_INDEX
     if weights is None:
         return total, counted.sum().float()
