@@ -133,6 +133,18 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resume:
+    minutes: float
+    states: int
+    trainings: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.minutes <= 1440, "minutes", self.minutes, "0 to 1440")
+        _require(1 <= self.states <= 100, "states", self.states, "1 to 100")
+        _require(1 <= self.trainings <= 10_000, "trainings", self.trainings, "1 to 10000")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     batch_size: int
 
@@ -162,6 +174,7 @@ class Params:
     model: Model
     train: Train
     recipes: dict[str, Recipe]
+    resume: Resume
     evaluate: Evaluate
     render: Render
 

@@ -1,6 +1,7 @@
 """Files that are whole or absent, and the one error that a user sees as a single line."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -43,6 +44,9 @@ def replaced_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk has no name of its own
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,6 +70,12 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():  # interrupted between the two
             os.replace(old, path)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,16 +1,21 @@
 """Train the U-Net: a checkpoint an epoch, the best one by validation mIoU, curves and figures."""
 
+from pathlib import Path
+
+from src.code import code_of
 from src.config import load_params
 from src.data.cache import Cache
 from src.files import read_json, repository_path
-from src.report.board import run_folder
 from src.training.loop import Trainer
 from src.training.outputs import Outputs, best_epoch
+from src.training.record import Record
+from src.training.stop import Stop
+from stages import STARTED_BY
 from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
-    paths = ("params", "cache", "split", "epochs", "best", "history", "metrics", "runs")
+    paths = ("params", "cache", "split", "epochs", "best", "history", "metrics", "runs", "states")
     args = parsed_paths(argv, __doc__, *paths)
     params = load_params(args.params)
     outputs = Outputs(
@@ -18,16 +23,19 @@ def main(argv: list[str] | None = None) -> None:
         best=args.best,
         history=args.history,
         metrics=args.metrics,
-        runs=run_folder(repository_path(args.runs)),  # kept also where an experiment runs in a copy
+        runs=repository_path(args.runs),  # these two stay also where an experiment runs in a copy
+        states=repository_path(args.states),
     )
     split = read_json(args.split)
-    trainer = Trainer(Cache(args.cache), split, params.model, params.train, params.recipe)
+    code = code_of(Path(__file__))
+    trainer = Trainer(Cache(args.cache), split, params.model, params.train, params.recipe, code)
     machine = trainer.machine
     print(
         f"train: {params.train.recipe}, {len(split['train'])} pictures, {params.train.epochs} "
-        f"epochs on {machine.device} in {machine.precision}; TensorBoard in {outputs.runs}"
+        f"epochs on {machine.device} in {machine.precision}"
     )
-    history = trainer.run(outputs)
+    with Stop(parent=STARTED_BY) as stop:
+        history = trainer.run(Record(outputs, trainer.description, params.resume, stop))
     best = history[best_epoch(history) - 1]
     print(f"train: best epoch {best['epoch']}, val mIoU {best['val_miou']:.4f}, in {args.best}")
 

@@ -47,6 +47,7 @@ def train_arguments(folder: Path) -> list[str]:
         history="plots/history.csv",
         metrics="metrics/train.json",
         runs="runs",
+        states=".ckpt",
     )
 
 
@@ -141,7 +142,7 @@ def test_render_draws_the_chosen_epochs(done: Path):
 
 def test_the_same_again_gives_the_same_bytes(done: Path):
     def tree() -> dict[str, bytes]:
-        skipped = {"runs", "pictures"}
+        skipped = {"runs", "pictures", ".ckpt"}
         files = [path for path in done.rglob("*") if path.is_file()]
         names = {str(path.relative_to(done)): path for path in files}
         return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
@@ -199,7 +200,7 @@ def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
         "fetch": ["out"],
         "remap": ["raw", "classes", "out", "frequency"],
         "split": ["cache", "out"],
-        "train": ["cache", "split", "epochs", "best", "history", "metrics", "runs"],
+        "train": ["cache", "split", "epochs", "best", "history", "metrics", "runs", "states"],
     }
     paths = dict.fromkeys(options[stage], "x")
     with pytest.raises(InputError, match=r"train.batchsize: unknown key"):

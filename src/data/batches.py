@@ -3,6 +3,7 @@
 Shapes: N pictures, H and W the largest height and width among them.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -52,18 +53,26 @@ class TrainingPictures(Dataset):
 
 
 def training_batches(
-    pictures: TrainingPictures, epoch: int, batch_size: int, num_workers: int
+    pictures: TrainingPictures, epoch: int, batch_size: int, num_workers: int, first: int = 0
 ) -> DataLoader:
-    """The batches of `epoch`, each picture once; the last batch may be smaller."""
+    """The batches of `epoch` from number `first` on, each picture once; the last may be smaller."""
     order = [(epoch, int(index)) for index in epoch_order(pictures.seed, epoch, len(pictures))]
-    starts = range(0, len(order), batch_size)
+    starts = range(first * batch_size, len(order), batch_size)
     return DataLoader(
         pictures,
         batch_sampler=[order[start : start + batch_size] for start in starts],
         collate_fn=padded_batch,
         num_workers=num_workers,
+        worker_init_fn=_leave_signals_to_the_trainer,
         generator=torch.Generator(),  # else the loader draws from the generator of dropout
     )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the trainer finishes its step, and needs us."""
+    signal.set_wakeup_fd(-1)  # the trainer's own, inherited
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:

@@ -8,12 +8,15 @@ classes.json        the class map
 sizes.json          [H, W] of each picture in images/ before it was scaled
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from src.files import InputError, read_json
+from src.files import InputError, file_digest, read_json
 from src.labels import ClassMap
 
 IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
@@ -71,11 +74,23 @@ class Cache:
             pixels += np.bincount(self.mask(picture_id).reshape(-1), minlength=256)
         return pixels[:num_classes]
 
+    def digest(self, picture_ids: Sequence[str]) -> str:
+        """SHA-256 over the class map and the bytes of these pictures and masks, in this order."""
+        paths = [self.root / CLASSES]
+        paths += [self._path(f, name) for name in picture_ids for f in (IMAGES, MASKS)]
+        with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
+            digests = threads.map(file_digest, paths)
+            bar = tqdm(digests, "hash", len(paths), unit="file", leave=False, disable=None, delay=1)
+            return hashlib.sha256("".join(bar).encode()).hexdigest()
+
     def _ids(self, folder: str) -> list[str]:
         return sorted(path.stem for path in (self.root / folder).glob("*.npy"))
 
+    def _path(self, folder: str, picture_id: str) -> Path:
+        return self.root / folder / f"{picture_id}.npy"
+
     def _array(self, folder: str, picture_id: str, ndim: int) -> np.ndarray:
-        path = self.root / folder / f"{picture_id}.npy"
+        path = self._path(folder, picture_id)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:

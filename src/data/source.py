@@ -14,7 +14,7 @@ from src.data.archive import unpack
 from src.data.download import download
 from src.data.layout import FOLDERS, check_dataset
 from src.data.sample.write import write_sample
-from src.files import InputError, replaced_folder, repository_path, write_json
+from src.files import InputError, file_digest, replaced_folder, repository_path, write_json
 
 KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 
@@ -85,9 +85,7 @@ def _bring(source: str, sha256: str | None, sample: dict[str, int], root: Path) 
 
 
 def _from_zip(archive: Path, source: str, sha256: str | None, root: Path) -> dict[str, Any]:
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    origin = {"bytes": archive.stat().st_size, "sha256": digest}
+    origin = {"bytes": archive.stat().st_size, "sha256": file_digest(archive)}
     _checked_origin(origin, sha256, source)
     try:
         unpack(archive, root)

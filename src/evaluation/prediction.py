@@ -4,7 +4,7 @@ Shapes: N pictures, K classes, H and W pixels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +39,20 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluated(
-    network: nn.Module, cache: Cache, ids: Sequence[str], batch_size: int, machine: Machine
+    network: nn.Module,
+    cache: Cache,
+    ids: Sequence[str],
+    batch_size: int,
+    machine: Machine,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Predict the pictures `ids` and compare with their masks.
 
     Sums over all pixels, so that no batch or picture weighs more than its pixels. The network is
     left in evaluation mode.
+
+    Args:
+        before_batch: called before each batch; may raise to give up.
 
     Raises:
         InputError: masks in which nothing counts.
@@ -58,6 +66,7 @@ def evaluated(
     bar = tqdm(total=len(ids), desc="evaluate", unit="img", leave=False, disable=None)
     with bar:
         for batch in evaluation_batches(cache, ids, batch_size):
+            before_batch()
             images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
             logits = machine.logits(network, images)  # (N, K, H, W)
             loss, count = cross_entropy_sum(logits, class_ids)

@@ -28,8 +28,8 @@ def cross_entropy_sum(
         total: () float32, sum of weight * -log softmax(logits)[class id], in nats.
         count: () float32, sum of the weights of those pixels (their number without weights).
     """
-    # The softmax is taken over (N, K, H, W), as cross_entropy does there: on some processors its
-    # last bits differ over (P, K). The sum is over (P, K), for CUDA's spatial one has no fixed order.
+    # The softmax is taken over (N, K, H, W), as the report's is: on some processors its last bits
+    # differ over (P, K). The sum is taken over (P, K): CUDA's spatial one has no fixed order.
     log_shares = F.log_softmax(logits.float(), dim=1)  # (N, K, H, W)
     pixels = log_shares.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (P, K)
     target = class_ids.reshape(-1)  # (P,)

@@ -4,6 +4,7 @@ Shapes: N pictures, K classes, H and W pixels.
 """
 
 import os
+import platform
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,14 @@ class Machine:
     def placed(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in that memory format."""
         return network.to(self.device, memory_format=self.memory_format)
+
+    def description(self) -> dict[str, str | int]:
+        """What else decides the last bits of a result: the processor, on a CPU also the threads."""
+        if self.device.type == "cuda":
+            return {"processor": torch.cuda.get_device_name(self.device)}
+        name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+        instructions = torch.backends.cpu.get_cpu_capability()
+        return {"processor": f"{name}, {instructions}", "threads": torch.get_num_threads()}
 
     def images(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""
@@ -62,7 +71,8 @@ def chosen_machine(device: str, precision: str) -> Machine:
 def make_deterministic() -> None:
     """Let every kernel give the same bits for the same input."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.use_deterministic_algorithms(True)
+    # what use_deterministic_algorithms(True) sets, without the compiler that it imports (2 s)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, we read none of it
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 would not be fp32

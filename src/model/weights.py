@@ -1,7 +1,9 @@
 """A model on disk: a safetensors file that also says what network its weights belong to."""
 
+import contextlib
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,23 @@ def save_weights(path: Path, network: UNet, description: dict[str, Any]) -> None
     """Write weights and buffers of `network` in float32, with `description` as JSON beside them.
 
     `description` must hold `unet`, the keyword arguments that build the network, and `classes`,
-    the class map as JSON.
+    the class map as JSON. Raises InputError where the file cannot be written.
     """
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    with replaced_file(path) as temporary:
-        save_file(state, temporary, metadata={_KEY: json.dumps(description, sort_keys=True)})
+    metadata = {_KEY: json.dumps(description, sort_keys=True)}
+    try:
+        with replaced_file(path) as temporary:
+            save_file(state, temporary, metadata=metadata)
+    except SafetensorError as error:  # a full disk among them
+        raise InputError(f"{path}: cannot be written: {error}") from None
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote beside the weights. Raises InputError as `load_network` does."""
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {})[_KEY])
 
 
 def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
@@ -40,14 +52,22 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]
         InputError: no such file, not a safetensors file of this project, weights that do not fit
             the network it describes, or a network of other classes than `class_map`.
     """
-    try:
+    with _readable(path):
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[_KEY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = read_description(path)
         if description["classes"] != class_map.to_json():
             raise InputError(f"{path}: was trained on other classes than the cached masks have")
         network = UNet(**description["unet"])
         network.load_state_dict(state)
+    return network.eval(), description
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Every way in which reading `path` can fail, as an InputError."""
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
     except (SafetensorError, OSError, struct.error) as error:
@@ -57,4 +77,3 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]
     except RuntimeError as error:  # load_state_dict lists every key, a line each
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: the weights do not fit the network: {reason}") from None
-    return network.eval(), description

@@ -13,18 +13,23 @@ HISTOGRAM_VALUES = 100_000
 """Largest number of values of one tensor that a histogram counts, evenly spaced over it."""
 
 
-def run_folder(runs: Path) -> Path:
-    """A new name below `runs`: the time, and the experiment's name where DVC gives one."""
+def run_name() -> str:
+    """A new folder's name: the time, and the experiment's name where DVC gives one."""
     experiment = os.environ.get("DVC_EXP_NAME")
-    return runs / "-".join(filter(None, [time.strftime("%Y%m%d-%H%M%S"), experiment]))
+    return "-".join(filter(None, [time.strftime("%Y%m%d-%H%M%S"), experiment]))
 
 
 class Board:
-    """Scalars by step, and at each validation histograms and pictures."""
+    """Scalars by step, and at each validation histograms and pictures.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        first_step: the first step that will be logged; what an interrupted process has logged from
+            there on is not shown. None in a new folder.
+    """
+
+    def __init__(self, folder: Path, first_step: int | None = None) -> None:
         self.folder = folder
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def step(self, step: int, loss: float, learning_rate: float) -> None:
         """`loss` of the batch of `step` (1, 2, ..)."""
@@ -47,6 +52,10 @@ class Board:
         """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction."""
         for tag, image in pictures.items():
             self._writer.add_image(f"val/{tag}", image, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Hand everything to the system, so that no kill of this process loses it."""
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

@@ -1,65 +1,29 @@
 """Training from the first epoch to the last."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from src.config import Model, Recipe, Train
 from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
-from src.evaluation.prediction import Evaluation, evaluated, predicted_mask
+from src.evaluation.prediction import evaluated, predicted_mask
 from src.files import InputError
 from src.model.loss import square_root_weights
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.unet import UNet
-from src.report.board import Board
 from src.report.palette import colorized
-from src.training.outputs import Outputs, Row, write_epoch
+from src.training.provenance import provenance
+from src.training.record import Record
 from src.training.schedule import one_cycle, plateau, set_learning_rate, validation_steps
+from src.training.state import EpochSum, Row, State, Validation
 from src.training.step import StepResult, build_optimizer, train_step
 
 _DROPOUT = 3  # sets its generator apart from those of the batches
-
-
-@dataclass(kw_only=True)
-class State:
-    """All that changes while training."""
-
-    network: UNet
-    optimizer: Optimizer
-    plateau: ReduceLROnPlateau | None
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Finished steps."""
-    history: list[Row] = field(default_factory=list)
-
-    @property
-    def learning_rate(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
-
-
-@dataclass
-class EpochSum:
-    """Cross-entropy of the training pictures over an epoch, each as it was when it was seen."""
-
-    cross_entropy: float = 0.0
-    pixels: float = 0.0
-
-    def add(self, result: StepResult) -> None:
-        self.cross_entropy += result.cross_entropy.item()
-        self.pixels += result.pixels.item()
-
-    def mean(self) -> float:
-        if not self.pixels:
-            raise InputError("train: no pixel of the training masks counts; check the class map")
-        return self.cross_entropy / self.pixels
 
 
 class Trainer:
@@ -70,7 +34,13 @@ class Trainer:
     """
 
     def __init__(
-        self, cache: Cache, split: dict[str, Any], model: Model, train: Train, recipe: Recipe
+        self,
+        cache: Cache,
+        split: dict[str, Any],
+        model: Model,
+        train: Train,
+        recipe: Recipe,
+        code: dict[str, str],
     ) -> None:
         self.cache, self.train, self.recipe, self.val_ids = cache, train, recipe, split["val"]
         self.class_map = cache.class_map()
@@ -78,28 +48,30 @@ class Trainer:
         changes = {"flip": recipe.flip, "jitter": recipe.jitter}
         self.pictures = TrainingPictures(cache, split["train"], train.seed, **changes)
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
+        self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)
         self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
         self.class_weights = None
         if recipe.class_weights == "sqrt":
             pixels = cache.class_pixels(split["train"])
             self.class_weights = square_root_weights(pixels).to(self.machine.device)
+        self.description = {
+            "unet": self.unet,
+            "classes": self.class_map.to_json(),
+            "provenance": provenance(code, cache, split, model, train, recipe, self.machine),
+        }
 
-    def run(self, outputs: Outputs) -> list[Row]:
-        """Train every epoch, write the outs after each, and return the history.
+    def run(self, record: Record) -> list[Row]:
+        """Train the epochs that `record` does not have yet, and return the history of all.
 
         Raises:
             InputError: a loss or validation that is not finite, or masks in which nothing counts.
+            KeyboardInterrupt: asked to stop; the state is saved.
         """
         state = self.initial_state()
-        description = {"unet": self.unet, "classes": self.class_map.to_json()}
-        board = Board(outputs.runs)
-        try:
+        with record.opened(state, self.train.epochs, self.machine.description()):
             while state.epoch < self.train.epochs:
-                self._run_epoch(state, board)
-                write_epoch(outputs, state.network, description, state.history)
-        finally:
-            board.close()
-        return state.history
+                self._run_epoch(state, record)
+        return state.history[: self.train.epochs]
 
     def initial_state(self) -> State:
         """Weights drawn by `train.seed`, before the first step."""
@@ -112,36 +84,43 @@ class Trainer:
         on_plateau = self.recipe.schedule == "plateau"
         return State(network=network, optimizer=optimizer, plateau=stepwise if on_plateau else None)
 
-    def _run_epoch(self, state: State, board: Board) -> None:
-        """Every picture once, the recipe's validations, one row of the history."""
-        epoch = state.epoch + 1
-        self._seed_dropout(epoch)
-        validate_after = validation_steps(self.steps_per_epoch, self.recipe.validations_per_epoch)
-        batches = training_batches(
-            self.pictures, epoch, self.recipe.batch_size, self.train.num_workers
-        )
-        epoch_sum = EpochSum()
-        title = f"epoch {epoch}/{self.train.epochs}"
-        with tqdm(total=len(self.pictures), desc=title, unit="img", disable=None) as bar:
-            for step_in_epoch, batch in enumerate(batches, start=1):
-                result = self.step(state, batch)
-                epoch_sum.add(result)
-                loss = result.loss.item()
-                board.step(state.step, loss, state.learning_rate)
-                bar.set_postfix({"loss (batch)": f"{loss:.4f}"}, refresh=False)
+    def _run_epoch(self, state: State, record: Record) -> None:
+        """What is left of an epoch: its pictures, the recipe's validations, a row of history."""
+        epoch, done = state.epoch + 1, state.step - state.epoch * self.steps_per_epoch
+        if done == 0:
+            self._seed_dropout(epoch)
+            state.epoch_sum = EpochSum()
+        size = self.recipe.batch_size
+        batches = training_batches(self.pictures, epoch, size, self.train.num_workers, first=done)
+        if state.validation_due:  # it was interrupted; TensorBoard has dropped this step
+            record.board.step(state.step, state.loss, state.learning_rate)
+            self._validate(state, record)
+        with tqdm(
+            desc=f"epoch {epoch}/{self.train.epochs}",
+            total=len(self.pictures),
+            initial=min(done * size, len(self.pictures)),
+            unit="img",
+            disable=None,
+        ) as bar:
+            for step_in_epoch, batch in enumerate(batches, start=done + 1):
+                self.step(state, batch)
+                record.board.step(state.step, state.loss, state.learning_rate)
+                bar.set_postfix({"loss (batch)": f"{state.loss:.4f}"}, refresh=False)
                 bar.update(len(batch.masks))
-                if step_in_epoch in validate_after:
-                    rate = state.learning_rate  # the plateau may lower it after this validation
-                    validation = self._validate(state, board)
+                state.validation_due = step_in_epoch in self.validate_after
+                if state.validation_due:
+                    self._validate(state, record)
+                record.step_done(state)
         state.epoch = epoch
         row = {
             "epoch": epoch,
-            "train_ce": epoch_sum.mean(),
-            "val_ce": validation.cross_entropy,
-            "val_miou": validation.figures()["miou"],
-            "lr": rate,
+            "train_ce": state.epoch_sum.mean(),
+            "val_ce": state.validation.cross_entropy,
+            "val_miou": state.validation.miou,
+            "lr": state.validation.learning_rate,
         }
         state.history.append(row)
+        record.epoch_done(state)
 
     def step(self, state: State, batch: Batch) -> StepResult:
         """One step of training at the rate of the schedule.
@@ -158,7 +137,9 @@ class Trainer:
             state.network, state.optimizer, batch, self.recipe, self.class_weights, self.machine
         )
         state.step += 1
-        self._require_finite("loss", result.loss.item(), state)
+        state.loss = result.loss.item()
+        state.epoch_sum.add(result)
+        self._require_finite("loss", state.loss, state)
         return result
 
     def _require_finite(self, name: str, value: float, state: State) -> None:
@@ -173,22 +154,32 @@ class Trainer:
         (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, epoch]).generate_state(1)
         torch.manual_seed(int(word))
 
-    def _validate(self, state: State, board: Board) -> Evaluation:
+    def _validate(self, state: State, record: Record) -> None:
         """Cross-entropy and confusion over the validation pictures; the plateau sees the first."""
-        validation = evaluated(
-            state.network, self.cache, self.val_ids, self.recipe.batch_size, self.machine
+        found = evaluated(
+            state.network,
+            self.cache,
+            self.val_ids,
+            self.recipe.batch_size,
+            self.machine,
+            before_batch=record.stop.check,
         )
-        self._require_finite("validation cross-entropy", validation.cross_entropy, state)
+        cross_entropy, miou = found.cross_entropy, found.figures()["miou"]
+        self._require_finite("validation cross-entropy", cross_entropy, state)
+        state.validation = Validation(cross_entropy, miou, state.learning_rate)
         if state.plateau is not None:
-            state.plateau.step(validation.cross_entropy)
-        board.validation(state.step, validation.cross_entropy, validation.figures()["miou"])
-        board.histograms(state.step, state.network)
+            state.plateau.step(cross_entropy)
+        record.board.validation(state.step, cross_entropy, miou)
+        record.board.histograms(state.step, state.network)
+        record.board.pictures(state.step, self._example(state.network))
+        state.validation_due = False
+
+    def _example(self, network: UNet) -> dict[str, np.ndarray]:
+        """The first validation picture, its mask and its prediction, (H, W, 3) uint8 each."""
         first, colors = self.val_ids[0], self.class_map.colors
-        predicted = predicted_mask(state.network, self.cache.image(first), self.machine)
-        pictures = {
+        predicted = predicted_mask(network, self.cache.image(first), self.machine)
+        return {
             "image": np.array(self.cache.image(first)),
             "mask": colorized(self.cache.mask(first), colors),
             "prediction": colorized(predicted, colors),
         }
-        board.pictures(state.step, pictures)
-        return validation

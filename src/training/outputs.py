@@ -11,20 +11,19 @@ from src.files import replaced_file, write_json
 from src.model.unet import UNet
 from src.model.weights import epoch_file, save_weights
 from src.report.tables import rounded, write_table
-
-Row = dict[str, float]
-"""One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
+from src.training.state import Row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where training writes."""
+    """Where training writes: DVC's outs, and beside DVC the TensorBoard runs and the states."""
 
     epochs: Path
     best: Path
     history: Path
     metrics: Path
     runs: Path
+    states: Path
 
 
 def best_epoch(history: list[Row]) -> int:
@@ -46,17 +45,45 @@ def training_figures(history: list[Row]) -> Row:
 
 def write_epoch(
     outputs: Outputs, network: UNet, description: dict[str, Any], history: list[Row]
-) -> None:
+) -> Path:
     """Write what the last row of `history` has added; each file is the old one or the new one.
 
     Args:
         description: goes into the weights' file, with the epoch and its val_miou.
+
+    Returns:
+        The weights' file.
     """
     epoch, val_miou = int(history[-1]["epoch"]), rounded(history[-1]["val_miou"])
     checkpoint = epoch_file(outputs.epochs, epoch)
     save_weights(checkpoint, network, {**description, "epoch": epoch, "val_miou": val_miou})
-    if best_epoch(history) == epoch:
-        with replaced_file(outputs.best) as temporary:
-            shutil.copyfile(checkpoint, temporary)
+    _write_summary(outputs, history)
+    return checkpoint
+
+
+def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[Row]) -> None:
+    """Write what the epochs of `history` had added, and remove whatever else is there.
+
+    Args:
+        checkpoints: their weights' files.
+    """
+    shutil.rmtree(outputs.epochs, ignore_errors=True)
+    for path in (outputs.best, outputs.history, outputs.metrics):
+        path.unlink(missing_ok=True)
+    for epoch, checkpoint in enumerate(checkpoints, start=1):
+        _copy(checkpoint, epoch_file(outputs.epochs, epoch))
+    if history:
+        _write_summary(outputs, history)
+
+
+def _write_summary(outputs: Outputs, history: list[Row]) -> None:
+    best = epoch_file(outputs.epochs, best_epoch(history))
+    if best_epoch(history) == len(history) or not outputs.best.exists():
+        _copy(best, outputs.best)
     write_table(outputs.history, pd.DataFrame(history))
     write_json(outputs.metrics, training_figures(history))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replaced_file(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -30,6 +30,11 @@ def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def depends_on_epochs(schedule: str) -> bool:
+    """Whether the rate of a step depends on how many epochs there will be."""
+    return schedule == "one_cycle"
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -88,7 +88,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     params = load_params(write_params(folder / "params.yaml", **changes))
     cache = Cache(folder / "cache")
     split = {"train": cache.train_ids(), "val": cache.train_ids()[:1]}
-    return Trainer(cache, split, params.model, params.train, params.recipe)
+    return Trainer(cache, split, params.model, params.train, params.recipe, code={})
 
 
 def test_twenty_steps_give_the_reports_losses(trainer: Trainer):

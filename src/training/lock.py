@@ -1,0 +1,50 @@
+"""One process at a time: a lock that the system lifts when its holder dies, however it dies."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+_POLL_S = 0.2
+
+
+@contextlib.contextmanager
+def held(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file at `path`; while another process holds it, wait and say for whom.
+
+    Args:
+        work: what the other process does, for the message.
+        while_waiting: called again and again; may raise to give up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = False
+    while (file := acquired(path)) is None:
+        if not told:
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            print(f"train: {holder} {work}; waiting for its end", file=sys.stderr, flush=True)
+            told = True
+        while_waiting()
+        time.sleep(_POLL_S)
+    with file:  # closing lifts the lock
+        yield
+
+
+def acquired(path: Path) -> IO[str] | None:
+    """The locked file, which names this process; None while another process holds it."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("a", encoding="utf-8"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                return None  # its folder was removed and made again meanwhile
+        except (BlockingIOError, FileNotFoundError):
+            return None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}\n")
+        file.flush()
+        stack.pop_all()
+        return file

@@ -1,0 +1,78 @@
+"""What a training is made from: all that decides its weights, and its fingerprint."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.config import Model, Recipe, Train
+from src.data.cache import Cache
+from src.model.machine import Machine
+from src.training.schedule import depends_on_epochs
+
+Provenance = dict[str, Any]
+
+
+def provenance(
+    code: dict[str, str],
+    cache: Cache,
+    split: dict[str, Any],
+    model: Model,
+    train: Train,
+    recipe: Recipe,
+    machine: Machine,
+) -> Provenance:
+    """Everything that decides the weights after a given epoch, as JSON.
+
+    The number of epochs is in it only where the learning rate depends on it, so that a longer
+    training can go on from a shorter one. The number of loader processes never changes a weight.
+
+    Args:
+        code: blob ids of the modules that run, by name.
+        split: ids of `train` and `val`; the first are trained on, in this order, the second judge.
+    """
+    epochs = {"epochs": train.epochs} if depends_on_epochs(recipe.schedule) else {}
+    data = {
+        part: {"pictures": len(split[part]), "sha256": cache.digest(split[part])}
+        for part in ("train", "val")
+    }
+    return {
+        "code": code,
+        "data": data,
+        "model": asdict(model),
+        "recipe": {"name": train.recipe, **asdict(recipe)},
+        "train": {"seed": train.seed, **epochs},
+        "machine": {"device": machine.device.type, "precision": machine.precision},
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def fingerprint(origin: Provenance) -> str:
+    """16 hexadecimal digits that differ where anything in `origin` differs."""
+    text = json.dumps(origin, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(before: Provenance, now: Provenance) -> list[str]:
+    """What differs, a short text each: `recipe.learning_rate 0.001 -> 0.002`, `code of x.py`."""
+    old, new = _flat(before), _flat(now)
+    changed = sorted(key for key in old | new if old.get(key) != new.get(key))
+    return [_difference(key, old.get(key), new.get(key)) for key in changed]
+
+
+def _difference(key: tuple[str, ...], before: Any, now: Any) -> str:
+    if key[0] == "code":
+        return f"code of {key[1]}"
+    if key[-1] == "sha256":
+        return f"content of the {key[1]} pictures"
+    reason = ", over which the schedule spreads the learning rate" if key[-1] == "epochs" else ""
+    return f"{'.'.join(key)} {before} -> {now}{reason}"
+
+
+def _flat(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(value, dict):
+        return {key: value}
+    return {path: leaf for k, v in value.items() for path, leaf in _flat(v, (*key, k)).items()}

@@ -1,0 +1,138 @@
+"""What a training leaves behind while it runs: outs, states to go on from, TensorBoard."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from src.config import Resume
+from src.report.board import Board, run_name
+from src.training.lock import held
+from src.training.outputs import Outputs, write_epoch, write_epochs_again
+from src.training.state import State
+from src.training.stop import Stop
+from src.training.store import Store
+
+FRESH = "FRESH"
+"""Environment variable: 1 trains from the first step on, whatever states there are."""
+_DIFFERENCES = 4
+"""Largest number of them that one line names."""
+
+
+class Record:
+    """Keeps a training on disk, so that it can be interrupted anywhere.
+
+    Args:
+        outputs: where everything goes.
+        description: goes into each epoch's weights; its `provenance` names the training.
+        resume: how often to save, and how much to keep.
+        stop: asked after each step.
+    """
+
+    def __init__(
+        self, outputs: Outputs, description: dict[str, Any], resume: Resume, stop: Stop
+    ) -> None:
+        self.outputs, self.description, self.resume, self.stop = outputs, description, resume, stop
+        self.store = Store(outputs.states, description["provenance"], resume.states)
+        self.board: Board | None = None
+        self.fresh = os.environ.get(FRESH) == "1"
+        self._saved_at = (0, 0.0)  # step and clock
+
+    @contextlib.contextmanager
+    def opened(self, state: State, epochs: int, machine: dict[str, Any]) -> Iterator[None]:
+        """Bring `state` and the outs to where the training was left; hold them against others.
+
+        Args:
+            state: before the first step.
+            epochs: how many the outs shall have; checkpoints beyond stay with the states.
+            machine: what computes, for the record.
+
+        Raises:
+            KeyboardInterrupt: asked to stop while another process trained the same.
+        """
+        outs_lock = self.outputs.epochs.with_suffix(".lock")
+        with (
+            held(outs_lock, f"still writes {self.outputs.epochs.parent}", self.stop.check),
+            self.store.opened(self.stop.check, self.fresh),
+        ):
+            self._resume(state, epochs, machine)
+            self.store.remove_oldest_trainings(self.resume.trainings)
+            try:
+                yield
+            except KeyboardInterrupt:
+                if state.step > self._saved_at[0]:
+                    self._save(state)
+                self._say(f"stopped after step {state.step}; the next run goes on from there")
+                raise
+            finally:
+                if self.board:
+                    self.board.close()
+
+    def step_done(self, state: State) -> None:
+        """Stop if asked to, or save if it is time to. Raises KeyboardInterrupt."""
+        self.stop.check()
+        if time.monotonic() - self._saved_at[1] >= 60 * self.resume.minutes:
+            self._save(state)
+
+    def epoch_done(self, state: State) -> None:
+        """Write the outs of the epoch that has just ended, and save."""
+        description = {**self.description, "machines": state.machines}
+        checkpoint = write_epoch(self.outputs, state.network, description, state.history)
+        state.checkpoints.append(self.store.add_checkpoint(checkpoint))
+        self._save(state)
+
+    def _resume(self, state: State, epochs: int, machine: dict[str, Any]) -> None:
+        newest = self.store.newest(epochs)
+        if newest:
+            state.restore(*newest)
+        checkpoints = [self.store.folder / name for name in state.checkpoints[:epochs]]
+        write_epochs_again(self.outputs, checkpoints, state.history[:epochs])
+        self._saved_at = (state.step, time.monotonic())
+        if state.epoch >= epochs:
+            self._say(f"all {epochs} epochs were trained before; {FRESH}=1 trains them again")
+            return
+        if newest:
+            self._say(f"goes on after step {state.step}, in epoch {state.epoch + 1} of {epochs}")
+        else:
+            self._say(f"starts at step 0; {self._why_new()}")
+        _note_machine(state, machine)
+        first_step = state.step + (not state.validation_due) if newest else None
+        state.run = state.run or run_name()
+        self.board = Board(self.outputs.runs / state.run, first_step)
+        print(f"train: TensorBoard in {self.board.folder}")
+
+    def _why_new(self) -> str:
+        if self.fresh:
+            return f"{FRESH}=1 asks for it"
+        found = self.store.nearest_difference()
+        if found is None:
+            return "no other training has left a state"
+        some, more = found[:_DIFFERENCES], len(found) - _DIFFERENCES
+        text = "; ".join([*some, *([f"{more} more"] if more > 0 else [])])
+        return f"the training most like it that has left a state differs in {text}"
+
+    def _save(self, state: State) -> None:
+        if self.board:
+            self.board.flush()
+        self.store.save(state.tensors(), state.facts())
+        self._saved_at = (state.step, time.monotonic())
+
+    def _say(self, text: str) -> None:
+        print(f"train: {text} ({self.store.folder})", flush=True)
+
+
+def _note_machine(state: State, machine: dict[str, Any]) -> None:
+    """Record what trains from here on; say where it is not what trained before."""
+    last = {**state.machines[-1]} if state.machines else {}
+    since = last.pop("from_epoch", None)
+    if machine == last:
+        return
+    state.machines.append({"from_epoch": state.epoch + 1, **machine})
+    if since is not None:
+        print(
+            f"warning: this training began on another machine ({last}; now {machine}): it goes on, "
+            f"but the last digits will not be those of a run on one machine",
+            file=sys.stderr,
+        )

@@ -1,0 +1,158 @@
+"""All that changes while training, and the form in which it is saved."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from src.files import InputError
+from src.model.unet import UNet
+from src.training.step import StepResult
+
+Row = dict[str, float]
+"""One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
+
+_NETWORK, _OPTIMIZER, _RANDOM = "network/", "optimizer/", "random/"
+
+
+@dataclass
+class EpochSum:
+    """Cross-entropy of the training pictures over an epoch, each as it was when it was seen."""
+
+    cross_entropy: float = 0.0
+    pixels: float = 0.0
+
+    def add(self, result: StepResult) -> None:
+        self.cross_entropy += result.cross_entropy.item()
+        self.pixels += result.pixels.item()
+
+    def mean(self) -> float:
+        if not self.pixels:
+            raise InputError("train: no pixel of the training masks counts; check the class map")
+        return self.cross_entropy / self.pixels
+
+
+@dataclass
+class Validation:
+    """What a validation gave."""
+
+    cross_entropy: float
+    miou: float
+    learning_rate: float
+    """Of the step before it; the plateau may have lowered it since."""
+
+
+@dataclass(kw_only=True)
+class State:
+    """All that changes while training: what is not here is a function of the parameters."""
+
+    network: UNet
+    optimizer: Optimizer
+    plateau: ReduceLROnPlateau | None
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Finished steps."""
+    loss: float = 0.0
+    """Of the last step's batch."""
+    epoch_sum: EpochSum = field(default_factory=EpochSum)
+    validation_due: bool = False
+    """The last step is to be followed by a validation that is not finished."""
+    validation: Validation | None = None
+    history: list[Row] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+    """Files of the finished epochs' weights beside the saved states."""
+    machines: list[dict[str, Any]] = field(default_factory=list)
+    """Where it was trained: each machine, and the epoch that was the first it worked on."""
+    run: str = ""
+    """Folder of its TensorBoard events."""
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, the optimizer's averages and the generators; contiguous, on the CPU."""
+        named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
+        for index, averages in self.optimizer.state_dict()["state"].items():
+            named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
+        named |= {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
+        return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Everything else, as JSON (with infinities)."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss": self.loss,
+            "learning_rate": self.learning_rate,
+            "plateau": self.plateau and self.plateau.state_dict(),
+            "epoch_sum": asdict(self.epoch_sum),
+            "validation_due": self.validation_due,
+            "validation": self.validation and asdict(self.validation),
+            "history": self.history,
+            "checkpoints": self.checkpoints,
+            "machines": self.machines,
+            "run": self.run,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Become the state that `tensors()` and `facts()` described."""
+        weights = {
+            n.removeprefix(_NETWORK): t for n, t in tensors.items() if n.startswith(_NETWORK)
+        }
+        self.network.load_state_dict(weights)
+        self._restore_optimizer(tensors)
+        for group in self.optimizer.param_groups:
+            group["lr"] = facts["learning_rate"]
+        if self.plateau is not None:
+            self.plateau.load_state_dict(facts["plateau"])
+        self.epoch, self.step, self.loss = facts["epoch"], facts["step"], facts["loss"]
+        self.epoch_sum = EpochSum(**facts["epoch_sum"])
+        self.validation_due = facts["validation_due"]
+        self.validation = facts["validation"] and Validation(**facts["validation"])
+        self.history, self.checkpoints = facts["history"], facts["checkpoints"]
+        self.machines, self.run = facts["machines"], facts["run"]
+        _restore_random_state(self.device, _below(_RANDOM, tensors))
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = list(self.network.parameters())
+        averages: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(_OPTIMIZER, tensors).items():
+            index, key = name.split("/")
+            like = parameters[int(index)]
+            if value.shape == like.shape:  # in the parameter's memory format, as it was made
+                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            averages.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose name begins with `prefix`, without it."""
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of each generator that dropout may draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _restore_random_state(device: torch.device, states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])

@@ -1,0 +1,73 @@
+"""When to stop before the end: on a signal, or when the process that started this one is gone."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_END = b"\0"  # no signal has this number
+INTERRUPTED = 130
+"""The exit code; 0 would let DVC record a part of a training as the whole."""
+
+
+class Stop:
+    """Asks for an orderly end after the first signal, and ends the process at the second.
+
+    As a context it takes the signals over. A step of training can be one call of many seconds, in
+    which Python's own handlers do not run; so a thread reads the signals, and the second one
+    works at once.
+
+    Args:
+        parent: process id of the one who started this process, if its death is a reason to stop:
+            DVC killed leaves its stage behind, and the next `dvc repro` starts another.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
+        self._parent = parent
+        self._asked = threading.Event()
+
+    @property
+    def requested(self) -> bool:
+        orphaned = self._parent is not None and os.getppid() != self._parent
+        return self._asked.is_set() or orphaned
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if it is time to stop."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> "Stop":
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._old_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        # nohup and shells without job control ignore a signal for their children; so do we
+        taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._old_handlers = {number: signal.signal(number, _handled) for number in taken}
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_fd)
+        self._sender.send(_END)
+        self._thread.join()
+        self._sender.close()
+        self._receiver.close()
+
+    def _watch(self) -> None:
+        while (received := self._receiver.recv(1)) != _END:
+            if received[0] not in self._old_handlers:
+                continue
+            if self._asked.is_set():
+                os._exit(INTERRUPTED)  # every file is the old one or the new one, always
+            self._asked.set()
+            print("\ntrain: stops after this step; once more stops at once", file=sys.stderr)
+
+
+def _handled(_number: int, _frame: FrameType | None) -> None:
+    """The watching thread does it; a handler must exist for the signal to reach it."""

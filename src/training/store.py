@@ -1,0 +1,156 @@
+"""The folder of one training's states, outside DVC: what an interruption must not lose.
+
+provenance.json                     what the folder's name is the fingerprint of
+lock                                held by the process that trains
+state_00000012-DIGEST.safetensors  everything that training needs to go on; the newest few
+epoch_003-DIGEST.safetensors       weights after each finished epoch, for DVC removes its outs
+
+A file gets its name when it is whole, and the name holds 16 digits of its SHA-256: one that was
+cut or changed since is noticed.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from src.files import InputError, file_digest, read_json, write_json
+from src.training.lock import acquired, held
+from src.training.provenance import Provenance, differences, fingerprint
+
+_KEY = "state"  # one metadata key only: safetensors writes several in changing order
+_STATE, _DIGITS = "state_", 16
+
+
+class Store:
+    """States of the training that `origin` describes, below the folder `root`."""
+
+    def __init__(self, root: Path, origin: Provenance, num_states: int) -> None:
+        self.root, self.origin, self.num_states = root, origin, num_states
+        self.folder = root / fingerprint(origin)
+
+    @contextlib.contextmanager
+    def opened(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
+        """Hold the folder against every other process.
+
+        Args:
+            while_waiting: called while another process trains the same; may raise to give up.
+            fresh: remove what is there.
+        """
+        with held(self.folder / "lock", "trains exactly this already", while_waiting):
+            self._temporary.unlink(missing_ok=True)  # of a process that was killed
+            if fresh:
+                self._remove(self.folder.glob("*.safetensors"))
+            write_json(self.folder / "provenance.json", self.origin)
+            yield
+
+    def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and facts of the newest state that is whole, with its first `epochs` checkpoints.
+
+        A damaged state is named and removed, and the one before it is taken.
+        """
+        for path in reversed(self._states()):
+            try:
+                state = self._read(path)
+                for name in state[1]["checkpoints"][:epochs]:
+                    _require_whole(self.folder / name)
+                return state
+            except InputError as error:
+                print(f"warning: {error}; using the state before it", file=sys.stderr)
+                path.unlink()
+        return None
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+        """Add a state, and remove those that are too old.
+
+        Raises:
+            InputError: no room; the states before it stay.
+        """
+        states = self._states()
+        number = 1 + (int(states[-1].stem.split("-")[0].removeprefix(_STATE)) if states else 0)
+        metadata = {_KEY: json.dumps(facts)}  # keys in their order: a row's are columns
+        with self._writing():
+            save_file(tensors, self._temporary, metadata=metadata)
+            path = self._named(f"{_STATE}{number:08d}")
+        self._remove([*states, path][: -self.num_states])
+        kept = set(facts["checkpoints"])
+        self._remove(old for old in self.folder.glob("epoch_*") if old.name not in kept)
+        return path
+
+    def add_checkpoint(self, checkpoint: Path) -> str:
+        """Keep a copy of an epoch's weights; its name in this folder."""
+        with self._writing():
+            shutil.copyfile(checkpoint, self._temporary)
+            return self._named(checkpoint.stem).name
+
+    def nearest_difference(self) -> list[str] | None:
+        """How this training differs from the most alike of the others; None if there is none."""
+        others = []
+        for path in sorted(self.root.glob("*/provenance.json")):
+            with contextlib.suppress(InputError):  # it only explains; nothing is read from it
+                if path.parent != self.folder:
+                    others.append(differences(read_json(path), self.origin))
+        return min(others, key=len, default=None)
+
+    def remove_oldest_trainings(self, num_trainings: int) -> None:
+        """Leave the states of the `num_trainings` used last, and of those that train right now."""
+        last_use = {path.parent: path.stat().st_mtime_ns for path in self.root.glob("*/lock")}
+        del last_use[self.folder]
+        oldest_last = sorted(last_use, key=last_use.__getitem__, reverse=True)
+        for folder in oldest_last[num_trainings - 1 :]:
+            if lock := acquired(folder / "lock"):
+                with lock:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / "unfinished"
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{_STATE}*.safetensors"))
+
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        _require_whole(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()[_KEY])
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            self._temporary.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.folder}: the state of the training cannot be saved ({reason}); make room, "
+                f"then run it again: it goes on from the last state that was saved"
+            ) from None
+
+    def _named(self, stem: str) -> Path:
+        """Give the temporary file its name, once its bytes are on disk."""
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        digest = file_digest(self._temporary)[:_DIGITS]
+        path = self.folder / f"{stem}-{digest}.safetensors"
+        os.replace(self._temporary, path)
+        return path
+
+    def _remove(self, paths: Iterator[Path] | list[Path]) -> None:
+        for path in list(paths):
+            path.unlink()
+
+
+def _require_whole(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: is missing")
+    if file_digest(path)[:_DIGITS] != path.stem[-_DIGITS:]:
+        raise InputError(f"{path}: is damaged (its content has another hash than its name says)")

@@ -1,0 +1,66 @@
+"""A training of seconds: eight made-up pictures, a tiny network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from src.config import Params, Resume, load_params
+from src.data.cache import Cache
+from src.data.remap import remap_dataset
+from src.labels import read_class_map
+from src.training.loop import Trainer
+from src.training.outputs import Outputs
+from src.training.record import Record
+from src.training.state import Row
+from src.training.stop import Stop
+from tests.conftest import ROOT, write_params, write_pictures
+
+CODE = {"src/training/loop.py": "0" * 40}
+EVERY_STEP = Resume(minutes=0, states=2, trainings=5)
+
+
+def made_cache(folder: Path) -> Cache:
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    remap_dataset(write_pictures(folder / "raw"), folder / "cache", class_map, 1.0)
+    return Cache(folder / "cache")
+
+
+def made_params(folder: Path, recipe: str = "modern", **changes: object) -> Params:
+    """`changes` are of the section train."""
+    named = {f"train__{key}": value for key, value in {"precision": "fp32", **changes}.items()}
+    return load_params(write_params(folder / "params.yaml", train__recipe=recipe, **named))
+
+
+def made_trainer(cache: Cache, params: Params, **changes: object) -> Trainer:
+    """Trains on six pictures and validates on two; `changes` are of the recipe."""
+    ids = cache.train_ids()
+    split = {"train": ids[:6], "val": ids[6:]}
+    recipe = replace(params.recipe, **changes)
+    return Trainer(cache, split, params.model, params.train, recipe, CODE)
+
+
+def outputs(folder: Path) -> Outputs:
+    """Everything in `folder`, the states beside it, as where an experiment runs in a copy."""
+    return Outputs(
+        epochs=folder / "epochs",
+        best=folder / "best.safetensors",
+        history=folder / "history.csv",
+        metrics=folder / "train.json",
+        runs=folder / "runs",
+        states=folder / "states",
+    )
+
+
+def record(
+    trainer: Trainer, folder: Path, resume: Resume = EVERY_STEP, stop: Stop | None = None
+) -> Record:
+    return Record(outputs(folder), trainer.description, resume, stop or Stop())
+
+
+def trained(trainer: Trainer, folder: Path, **options: object) -> list[Row]:
+    return trainer.run(record(trainer, folder, **options))
+
+
+def outs(folder: Path) -> dict[str, bytes]:
+    """What DVC would hash."""
+    files = [*folder.glob("epochs/*"), *folder.glob("*.*")]
+    return {path.name: path.read_bytes() for path in files if path.suffix != ".lock"}
