@@ -35,7 +35,7 @@ class Machine:
             return {"processor": torch.cuda.get_device_name(self.device)}
         name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
         instructions = torch.backends.cpu.get_cpu_capability()
-        return {"processor": f"{name}, {instructions}", "threads": torch.get_num_threads()}
+        return {"processor": f"{name} ({instructions})", "threads": torch.get_num_threads()}
 
     def images(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""

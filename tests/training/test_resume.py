@@ -23,6 +23,7 @@ from src.data.cache import Cache
 from src.files import InputError
 from src.model import machine
 from src.model.weights import read_description
+from src.report.board import Board
 from src.training.stop import Stop
 from tests.training.small import (
     EVERY_STEP,
@@ -34,6 +35,12 @@ from tests.training.small import (
 
 ONLY_EPOCHS = Resume(minutes=1440, states=2, trainings=5)
 ODD = {"batch_size": 2, "validations_per_epoch": 2}
+
+
+@pytest.fixture(autouse=True)
+def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of so small a training."""
+    monkeypatch.setattr(Board, "histograms", lambda *_: None)
 
 
 class StopAfter(Stop):
@@ -83,6 +90,7 @@ def train_in_a_process(
     cache: Path, params: Params, folder: Path, limit: int | None = None, **options: object
 ) -> None:
     """Log to folder/log; no file may grow beyond `limit` bytes."""
+    Board.histograms = lambda *_: None
     tqdm.set_lock(threading.RLock())  # else a killed process leaves a semaphore, and a warning
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -113,7 +121,7 @@ def processes():
 
 def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):
     """SIGKILL: in a step, in a validation, while saving; nothing is told to the process."""
-    params = with_dropout(made_params(tmp_path, "report", epochs=6))
+    params = with_dropout(made_params(tmp_path, "report", epochs=8))
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     straight.mkdir()
     killed.mkdir()

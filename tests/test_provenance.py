@@ -1,0 +1,102 @@
+"""`python -m src.provenance` on a model of this working tree."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src import provenance
+from src.code import blob_id, code_of, import_closure
+from src.files import InputError, file_digest
+from tests.conftest import ROOT
+from tests.training.small import made_cache, made_params, made_trainer, trained
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    cache = made_cache(folder / "cached")
+    trainer = made_trainer(cache, made_params(folder, seed=3))
+    trainer.description["provenance"]["code"] = code_of(ROOT / "stages/train.py")
+    trained(trainer, folder)
+    return folder / "best.safetensors"
+
+
+def test_a_blob_id_is_gits(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"what git hashes\n")
+    command = ["git", "hash-object", str(tmp_path / "a")]
+    expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert blob_id(tmp_path / "a") == expected
+
+
+def test_the_closure_has_what_is_imported_anywhere():
+    closure = import_closure(ROOT / "stages/check.py")
+    assert {"stages/check.py", "stages/command.py", "src/typed_yaml.py"} <= set(closure)
+    assert "src/model/machine.py" in closure  # imported inside a function
+    assert "stages/__init__.py" in import_closure(ROOT / "stages/train.py")
+    assert closure == sorted(closure)
+
+
+def test_it_tells_everything_that_decides_the_weights(model: Path, capsys):
+    provenance.main([str(model)])
+    text = capsys.readouterr().out
+    for part in (
+        "epoch       ",
+        "recipe      batch_size 2, class_weights sqrt",
+        "train       epochs 2, seed 3",
+        "train data  pictures 6, sha256 ",
+        "val data    pictures 2, sha256 ",
+        "device cpu, precision fp32",
+        "from_epoch 1, processor ",
+        "versions    numpy ",
+        "modules; ",
+        "the working tree's",
+        f"sha256      {file_digest(model)}",
+    ):
+        assert part in text
+
+
+def test_json_is_what_the_file_holds(model: Path, capsys):
+    provenance.main([str(model), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["provenance"]["train"] == {"seed": 3, "epochs": 2}
+    assert found["machines"][0]["threads"] >= 1
+    assert found["provenance"]["code"]["src/code.py"] == blob_id(ROOT / "src/code.py")
+
+
+def test_code_that_has_changed_is_named(model: Path, capsys, monkeypatch):
+    monkeypatch.setattr(provenance, "blob_id", lambda p: "0" if p.name == "loop.py" else blob_id(p))
+    provenance.main([str(model)])
+    assert "the working tree differs in src/training/loop.py" in capsys.readouterr().out
+
+
+def test_the_commit_with_that_code_is_found(tmp_path: Path, monkeypatch):
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True)
+
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance._commit_with({"a.py": "0"}) is None  # no repository
+    git("init", "-q")
+    blobs = []
+    for text in ("first", "second"):
+        (tmp_path / "a.py").write_text(text)
+        blobs.append(blob_id(tmp_path / "a.py"))
+        git("add", ".")
+        git("commit", "-qm", text)
+    for blob, text in zip(blobs, ("first", "second"), strict=True):
+        assert provenance._commit_with({"a.py": blob}).endswith(f"({text})")
+    assert provenance._commit_with({"a.py": "0"}) is None
+
+
+def test_what_is_no_model_is_one_line(tmp_path: Path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    command = [sys.executable, "-m", "src.provenance", str(tmp_path / "a.safetensors")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {tmp_path}/a.safetensors: not a whole safetensors")
+    assert result.stderr.count("\n") == 1
+    with pytest.raises(InputError, match="no such model"):
+        provenance.main([str(tmp_path / "none.safetensors")])
