@@ -1,11 +1,11 @@
 """Files that are whole or absent, and the one error that a user sees as a single line."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     The bytes are on disk before the name changes, so `path` is the old file or the new one,
     never a part of either.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -57,10 +56,9 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
     When the block fails, `path` stays as it was and the new folder is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    staging = _temporary(path)
     fresh, old = staging / "new", staging / "old"
-    fresh.mkdir()
+    fresh.mkdir(parents=True)
     try:
         yield fresh
         if path.exists():
@@ -70,6 +68,17 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():  # interrupted between the two
             os.replace(old, path)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` for this process; what killed ones left under theirs is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def file_digest(path: Path) -> str:

@@ -24,10 +24,10 @@ class Board:
 
     Args:
         first_step: the first step that will be logged; what an interrupted process has logged from
-            there on is not shown. None in a new folder.
+            there on is not shown.
     """
 
-    def __init__(self, folder: Path, first_step: int | None = None) -> None:
+    def __init__(self, folder: Path, first_step: int = 1) -> None:
         self.folder = folder
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 

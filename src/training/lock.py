@@ -1,4 +1,7 @@
-"""One process at a time: a lock that the system lifts when its holder dies, however it dies."""
+"""One process at a time: a lock that the system lifts when its holder dies, however it dies.
+
+Loader processes share it; they notice the death of their trainer within five seconds.
+"""
 
 import contextlib
 import fcntl
@@ -20,11 +23,11 @@ def held(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[N
         work: what the other process does, for the message.
         while_waiting: called again and again; may raise to give up.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = False
+    told, holder = False, "another process"
     while (file := acquired(path)) is None:
         if not told:
-            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            with contextlib.suppress(FileNotFoundError):
+                holder = path.read_text(encoding="utf-8").strip() or holder
             print(f"train: {holder} {work}; waiting for its end", file=sys.stderr, flush=True)
             told = True
         while_waiting()
@@ -34,10 +37,11 @@ def held(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[N
 
 
 def acquired(path: Path) -> IO[str] | None:
-    """The locked file, which names this process; None while another process holds it."""
+    """The locked file, which names this process; None while another process holds or removes it."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("a", encoding="utf-8"))
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a", encoding="utf-8"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 return None  # its folder was removed and made again meanwhile

@@ -98,10 +98,12 @@ class Record:
         else:
             self._say(f"starts at step 0; {self._why_new()}")
         _note_machine(state, machine)
-        first_step = state.step + (not state.validation_due) if newest else None
         state.run = state.run or run_name()
+        first_step = state.step + (not state.validation_due)
         self.board = Board(self.outputs.runs / state.run, first_step)
         print(f"train: TensorBoard in {self.board.folder}")
+        if not newest:
+            self._save(state)  # also tells a run that follows a kill where TensorBoard's events are
 
     def _why_new(self) -> str:
         if self.fresh:
@@ -114,9 +116,11 @@ class Record:
         return f"the training most like it that has left a state differs in {text}"
 
     def _save(self, state: State) -> None:
-        if self.board:
-            self.board.flush()
-        self.store.save(state.tensors(), state.facts())
+        try:
+            if self.board:
+                self.board.flush()
+        finally:  # no room for TensorBoard's events is no reason to lose the state
+            self.store.save(state.tensors(), state.facts())
         self._saved_at = (state.step, time.monotonic())
 
     def _say(self, text: str) -> None:

@@ -16,6 +16,7 @@ Row = dict[str, float]
 """One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
 
 _NETWORK, _OPTIMIZER, _RANDOM = "network/", "optimizer/", "random/"
+_GRADIENT = "gradient/"
 
 
 @dataclass
@@ -79,10 +80,15 @@ class State:
         return next(self.network.parameters()).device
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, the optimizer's averages and the generators; contiguous, on the CPU."""
+        """Weights, the optimizer's averages and the generators; contiguous, on the CPU.
+
+        Also the last gradients, where a validation is due that shows them.
+        """
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
         for index, averages in self.optimizer.state_dict()["state"].items():
             named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
+        if self.validation_due:
+            named |= {_GRADIENT + name: p.grad for name, p in self.network.named_parameters()}
         named |= {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
         return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
@@ -105,10 +111,11 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Become the state that `tensors()` and `facts()` described."""
-        weights = {
-            n.removeprefix(_NETWORK): t for n, t in tensors.items() if n.startswith(_NETWORK)
-        }
-        self.network.load_state_dict(weights)
+        self.network.load_state_dict(_below(_NETWORK, tensors))
+        gradients = _below(_GRADIENT, tensors)
+        for name, parameter in self.network.named_parameters():
+            if name in gradients:
+                parameter.grad = torch.empty_like(parameter).copy_(gradients[name])
         self._restore_optimizer(tensors)
         for group in self.optimizer.param_groups:
             group["lr"] = facts["learning_rate"]

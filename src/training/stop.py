@@ -1,13 +1,17 @@
 """When to stop before the end: on a signal, or when the process that started this one is gone."""
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TWICE_S = 0.5
+"""A closed terminal and `timeout` send a signal twice; a person who insists takes longer."""
 _END = b"\0"  # no signal has this number
 INTERRUPTED = 130
 """The exit code; 0 would let DVC record a part of a training as the whole."""
@@ -63,10 +67,15 @@ class Stop:
         while (received := self._receiver.recv(1)) != _END:
             if received[0] not in self._old_handlers:
                 continue
-            if self._asked.is_set():
+            if not self._asked.is_set():
+                self._asked.set()
+                asked_at = time.monotonic()
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    print(
+                        "\ntrain: stops after this step; once more stops at once", file=sys.stderr
+                    )
+            elif received[0] != signal.SIGHUP and time.monotonic() - asked_at > _TWICE_S:
                 os._exit(INTERRUPTED)  # every file is the old one or the new one, always
-            self._asked.set()
-            print("\ntrain: stops after this step; once more stops at once", file=sys.stderr)
 
 
 def _handled(_number: int, _frame: FrameType | None) -> None:

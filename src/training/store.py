@@ -55,17 +55,28 @@ class Store:
     def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and facts of the newest state that is whole, with its first `epochs` checkpoints.
 
-        A damaged state is named and removed, and the one before it is taken.
+        A damaged state is named and removed, and the one before it is taken. A state whose
+        checkpoints are damaged stays: trained again, they take the same names.
         """
-        for path in reversed(self._states()):
+        states = self._states()
+        for path in reversed(states):
             try:
                 state = self._read(path)
+            except InputError as error:
+                print(f"warning: {error}; trying the state before it", file=sys.stderr)
+                path.unlink()
+                continue
+            try:
                 for name in state[1]["checkpoints"][:epochs]:
                     _require_whole(self.folder / name)
                 return state
             except InputError as error:
-                print(f"warning: {error}; using the state before it", file=sys.stderr)
-                path.unlink()
+                print(
+                    f"warning: {error}; {path.name} needs it, trying the state before",
+                    file=sys.stderr,
+                )
+        if states:
+            print(f"warning: {self.folder}: no state is left to go on from", file=sys.stderr)
         return None
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:
@@ -95,20 +106,27 @@ class Store:
         """How this training differs from the most alike of the others; None if there is none."""
         others = []
         for path in sorted(self.root.glob("*/provenance.json")):
-            with contextlib.suppress(InputError):  # it only explains; nothing is read from it
+            # it only explains: whatever is in a file that is none of ours, training goes on
+            with contextlib.suppress(InputError, IndexError, TypeError, AttributeError):
                 if path.parent != self.folder:
                     others.append(differences(read_json(path), self.origin))
         return min(others, key=len, default=None)
 
     def remove_oldest_trainings(self, num_trainings: int) -> None:
         """Leave the states of the `num_trainings` used last, and of those that train right now."""
-        last_use = {path.parent: path.stat().st_mtime_ns for path in self.root.glob("*/lock")}
+        last_use = {}
+        for lock in self.root.glob("*/lock"):
+            with contextlib.suppress(FileNotFoundError):  # another process removes it too
+                last_use[lock.parent] = lock.parent.stat().st_mtime_ns  # each save changes it
         del last_use[self.folder]
         oldest_last = sorted(last_use, key=last_use.__getitem__, reverse=True)
         for folder in oldest_last[num_trainings - 1 :]:
             if lock := acquired(folder / "lock"):
-                with lock:
-                    shutil.rmtree(folder, ignore_errors=True)
+                # the lock goes last: nobody takes the folder while it is half empty; what cannot
+                # be removed stays, and is no reason not to train
+                with lock, contextlib.suppress(OSError):
+                    self._remove(path for path in folder.iterdir() if path.name != "lock")
+                    shutil.rmtree(folder)
 
     @property
     def _temporary(self) -> Path:
