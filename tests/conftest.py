@@ -1,6 +1,7 @@
 """A small data set in KITTI's layout, made here, and parameters that suit it."""
 
 import os
+import signal
 from pathlib import Path
 
 # Networks here are tiny: threads would wait for each other longer than they compute.
@@ -12,6 +13,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from src.data.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)

@@ -1,5 +1,8 @@
 import math
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +16,20 @@ from src.files import (
     repository_path,
     write_json,
 )
+from tests.conftest import ROOT
 
 
 class BrokenError(Exception):
     pass
+
+
+KILLED_AFTER_HALF = """
+import os, pathlib, sys
+from src import files
+with getattr(files, sys.argv[1])(pathlib.Path(sys.argv[2])) as temporary:
+    (temporary / "half.txt" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), 9)
+"""
 
 
 def write_half(path: Path, replaced: Callable) -> None:
@@ -70,6 +83,18 @@ def test_a_folder_comes_back_when_the_exchange_is_interrupted(tmp_path: Path, mo
         pass
     assert names(path) == ["a.txt"]
     assert names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("replaced", [replaced_file, replaced_folder])
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, replaced):
+    path = tmp_path / "a[1].txt"
+    command = (sys.executable, "-c", KILLED_AFTER_HALF, replaced.__name__, str(path))
+    killed = subprocess.run(command, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    with pytest.raises(BrokenError):
+        write_half(path, replaced)
+    assert names(tmp_path) == []
 
 
 def test_json_is_sorted_and_has_no_nan(tmp_path: Path):

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,48 +12,23 @@ import pytest
 from PIL import Image
 
 from src.data.layout import TRAIN_MASKS
-from tests.conftest import ROOT, write_params, write_pictures
-
-STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
-SMALL = {
-    "sample__num_train": 8,
-    "sample__num_test": 2,
-    "sample__height": 36,
-    "sample__width": 64,
-    "render__num_pictures": 2,
-}
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run `command` with this environment's programs, as the Makefile does."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path}
-    env.pop("DVC_ROOT", None)
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-
-
-def succeeds(folder: Path, *command: str) -> str:
-    result = run(folder, *command)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def stages_run(output: str) -> list[str]:
-    return [name for name in STAGES if f"Running stage '{name}'" in output]
+from tests.conftest import write_params, write_pictures
+from tests.repository import (
+    SMALL,
+    STAGES,
+    commit,
+    made_repository,
+    results,
+    run,
+    stages_run,
+    succeeds,
+)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with this working tree's files and small parameters, and the pipeline run."""
-    folder = tmp_path_factory.mktemp("clone") / "repository"
-    names = succeeds(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
-    for name in names:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    write_params(folder / "params.yaml", **SMALL)
-    commit(folder, "start")
+    folder = made_repository(tmp_path_factory.mktemp("clone") / "repository")
     assert stages_run(succeeds(folder, "dvc", "repro")) == STAGES
     commit(folder, "run")
     return folder
@@ -68,22 +40,6 @@ def repository(finished: Path) -> Iterator[Path]:
     yield finished
     succeeds(finished, "git", "reset", "-q", "--hard")
     succeeds(finished, "dvc", "checkout", "--force", "-q")
-
-
-def commit(folder: Path, message: str) -> None:
-    if not (folder / ".git").exists():
-        succeeds(folder, "git", "init", "-q", "-b", "main")
-    succeeds(folder, "git", "add", "-A")
-    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    succeeds(folder, "git", *identity, "commit", "-q", "--no-verify", "-m", message)
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """Everything that stages write, and the lock."""
-    files = [folder / "dvc.lock"]
-    for name in ("data", "models", "metrics", "plots"):
-        files += [path for path in (folder / name).rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_what_is_done_is_not_done_again(repository: Path):

@@ -1,10 +1,12 @@
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from src.config import Params
 from src.data.cache import Cache
-from tests.training.small import made_cache, made_params
+from src.report.board import Board
+from tests.training.small import ended, made_cache, made_params
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
     return made_params(tmp_path)
+
+
+@pytest.fixture
+def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of so small a training."""
+    monkeypatch.setattr(Board, "histograms", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Starts processes in which torch is imported already."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.small"])
+    assert ended(context.Process(target=print)) == 0  # the imports are done
+    return context.Process

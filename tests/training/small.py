@@ -1,12 +1,21 @@
 """A training of seconds: eight made-up pictures, a tiny network."""
 
+import os
+import resource
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+
+import torch._dynamo  # noqa: F401 - the optimizers import it (2 s); here once for all processes
+from tqdm import tqdm
 
 from src.config import Params, Resume, load_params
 from src.data.cache import Cache
 from src.data.remap import remap_dataset
+from src.files import InputError
 from src.labels import read_class_map
+from src.report.board import Board
 from src.training.loop import Trainer
 from src.training.outputs import Outputs
 from src.training.record import Record
@@ -16,6 +25,8 @@ from tests.conftest import ROOT, write_params, write_pictures
 
 CODE = {"src/training/loop.py": "0" * 40}
 EVERY_STEP = Resume(minutes=0, states=2, trainings=5)
+ONLY_EPOCHS = Resume(minutes=1440, states=2, trainings=5)
+ODD = {"batch_size": 2, "validations_per_epoch": 2}
 
 
 def made_cache(folder: Path) -> Cache:
@@ -64,3 +75,40 @@ def outs(folder: Path) -> dict[str, bytes]:
     """What DVC would hash."""
     files = [*folder.glob("epochs/*"), *folder.glob("*.*")]
     return {path.name: path.read_bytes() for path in files if path.suffix != ".lock"}
+
+
+class StopAfter(Stop):
+    """Asks for the end at its check number `count`: after a step, or within a validation."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def check(self) -> None:
+        self.count -= 1
+        if self.count < 0:
+            raise KeyboardInterrupt
+
+
+def train_in_a_process(
+    cache: Path, params: Params, folder: Path, limit: int | None = None, **options: object
+) -> None:
+    """Log to folder/log; no file may grow beyond `limit` bytes."""
+    Board.histograms = lambda *_: None
+    tqdm.set_lock(threading.RLock())  # else a killed process leaves a semaphore, and a warning
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    stream = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    try:
+        trained(made_trainer(Cache(cache), params, **ODD), folder, **options)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def ended(process) -> int:
+    """Exit code of `process`, started and waited for."""
+    process.start()
+    process.join(timeout=120)
+    return process.exitcode

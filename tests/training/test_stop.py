@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,8 +49,12 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(number: signal.Signal
         computing.send_signal(number)
         assert computing.stderr.readline() == "\n"
         assert "once more stops at once" in computing.stderr.readline()
+        computing.send_signal(number)  # as a closed terminal and `timeout` do
+        time.sleep(1)
+        computing.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
         assert computing.poll() is None
-        computing.send_signal(number)
+        computing.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
         assert computing.wait(timeout=10) == 130
 
 
