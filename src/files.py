@@ -50,6 +50,18 @@ def replaced_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def share(source: Path, target: Path) -> None:
+    """Let `target` be the file `source`, under a second name or, where that cannot be, a copy.
+
+    For files that are only ever replaced as a whole: whoever writes into one writes into both.
+    """
+    with replaced_file(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another disk, or a file system without second names
+            shutil.copyfile(source, temporary)
+
+
 @contextlib.contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it takes the place of `path` when the block succeeds.

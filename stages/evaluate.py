@@ -5,6 +5,7 @@ from src.data.cache import Cache
 from src.evaluation.prediction import evaluated
 from src.evaluation.tables import confusion_pairs, per_class
 from src.files import read_json, write_json
+from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.weights import load_network
 from src.report.tables import rounded, write_table
@@ -19,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     class_map = cache.class_map()
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
+    keep_freed_memory()
     network, _ = load_network(args.model, class_map)
     machine.placed(network)
     evaluation = evaluated(network, cache, val_ids, params.evaluate.batch_size, machine)

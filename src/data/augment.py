@@ -1,45 +1,60 @@
 """Random changes of a training picture, in step for picture and mask.
 
 Everything drawn comes from the generator that the caller gives, one a (seed, epoch, index), so a
-picture looks the same in an epoch whatever came before it. Shapes: H, W stay as they are.
+picture looks the same in an epoch whatever came before it. What is drawn is applied where the
+network computes. Shapes: N pictures, H and W pixels.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from torch import Tensor
 
 
-def augmented(
-    image: np.ndarray,
-    mask: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    flip: bool,
-    jitter: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A changed copy of picture and mask.
+class Change(NamedTuple):
+    """What is drawn for one picture."""
+
+    flip: bool
+    """Mirror left for right."""
+    colors: tuple[float, float, float]
+    """Factors of brightness, contrast and saturation."""
+
+
+def drawn_change(rng: np.random.Generator, *, flip: bool, jitter: float) -> Change:
+    """A change; the order in which it is drawn is fixed.
 
     Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8 class ids.
-        rng: draws in a fixed order: flip, jitter.
-        flip: mirror left for right, every second time.
+        flip: mirror every second picture.
         jitter: largest relative change of brightness, contrast and saturation; 0 is off.
+    """
+    flipped = bool(flip and rng.random() < 0.5)
+    colors = 1 + jitter * (2 * rng.random(3) - 1) if jitter > 0 else np.ones(3)
+    return Change(flipped, tuple(colors.tolist()))
+
+
+def color_terms(change: Change, mean_grey: float) -> tuple[float, float, float]:
+    """Saturation, then contrast about the mean grey, then brightness, as one linear change.
+
+    Args:
+        mean_grey: mean over all values of the picture, 0..255.
 
     Returns:
-        image (H, W, 3) uint8 and mask (H, W) uint8; no class id that was not in `mask`.
+        What `recolor` multiplies a value with, what it multiplies the sum of the pixel's three
+        values with, and what it adds.
     """
-    if flip and rng.random() < 0.5:
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    if jitter > 0:
-        image = _jittered(image, rng, jitter)
-    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+    brightness, contrast, saturation = change.colors
+    value = brightness * contrast * saturation
+    grey = brightness * contrast * (1 - saturation) / 3
+    return value, grey, brightness * (1 - contrast) * mean_grey
 
 
-def _jittered(image: np.ndarray, rng: np.random.Generator, jitter: float) -> np.ndarray:
-    """Brightness, contrast about the mean grey, and saturation, each times 1 +- jitter."""
-    brightness, contrast, saturation = 1 + jitter * (2 * rng.random(3) - 1)
-    colors = image.astype(np.float32)
-    grey = colors.mean(axis=2, keepdims=True)
-    colors = grey + saturation * (colors - grey)
-    mean = grey.mean()
-    colors = brightness * (mean + contrast * (colors - mean))
-    return np.clip(np.rint(colors), 0, 255).astype(np.uint8)
+def recolor(images: Tensor, terms: Tensor) -> None:
+    """Change the colours in place, to whole values 0..255.
+
+    Args:
+        images: (N, 3, H, W) float32, 0..255.
+        terms: (N, 3) float32, the `color_terms` of each picture.
+    """
+    value, grey, shift = terms[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
+    sums = images.sum(1, keepdim=True).mul_(grey).add_(shift)  # (N, 1, H, W)
+    images.mul_(value).add_(sums).round_().clamp_(0, 255)

@@ -4,16 +4,16 @@ Shapes: N pictures, H and W the largest height and width among them.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.augment import augmented
+from src.data.augment import color_terms, drawn_change
 from src.data.cache import Cache
 from src.labels import IGNORE_INDEX
 
@@ -25,6 +25,15 @@ class Batch(NamedTuple):
 
     images: Tensor  # (N, 3, H, W) uint8, channels_last
     masks: Tensor  # (N, H, W) uint8 class ids, IGNORE_INDEX where a pixel does not count
+    colors: Tensor | None = None  # (N, 3) float32, what `recolor` is to make of the images
+
+
+class Picture(NamedTuple):
+    """One of a batch: arrays, or tensors of the device that the data set lies on."""
+
+    image: Any  # (H, W, 3) uint8, RGB
+    mask: Any  # (H, W) uint8 class ids
+    colors: tuple[float, float, float] | None = None  # its `color_terms`
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -33,36 +42,85 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 class TrainingPictures(Dataset):
-    """Pictures and masks by (epoch, index), augmented by a generator of that picture's own."""
+    """Pictures and masks by (epoch, index), changed by a generator of that picture's own."""
 
     def __init__(
         self, cache: Cache, ids: Sequence[str], seed: int, *, flip: bool, jitter: float
     ) -> None:
         self.cache, self.ids, self.seed = cache, list(ids), seed
         self.changes = {"flip": flip, "jitter": jitter}
+        self.resident: list[Picture] | None = None
+        self._mean_greys: dict[int, float] = {}
+
+    def move_to(self, device: torch.device, room: int) -> None:
+        """Keep all pictures on `device`, if they take no more than `room` bytes there."""
+        if not room:
+            return
+        pairs = [(self.cache.image(name), self.cache.mask(name)) for name in self.ids]
+        if sum(image.nbytes + mask.nbytes for image, mask in pairs) <= room:
+            self.resident = [
+                Picture(*(torch.from_numpy(array.copy()).to(device) for array in pair))
+                for pair in pairs
+            ]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, 3) uint8 and mask (H, W) uint8 of picture `index` in `epoch`."""
+    def __getitem__(self, key: tuple[int, int]) -> Picture:
+        """Picture `index` as it is to be seen in `epoch`."""
         epoch, index = key
-        image, mask = self.cache.image(self.ids[index]), self.cache.mask(self.ids[index])
-        rng = np.random.default_rng([_PICTURE, self.seed, epoch, index])
-        return augmented(image, mask, rng, **self.changes)
+        change = drawn_change(
+            np.random.default_rng([_PICTURE, self.seed, epoch, index]), **self.changes
+        )
+        pair = self._pair(index)
+        if change.flip:
+            pair = tuple(x.flip(1) if isinstance(x, Tensor) else x[:, ::-1] for x in pair)
+        if not self.changes["jitter"]:
+            return Picture(*pair)
+        return Picture(*pair, color_terms(change, self._mean_grey(index)))
+
+    def _pair(self, index: int) -> tuple[Any, Any]:
+        if self.resident is not None:
+            return self.resident[index][:2]
+        return self.cache.image(self.ids[index]), self.cache.mask(self.ids[index])
+
+    def _mean_grey(self, index: int) -> float:
+        if index not in self._mean_greys:
+            image = self.cache.image(self.ids[index])
+            self._mean_greys[index] = int(image.sum(dtype=np.int64)) / image.size  # exact
+        return self._mean_greys[index]
 
 
 def training_batches(
-    pictures: TrainingPictures, epoch: int, batch_size: int, num_workers: int, first: int = 0
-) -> DataLoader:
-    """The batches of `epoch` from number `first` on, each picture once; the last may be smaller."""
-    order = [(epoch, int(index)) for index in epoch_order(pictures.seed, epoch, len(pictures))]
-    starts = range(first * batch_size, len(order), batch_size)
+    pictures: TrainingPictures,
+    epoch: int,
+    batch_size: int,
+    num_workers: int,
+    first: int = 0,
+    last_epoch: int | None = None,
+    pin: bool = False,
+) -> Iterable[Batch]:
+    """The batches of `epoch` from number `first` on, each picture once; the last may be smaller.
+
+    Args:
+        num_workers: processes that make them; they start once.
+        last_epoch: go on to the end of this epoch.
+        pin: in memory that a GPU copies from by itself.
+    """
+    batches = []
+    for number in range(epoch, (last_epoch or epoch) + 1):
+        order = epoch_order(pictures.seed, number, len(pictures)).tolist()
+        begin = first * batch_size if number == epoch else 0
+        for start in range(begin, len(order), batch_size):
+            batches.append([(number, index) for index in order[start : start + batch_size]])
+    if pictures.resident is not None:
+        return (padded_batch([pictures[key] for key in keys]) for keys in batches)
     return DataLoader(
         pictures,
-        batch_sampler=[order[start : start + batch_size] for start in starts],
+        batch_sampler=batches,
         collate_fn=padded_batch,
         num_workers=num_workers,
+        pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer,
         generator=torch.Generator(),  # else the loader draws from the generator of dropout
     )
@@ -75,24 +133,29 @@ def _leave_signals_to_the_trainer(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """One batch of (image, mask) pairs.
+def padded_batch(pictures: Sequence[Picture]) -> Batch:
+    """One batch, on the device that the pictures lie on.
 
     The padding repeats the border, so that it looks like a picture to the norm's statistics; no
     pixel of it counts in the loss.
     """
-    height = max(mask.shape[0] for _, mask in pairs)
-    width = max(mask.shape[1] for _, mask in pairs)
-    images = np.empty((len(pairs), height, width, 3), dtype=np.uint8)
-    masks = np.full((len(pairs), height, width), IGNORE_INDEX, dtype=np.uint8)
-    for i, (image, mask) in enumerate(pairs):
+    height = max(picture.mask.shape[0] for picture in pictures)
+    width = max(picture.mask.shape[1] for picture in pictures)
+    device = pictures[0].mask.device  # arrays have one too
+    images = torch.empty(len(pictures), height, width, 3, dtype=torch.uint8, device=device)
+    masks = torch.full(images.shape[:3], IGNORE_INDEX, dtype=torch.uint8, device=device)
+    arrays = isinstance(pictures[0].mask, np.ndarray)
+    pixels, class_ids = (images.numpy(), masks.numpy()) if arrays else (images, masks)
+    for i, (image, mask, _) in enumerate(pictures):
         rows, columns = mask.shape
-        images[i, :rows, :columns] = image
-        images[i, rows:, :columns] = image[-1:]
-        images[i, :, columns:] = images[i, :, columns - 1 : columns]
-        masks[i, :rows, :columns] = mask
+        pixels[i, :rows, :columns] = image
+        pixels[i, rows:, :columns] = image[-1:]
+        pixels[i, :, columns:] = pixels[i, :, columns - 1 : columns]
+        class_ids[i, :rows, :columns] = mask
+    colors = [picture.colors for picture in pictures]
     # (N, H, W, 3) in memory seen as (N, 3, H, W) is channels_last already
-    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks))
+    images = images.permute(0, 3, 1, 2)
+    return Batch(images, masks, None if None in colors else torch.tensor(colors))
 
 
 def evaluation_batches(cache: Cache, ids: Sequence[str], batch_size: int) -> Iterator[Batch]:
@@ -104,4 +167,4 @@ def evaluation_batches(cache: Cache, ids: Sequence[str], batch_size: int) -> Ite
         names = list(same_size)
         for start in range(0, len(names), batch_size):
             some = names[start : start + batch_size]
-            yield padded_batch([(cache.image(name), cache.mask(name)) for name in some])
+            yield padded_batch([Picture(cache.image(name), cache.mask(name)) for name in some])

@@ -59,7 +59,7 @@ def evaluated(
     """
     class_map = cache.class_map()
     network.eval()
-    total, pixels = 0.0, 0.0
+    losses, counts = [], []  # read at the end, so that nothing waits for a batch
     confusion = torch.zeros(
         class_map.num_classes, class_map.num_classes, dtype=torch.int64, device=machine.device
     )
@@ -71,8 +71,10 @@ def evaluated(
             logits = machine.logits(network, images)  # (N, K, H, W)
             loss, count = cross_entropy_sum(logits, class_ids)
             confusion += confusion_matrix(class_ids, logits.argmax(1), class_map.num_classes)
-            total, pixels = total + loss.item(), pixels + count.item()
+            losses.append(loss)
+            counts.append(count)
             bar.update(len(images))
+    total, pixels = (sum(torch.stack(values).tolist()) for values in (losses, counts))
     evaluation = Evaluation(total / max(1.0, pixels), confusion.cpu().numpy(), class_map.void_id)
     if math.isnan(evaluation.figures()["miou"]):
         raise InputError(f"{cache.root}: no pixel counts in the masks of {', '.join(ids[:5])}")

@@ -28,10 +28,21 @@ def cross_entropy_sum(
         total: () float32, sum of weight * -log softmax(logits)[class id], in nats.
         count: () float32, sum of the weights of those pixels (their number without weights).
     """
-    # The softmax is taken over (N, K, H, W), as the report's is: on some processors its last bits
-    # differ over (P, K). The sum is taken over (P, K): CUDA's spatial one has no fixed order.
-    log_shares = F.log_softmax(logits.float(), dim=1)  # (N, K, H, W)
-    pixels = log_shares.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (P, K)
+    return share_loss_sum(log_shares(logits), class_ids, weights)
+
+
+def log_shares(logits: Tensor) -> Tensor:
+    """(N, K, H, W), any float type -> the logarithm of each class's share, (N, K, H, W) float32."""
+    # over (N, K, H, W), as the report's is: on some processors its last bits differ over (P, K)
+    return F.log_softmax(logits.float(), dim=1)
+
+
+def share_loss_sum(
+    shares: Tensor, class_ids: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`cross_entropy_sum` from `log_shares`, for those who need it weighted and plain."""
+    # over (P, K): CUDA's spatial sum has no fixed order
+    pixels = shares.permute(0, 2, 3, 1).reshape(-1, shares.shape[1])  # (P, K)
     target = class_ids.reshape(-1)  # (P,)
     total = F.nll_loss(pixels, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
     counted = target != IGNORE_INDEX

@@ -25,6 +25,10 @@ class Machine:
         """bf16 convolutions run fastest in channels_last; fp32 keeps the report's own NCHW."""
         return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
 
+    def free_bytes(self) -> int:
+        """Room for data in the device's own memory; none where that is the computer's memory."""
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+
     def placed(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in that memory format."""
         return network.to(self.device, memory_format=self.memory_format)
@@ -39,8 +43,12 @@ class Machine:
 
     def images(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""
+        return self.pixels(images).div_(255)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 -> float32 on the device, 0..255, in that memory format."""
         moved = images.to(self.device, non_blocking=True)
-        return moved.to(torch.float32, memory_format=self.memory_format).div_(255)
+        return moved.to(torch.float32, memory_format=self.memory_format)
 
     def class_ids(self, masks: Tensor) -> Tensor:
         """(N, H, W) uint8 -> int64 on the device."""

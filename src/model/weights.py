@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from src.files import InputError, replaced_file
 from src.labels import ClassMap
@@ -22,15 +23,14 @@ def epoch_file(folder: Path, epoch: int) -> Path:
     return folder / f"epoch_{epoch:03d}.safetensors"
 
 
-def save_weights(path: Path, network: UNet, description: dict[str, Any]) -> None:
-    """Write weights and buffers of `network` in float32, with `description` as JSON beside them.
+def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write weights and buffers of a network in float32, with `description` as JSON beside them.
 
-    `description` must hold `unet`, the keyword arguments that build the network, and `classes`,
-    the class map as JSON. Raises InputError where the file cannot be written.
+    `weights` are its state_dict; `description` must hold `unet`, the keyword arguments that build
+    the network, and `classes`, the class map as JSON. Raises InputError where the file cannot be
+    written.
     """
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
+    state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     metadata = {_KEY: json.dumps(description, sort_keys=True)}
     try:
         with replaced_file(path) as temporary:

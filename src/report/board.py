@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-HISTOGRAM_VALUES = 100_000
+HISTOGRAM_VALUES = 10_000
 """Largest number of values of one tensor that a histogram counts, evenly spaced over it."""
 
 

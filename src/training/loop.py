@@ -1,6 +1,8 @@
 """Training from the first epoch to the last."""
 
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +15,7 @@ from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
 from src.evaluation.prediction import evaluated, predicted_mask
 from src.files import InputError
+from src.memory import keep_freed_memory
 from src.model.loss import square_root_weights
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.unet import UNet
@@ -24,6 +27,8 @@ from src.training.state import EpochSum, Row, State, Validation
 from src.training.step import StepResult, build_optimizer, train_step
 
 _DROPOUT = 3  # sets its generator apart from those of the batches
+_READ_S = 0.2
+"""Seconds between looks at the losses, each of which waits for the device."""
 
 
 class Trainer:
@@ -69,13 +74,19 @@ class Trainer:
         """
         state = self.initial_state()
         with record.opened(state, self.train.epochs, self.machine.description()):
-            while state.epoch < self.train.epochs:
-                self._run_epoch(state, record)
+            batches = self.batches(state)
+            try:
+                while state.epoch < self.train.epochs:
+                    self.run_epoch(state, record, batches)
+            except KeyboardInterrupt:
+                self._read(state, record)
+                raise
         return state.history[: self.train.epochs]
 
     def initial_state(self) -> State:
         """Weights drawn by `train.seed`, before the first step."""
         make_deterministic()
+        keep_freed_memory()
         torch.manual_seed(self.train.seed)
         network = UNet(**self.unet)
         self.machine.placed(network)
@@ -84,14 +95,30 @@ class Trainer:
         on_plateau = self.recipe.schedule == "plateau"
         return State(network=network, optimizer=optimizer, plateau=stepwise if on_plateau else None)
 
-    def _run_epoch(self, state: State, record: Record) -> None:
+    def _steps_done(self, state: State) -> int:
+        """How many steps of the epoch at hand are finished."""
+        return state.step - state.epoch * self.steps_per_epoch
+
+    def batches(self, state: State) -> Iterator[Batch]:
+        """All that are left, of all epochs."""
+        self.pictures.move_to(self.machine.device, room=self.machine.free_bytes() // 4)
+        batches = training_batches(
+            self.pictures,
+            state.epoch + 1,
+            self.recipe.batch_size,
+            self.train.num_workers,
+            first=self._steps_done(state),
+            last_epoch=self.train.epochs,
+            pin=self.machine.device.type == "cuda",
+        )
+        return iter(batches)
+
+    def run_epoch(self, state: State, record: Record, batches: Iterator[Batch]) -> None:
         """What is left of an epoch: its pictures, the recipe's validations, a row of history."""
-        epoch, done = state.epoch + 1, state.step - state.epoch * self.steps_per_epoch
+        epoch, done, size = state.epoch + 1, self._steps_done(state), self.recipe.batch_size
         if done == 0:
             self._seed_dropout(epoch)
             state.epoch_sum = EpochSum()
-        size = self.recipe.batch_size
-        batches = training_batches(self.pictures, epoch, size, self.train.num_workers, first=done)
         if state.validation_due:  # it was interrupted; TensorBoard has dropped this step
             record.board.step(state.step, state.loss, state.learning_rate)
             self._validate(state, record)
@@ -102,15 +129,22 @@ class Trainer:
             unit="img",
             disable=None,
         ) as bar:
-            for step_in_epoch, batch in enumerate(batches, start=done + 1):
+            read_at = time.monotonic()
+            for step_in_epoch in range(done + 1, self.steps_per_epoch + 1):
+                batch = next(batches)
                 self.step(state, batch)
-                record.board.step(state.step, state.loss, state.learning_rate)
-                bar.set_postfix({"loss (batch)": f"{state.loss:.4f}"}, refresh=False)
                 bar.update(len(batch.masks))
                 state.validation_due = step_in_epoch in self.validate_after
+                to_save = record.is_save_due()
+                if to_save or state.validation_due or time.monotonic() - read_at > _READ_S:
+                    self._read(state, record)
+                    bar.set_postfix({"loss (batch)": f"{state.loss:.4f}"}, refresh=False)
+                    read_at = time.monotonic()
                 if state.validation_due:
                     self._validate(state, record)
-                record.step_done(state)
+                record.stop.check()
+                if to_save:
+                    record.save(state)
         state.epoch = epoch
         row = {
             "epoch": epoch,
@@ -120,14 +154,10 @@ class Trainer:
             "lr": state.validation.learning_rate,
         }
         state.history.append(row)
-        record.epoch_done(state)
+        record.save(state, epoch_done=True)
 
     def step(self, state: State, batch: Batch) -> StepResult:
-        """One step of training at the rate of the schedule.
-
-        Raises:
-            InputError: the loss is not finite; says where, and what to lower.
-        """
+        """One step of training at the rate of the schedule; what it gave stays on the device."""
         if self.recipe.schedule == "one_cycle":
             total = self.steps_per_epoch * self.train.epochs
             peak, warmup = self.recipe.learning_rate, self.recipe.warmup
@@ -137,15 +167,23 @@ class Trainer:
             state.network, state.optimizer, batch, self.recipe, self.class_weights, self.machine
         )
         state.step += 1
-        state.loss = result.loss.item()
-        state.epoch_sum.add(result)
-        self._require_finite("loss", state.loss, state)
+        state.unread.append((state.step, state.learning_rate, result))
         return result
 
-    def _require_finite(self, name: str, value: float, state: State) -> None:
+    def _read(self, state: State, record: Record) -> None:
+        """Log the steps since the last time. Waits for the device.
+
+        Raises:
+            InputError: a loss is not finite; says where, and what to lower.
+        """
+        for step, learning_rate, loss in state.read():
+            self._require_finite("loss", loss, step, state)
+            record.board.step(step, loss, learning_rate)
+
+    def _require_finite(self, name: str, value: float, step: int, state: State) -> None:
         if not math.isfinite(value):
             raise InputError(
-                f"train: the {name} is {value} at step {state.step}, epoch {state.epoch + 1}; "
+                f"train: the {name} is {value} at step {step}, epoch {state.epoch + 1}; "
                 f"lower the recipe's learning_rate ({self.recipe.learning_rate}) or clip_limit"
             )
 
@@ -165,7 +203,7 @@ class Trainer:
             before_batch=record.stop.check,
         )
         cross_entropy, miou = found.cross_entropy, found.figures()["miou"]
-        self._require_finite("validation cross-entropy", cross_entropy, state)
+        self._require_finite("validation cross-entropy", cross_entropy, state.step, state)
         state.validation = Validation(cross_entropy, miou, state.learning_rate)
         if state.plateau is not None:
             state.plateau.step(cross_entropy)

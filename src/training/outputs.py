@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
-from src.files import replaced_file, write_json
-from src.model.unet import UNet
+from src.files import share, write_json
 from src.model.weights import epoch_file, save_weights
 from src.report.tables import rounded, write_table
 from src.training.state import Row
@@ -44,7 +44,7 @@ def training_figures(history: list[Row]) -> Row:
 
 
 def write_epoch(
-    outputs: Outputs, network: UNet, description: dict[str, Any], history: list[Row]
+    outputs: Outputs, weights: dict[str, Tensor], description: dict[str, Any], history: list[Row]
 ) -> Path:
     """Write what the last row of `history` has added; each file is the old one or the new one.
 
@@ -56,7 +56,7 @@ def write_epoch(
     """
     epoch, val_miou = int(history[-1]["epoch"]), rounded(history[-1]["val_miou"])
     checkpoint = epoch_file(outputs.epochs, epoch)
-    save_weights(checkpoint, network, {**description, "epoch": epoch, "val_miou": val_miou})
+    save_weights(checkpoint, weights, {**description, "epoch": epoch, "val_miou": val_miou})
     _write_summary(outputs, history)
     return checkpoint
 
@@ -71,7 +71,7 @@ def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[
     for path in (outputs.best, outputs.history, outputs.metrics):
         path.unlink(missing_ok=True)
     for epoch, checkpoint in enumerate(checkpoints, start=1):
-        _copy(checkpoint, epoch_file(outputs.epochs, epoch))
+        share(checkpoint, epoch_file(outputs.epochs, epoch))
     if history:
         _write_summary(outputs, history)
 
@@ -79,11 +79,6 @@ def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[
 def _write_summary(outputs: Outputs, history: list[Row]) -> None:
     best = epoch_file(outputs.epochs, best_epoch(history))
     if best_epoch(history) == len(history) or not outputs.best.exists():
-        _copy(best, outputs.best)
+        share(best, outputs.best)
     write_table(outputs.history, pd.DataFrame(history))
     write_json(outputs.metrics, training_figures(history))
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replaced_file(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -5,13 +5,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+from torch import Tensor
 
 from src.config import Resume
 from src.report.board import Board, run_name
 from src.training.lock import held
 from src.training.outputs import Outputs, write_epoch, write_epochs_again
-from src.training.state import State
+from src.training.state import State, weights_in
 from src.training.stop import Stop
 from src.training.store import Store
 
@@ -23,6 +26,8 @@ _DIFFERENCES = 4
 
 class Record:
     """Keeps a training on disk, so that it can be interrupted anywhere.
+
+    A thread writes, one save after the other, while the training goes on.
 
     Args:
         outputs: where everything goes.
@@ -38,7 +43,10 @@ class Record:
         self.store = Store(outputs.states, description["provenance"], resume.states)
         self.board: Board | None = None
         self.fresh = os.environ.get(FRESH) == "1"
+        self._checkpoints: list[str] = []  # weights of the finished epochs, in the store
         self._saved_at = (0, 0.0)  # step and clock
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="save")
+        self._writing: Future[None] | None = None
 
     @contextlib.contextmanager
     def opened(self, state: State, epochs: int, machine: dict[str, Any]) -> Iterator[None]:
@@ -61,33 +69,59 @@ class Record:
             self.store.remove_oldest_trainings(self.resume.trainings)
             try:
                 yield
+                self.wait()
             except KeyboardInterrupt:
                 if state.step > self._saved_at[0]:
-                    self._save(state)
+                    self.save(state)
+                self.wait()
                 self._say(f"stopped after step {state.step}; the next run goes on from there")
                 raise
             finally:
+                self._writer.shutdown()  # before the locks are lifted
                 if self.board:
                     self.board.close()
 
-    def step_done(self, state: State) -> None:
-        """Stop if asked to, or save if it is time to. Raises KeyboardInterrupt."""
-        self.stop.check()
-        if time.monotonic() - self._saved_at[1] >= 60 * self.resume.minutes:
-            self._save(state)
+    def is_save_due(self) -> bool:
+        return time.monotonic() - self._saved_at[1] >= 60 * self.resume.minutes
 
-    def epoch_done(self, state: State) -> None:
-        """Write the outs of the epoch that has just ended, and save."""
-        description = {**self.description, "machines": state.machines}
-        checkpoint = write_epoch(self.outputs, state.network, description, state.history)
-        state.checkpoints.append(self.store.add_checkpoint(checkpoint))
-        self._save(state)
+    def save(self, state: State, epoch_done: bool = False) -> None:
+        """Begin to save; `state` may change at once.
+
+        Args:
+            epoch_done: an epoch has just ended; write its outs, too.
+
+        Raises:
+            InputError: this save would have to wait for one that has found no room.
+        """
+        try:
+            if self.board:
+                self.board.flush()
+        finally:  # no room for TensorBoard's events is no reason to lose the state
+            self.wait()
+            self._saved_at = (state.step, time.monotonic())
+            arguments = (state.tensors(), state.facts(), epoch_done)
+            self._writing = self._writer.submit(self._write, *arguments)
+
+    def _write(self, tensors: dict[str, Tensor], facts: dict[str, Any], epoch_done: bool) -> None:
+        if epoch_done:
+            description = {**self.description, "machines": facts["machines"]}
+            weights = weights_in(tensors)
+            checkpoint = write_epoch(self.outputs, weights, description, facts["history"])
+            self._checkpoints.append(self.store.add_checkpoint(checkpoint))
+        self.store.save(tensors, facts, self._checkpoints)
+
+    def wait(self) -> None:
+        """Until nothing is being written. Raises InputError where that has failed."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def _resume(self, state: State, epochs: int, machine: dict[str, Any]) -> None:
         newest = self.store.newest(epochs)
         if newest:
-            state.restore(*newest)
-        checkpoints = [self.store.folder / name for name in state.checkpoints[:epochs]]
+            tensors, facts, self._checkpoints = newest
+            state.restore(tensors, facts)
+        checkpoints = [self.store.folder / name for name in self._checkpoints[:epochs]]
         write_epochs_again(self.outputs, checkpoints, state.history[:epochs])
         self._saved_at = (state.step, time.monotonic())
         if state.epoch >= epochs:
@@ -103,7 +137,8 @@ class Record:
         self.board = Board(self.outputs.runs / state.run, first_step)
         print(f"train: TensorBoard in {self.board.folder}")
         if not newest:
-            self._save(state)  # also tells a run that follows a kill where TensorBoard's events are
+            self.save(state)
+            self.wait()  # before any event, so that a run that follows a kill finds TensorBoard's
 
     def _why_new(self) -> str:
         if self.fresh:
@@ -114,14 +149,6 @@ class Record:
         some, more = found[:_DIFFERENCES], len(found) - _DIFFERENCES
         text = "; ".join([*some, *([f"{more} more"] if more > 0 else [])])
         return f"the training most like it that has left a state differs in {text}"
-
-    def _save(self, state: State) -> None:
-        try:
-            if self.board:
-                self.board.flush()
-        finally:  # no room for TensorBoard's events is no reason to lose the state
-            self.store.save(state.tensors(), state.facts())
-        self._saved_at = (state.step, time.monotonic())
 
     def _say(self, text: str) -> None:
         print(f"train: {text} ({self.store.folder})", flush=True)

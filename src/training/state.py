@@ -1,5 +1,6 @@
 """All that changes while training, and the form in which it is saved."""
 
+import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,9 +27,9 @@ class EpochSum:
     cross_entropy: float = 0.0
     pixels: float = 0.0
 
-    def add(self, result: StepResult) -> None:
-        self.cross_entropy += result.cross_entropy.item()
-        self.pixels += result.pixels.item()
+    def add(self, cross_entropy: float, pixels: float) -> None:
+        self.cross_entropy += cross_entropy
+        self.pixels += pixels
 
     def mean(self) -> float:
         if not self.pixels:
@@ -58,14 +59,14 @@ class State:
     step: int = 0
     """Finished steps."""
     loss: float = 0.0
-    """Of the last step's batch."""
+    """Of the last step's batch, as far as it was read."""
+    unread: list[tuple[int, float, StepResult]] = field(default_factory=list)
+    """Steps since then, their learning rates and what they gave; still on the device."""
     epoch_sum: EpochSum = field(default_factory=EpochSum)
     validation_due: bool = False
     """The last step is to be followed by a validation that is not finished."""
     validation: Validation | None = None
     history: list[Row] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
-    """Files of the finished epochs' weights beside the saved states."""
     machines: list[dict[str, Any]] = field(default_factory=list)
     """Where it was trained: each machine, and the epoch that was the first it worked on."""
     run: str = ""
@@ -79,8 +80,20 @@ class State:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    def read(self) -> list[tuple[int, float, float]]:
+        """Fetch what the unread steps gave, all at once: (step, learning rate, loss) of each."""
+        if not self.unread:
+            return []
+        steps, rates, results = zip(*self.unread, strict=True)
+        self.unread = []
+        losses, sums, pixels = torch.stack([torch.stack(r) for r in results]).T.tolist()
+        for cross_entropy, count in zip(sums, pixels, strict=True):
+            self.epoch_sum.add(cross_entropy, count)
+        self.loss = losses[-1]
+        return list(zip(steps, rates, losses, strict=True))
+
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, the optimizer's averages and the generators; contiguous, on the CPU.
+        """Weights, the optimizer's averages and the generators; copies, contiguous, on the CPU.
 
         Also the last gradients, where a validation is due that shows them.
         """
@@ -90,11 +103,11 @@ class State:
         if self.validation_due:
             named |= {_GRADIENT + name: p.grad for name, p in self.network.named_parameters()}
         named |= {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
-        return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+        return {name: _copied(value) for name, value in named.items()}
 
     def facts(self) -> dict[str, Any]:
-        """Everything else, as JSON (with infinities)."""
-        return {
+        """Everything else that was read, as JSON (with infinities); a copy."""
+        facts = {
             "epoch": self.epoch,
             "step": self.step,
             "loss": self.loss,
@@ -104,10 +117,10 @@ class State:
             "validation_due": self.validation_due,
             "validation": self.validation and asdict(self.validation),
             "history": self.history,
-            "checkpoints": self.checkpoints,
             "machines": self.machines,
             "run": self.run,
         }
+        return copy.deepcopy(facts)
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Become the state that `tensors()` and `facts()` described."""
@@ -125,8 +138,7 @@ class State:
         self.epoch_sum = EpochSum(**facts["epoch_sum"])
         self.validation_due = facts["validation_due"]
         self.validation = facts["validation"] and Validation(**facts["validation"])
-        self.history, self.checkpoints = facts["history"], facts["checkpoints"]
-        self.machines, self.run = facts["machines"], facts["run"]
+        self.history, self.machines, self.run = facts["history"], facts["machines"], facts["run"]
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
@@ -140,6 +152,16 @@ class State:
             averages.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
+
+
+def weights_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's state_dict, as `State.tensors()` holds it."""
+    return _below(_NETWORK, tensors)
+
+
+def _copied(value: Tensor) -> Tensor:
+    like = {"device": "cpu", "memory_format": torch.contiguous_format}
+    return torch.empty_like(value.detach(), **like).copy_(value.detach())
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
 from src.config import Recipe
+from src.data.augment import recolor
 from src.data.batches import Batch
-from src.model.loss import cross_entropy_sum
+from src.model.loss import log_shares, share_loss_sum
 from src.model.machine import Machine
 
 
@@ -31,12 +32,12 @@ def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> Optimizer:
     """The optimizer that `recipe` names; what it does not name is torch's default."""
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     match recipe.optimizer:
-        case "rmsprop":
+        case "rmsprop":  # torch has it neither fused nor, on a CPU, faster than one by one
             return RMSprop(parameters, momentum=recipe.momentum, **common)
         case "adamw":
-            return AdamW(parameters, betas=(recipe.momentum, 0.999), **common)
+            return AdamW(parameters, betas=(recipe.momentum, 0.999), fused=True, **common)
         case "sgd":
-            return SGD(parameters, momentum=recipe.momentum, **common)
+            return SGD(parameters, momentum=recipe.momentum, fused=True, **common)
 
 
 def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
@@ -46,6 +47,14 @@ def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
             nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
         case "norm":
             nn.utils.clip_grad_norm_(parameters, recipe.clip_limit)
+
+
+def training_images(batch: Batch, machine: Machine) -> Tensor:
+    """(N, 3, H, W) float32 on the device, 0..1, in the colours that were drawn for them."""
+    images = machine.pixels(batch.images)
+    if batch.colors is not None:
+        recolor(images, batch.colors.to(machine.device, non_blocking=True))
+    return images.div_(255)
 
 
 def train_step(
@@ -61,9 +70,9 @@ def train_step(
     Args:
         class_weights: (K,) float32 on the machine's device, or None for a plain mean.
     """
-    images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
-    logits = machine.logits(network, images)  # (N, K, H, W)
-    total, count = cross_entropy_sum(logits, class_ids, class_weights)
+    images, class_ids = training_images(batch, machine), machine.class_ids(batch.masks)
+    shares = log_shares(machine.logits(network, images))  # (N, K, H, W)
+    total, count = share_loss_sum(shares, class_ids, class_weights)
     loss = total / count.clamp(min=1e-12)  # a batch of nothing but ignored pixels teaches nothing
     optimizer.zero_grad()
     loss.backward()
@@ -72,5 +81,5 @@ def train_step(
     if class_weights is None:
         return StepResult(loss.detach(), total.detach(), count)
     with torch.no_grad():
-        plain, pixels = cross_entropy_sum(logits, class_ids)
+        plain, pixels = share_loss_sum(shares.detach(), class_ids)
     return StepResult(loss.detach(), plain, pixels)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.files import InputError, file_digest, read_json, write_json
+from src.files import InputError, file_digest, read_json, share, write_json
 from src.training.lock import acquired, held
 from src.training.provenance import Provenance, differences, fingerprint
 
@@ -52,8 +52,10 @@ class Store:
             write_json(self.folder / "provenance.json", self.origin)
             yield
 
-    def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the newest state that is whole, with its first `epochs` checkpoints.
+    def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+        """Tensors, facts and checkpoints of the newest state that is whole, as they were saved.
+
+        Its first `epochs` checkpoints are whole, too.
 
         A damaged state is named and removed, and the one before it is taken. A state whose
         checkpoints are damaged stays: trained again, they take the same names.
@@ -67,7 +69,7 @@ class Store:
                 path.unlink()
                 continue
             try:
-                for name in state[1]["checkpoints"][:epochs]:
+                for name in state[2][:epochs]:
                     _require_whole(self.folder / name)
                 return state
             except InputError as error:
@@ -79,27 +81,34 @@ class Store:
             print(f"warning: {self.folder}: no state is left to go on from", file=sys.stderr)
         return None
 
-    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+    def save(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], checkpoints: list[str]
+    ) -> Path:
         """Add a state, and remove those that are too old.
+
+        Args:
+            facts: JSON.
+            checkpoints: what `add_checkpoint` gave for each finished epoch.
 
         Raises:
             InputError: no room; the states before it stay.
         """
         states = self._states()
         number = 1 + (int(states[-1].stem.split("-")[0].removeprefix(_STATE)) if states else 0)
-        metadata = {_KEY: json.dumps(facts)}  # keys in their order: a row's are columns
+        # keys in their order: a row's are columns
+        metadata = {_KEY: json.dumps({"facts": facts, "checkpoints": checkpoints})}
         with self._writing():
             save_file(tensors, self._temporary, metadata=metadata)
             path = self._named(f"{_STATE}{number:08d}")
         self._remove([*states, path][: -self.num_states])
-        kept = set(facts["checkpoints"])
+        kept = set(checkpoints)
         self._remove(old for old in self.folder.glob("epoch_*") if old.name not in kept)
         return path
 
     def add_checkpoint(self, checkpoint: Path) -> str:
-        """Keep a copy of an epoch's weights; its name in this folder."""
+        """Keep an epoch's weights, also when DVC removes its outs; their name in this folder."""
         with self._writing():
-            shutil.copyfile(checkpoint, self._temporary)
+            share(checkpoint, self._temporary)
             return self._named(checkpoint.stem).name
 
     def nearest_difference(self) -> list[str] | None:
@@ -135,11 +144,12 @@ class Store:
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_STATE}*.safetensors"))
 
-    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
         _require_whole(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()[_KEY])
+            saved = json.loads(file.metadata()[_KEY])
+            return tensors, saved["facts"], saved["checkpoints"]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -160,6 +170,7 @@ class Store:
         digest = file_digest(self._temporary)[:_DIGITS]
         path = self.folder / f"{stem}-{digest}.safetensors"
         os.replace(self._temporary, path)
+        self._temporary.unlink(missing_ok=True)  # stays where both are names of one file
         return path
 
     def _remove(self, paths: Iterator[Path] | list[Path]) -> None:

@@ -1,11 +1,14 @@
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from src.data.augment import augmented
+from src.data.augment import Change, color_terms, recolor
 from src.data.batches import (
+    Picture,
     TrainingPictures,
     epoch_order,
     evaluation_batches,
@@ -35,8 +38,8 @@ def batches(cache: Cache, epoch: int = 1, size: int = 3, workers: int = 0, **cha
 
 
 def test_padding_by_hand():
-    small = (np.full((1, 2, 3), 7, np.uint8), np.array([[1, 2]], np.uint8))
-    large = (np.full((2, 3, 3), 9, np.uint8), np.array([[3, 4, 5], [6, 7, 8]], np.uint8))
+    small = Picture(np.full((1, 2, 3), 7, np.uint8), np.array([[1, 2]], np.uint8))
+    large = Picture(np.full((2, 3, 3), 9, np.uint8), np.array([[3, 4, 5], [6, 7, 8]], np.uint8))
     batch = padded_batch([small, large])
     x = IGNORE_INDEX
     assert batch.masks.tolist() == [[[1, 2, x], [x, x, x]], [[3, 4, 5], [6, 7, 8]]]
@@ -71,6 +74,38 @@ def test_workers_and_earlier_epochs_change_nothing(cache: Cache):
     assert not torch.equal(alone[0].images, first[0].images)
 
 
+def test_all_epochs_by_one_loader_are_those_of_one_each(cache: Cache):
+    pictures = TrainingPictures(cache, cache.train_ids(), seed=5, **ALL)
+    together = list(training_batches(pictures, 1, 3, 0, first=1, last_epoch=3))
+    one_each = [batch for epoch in (1, 2, 3) for batch in batches(cache, epoch=epoch)][1:]
+    for one, other in zip(together, one_each, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.colors, other.colors)
+
+
+class NamesItsProcess(TrainingPictures):
+    def __getitem__(self, key: tuple[int, int]) -> Picture:
+        return Picture(*super().__getitem__(key)[:2], (float(os.getpid()), 0.0, 0.0))
+
+
+def test_workers_start_once_for_all_epochs(cache: Cache):
+    pictures = NamesItsProcess(cache, cache.train_ids(), seed=5, **ALL)
+    found = training_batches(pictures, 1, 1, num_workers=2, last_epoch=4)
+    assert len({float(batch.colors[0, 0].double()) for batch in found}) == 2
+
+
+def test_pictures_that_lie_on_the_device_give_the_same_batches(cache: Cache):
+    moved = TrainingPictures(cache, cache.train_ids(), seed=5, **ALL)
+    moved.move_to(torch.device("cpu"), room=1_000)
+    assert moved.resident is None  # too little
+    moved.move_to(torch.device("cpu"), room=1_000_000)
+    found = list(training_batches(moved, 2, 3, 0))
+    for one, other in zip(batches(cache, epoch=2), found, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(one.colors, other.colors)
+
+
 def test_loading_draws_nothing_from_torchs_generator(cache: Cache):
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -85,30 +120,57 @@ def coded_picture(height: int = 24, width: int = 40) -> tuple[np.ndarray, np.nda
     return image.astype(np.uint8), mask.astype(np.uint8)
 
 
+def epochs_of(
+    image: np.ndarray, mask: np.ndarray, *, flip: bool, jitter: float
+) -> list[tuple[np.ndarray, np.ndarray, torch.Tensor | None]]:
+    """Image, mask and colour terms of one picture, as 20 epochs see it."""
+    cache = SimpleNamespace(image=lambda _: image, mask=lambda _: mask)
+    pictures = TrainingPictures(cache, ["any"], seed=0, flip=flip, jitter=jitter)
+    found = [padded_batch([pictures[epoch, 0]]) for epoch in range(20)]
+    return [(b.images[0].permute(1, 2, 0).numpy(), b.masks[0].numpy(), b.colors) for b in found]
+
+
 def test_off_is_off_and_flip_is_an_exact_mirror():
     image, mask = coded_picture()
-    same = augmented(image, mask, np.random.default_rng(0), **OFF)
-    assert np.array_equal(same[0], image)
-    assert np.array_equal(same[1], mask)
+    for same_image, same_mask, colors in epochs_of(image, mask, **OFF):
+        assert np.array_equal(same_image, image)
+        assert np.array_equal(same_mask, mask)
+        assert colors is None
     seen = set()
-    for index in range(20):
-        flipped = augmented(image, mask, np.random.default_rng(index), **{**OFF, "flip": True})
-        mirrored = np.array_equal(flipped[1], mask[:, ::-1])
-        assert np.array_equal(flipped[0], image[:, ::-1] if mirrored else image)
+    for flipped_image, flipped_mask, _ in epochs_of(image, mask, **{**OFF, "flip": True}):
+        mirrored = np.array_equal(flipped_mask, mask[:, ::-1])
+        assert np.array_equal(flipped_image, image[:, ::-1] if mirrored else image)
         seen.add(mirrored)
     assert seen == {True, False}
+
+
+def recolored(image: np.ndarray, terms: torch.Tensor) -> np.ndarray:
+    """(H, W, 3) uint8, as the network sees it."""
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    recolor(batch, terms)
+    return batch[0].permute(1, 2, 0).byte().numpy()
 
 
 def test_jitter_leaves_the_mask_and_stays_in_range():
     image, mask = coded_picture()
     means = set()
-    for index in range(10):
-        rng = np.random.default_rng(index)
-        changed, same = augmented(image, mask, rng, **{**OFF, "jitter": 0.5})
+    for _, same, colors in epochs_of(image, mask, **{**OFF, "jitter": 0.5}):
         assert np.array_equal(same, mask)
-        means.add(int(changed.mean()))
+        means.add(int(recolored(image, colors).mean()))
     assert len(means) > 5
     assert min(means) < image.mean() < max(means)
+
+
+def test_colors_agree_with_their_definition_step_by_step():
+    image, _ = coded_picture()
+    brightness, contrast, saturation = 1.15, 0.8, 1.3
+    grey = image.mean(axis=2, keepdims=True)
+    saturated = grey + saturation * (image - grey)
+    mean = saturated.mean()
+    expected = brightness * (mean + contrast * (saturated - mean))
+    terms = color_terms(Change(False, (brightness, contrast, saturation)), image.mean())
+    found = recolored(image, torch.tensor([terms]))
+    assert np.abs(found - np.clip(expected, 0, 255)).max() <= 0.5001
 
 
 def test_evaluation_groups_pictures_of_one_size_and_keeps_their_pixels(cache: Cache):

@@ -19,7 +19,8 @@ def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
     torch.manual_seed(3)
     network = UNet(**{**UNET, **unet})
     network.inc[1].running_mean.fill_(0.25)  # a buffer, not a parameter
-    save_weights(path, network, {"unet": {**UNET, **unet}, "classes": class_map.to_json()})
+    description = {"unet": {**UNET, **unet}, "classes": class_map.to_json()}
+    save_weights(path, network.state_dict(), description)
     return network
 
 
@@ -66,7 +67,7 @@ def test_what_is_no_model_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
         load_network(path, TWELVE)
     wide = {"unet": {**UNET, "base_channels": 3}, "classes": TWELVE.to_json()}
-    save_weights(path, network, wide)
+    save_weights(path, network.state_dict(), wide)
     with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:
         load_network(path, TWELVE)
     assert "\n" not in str(caught.value)

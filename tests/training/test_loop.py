@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.config import Params
@@ -16,6 +17,7 @@ from src.data.batches import training_batches
 from src.data.cache import Cache
 from src.files import InputError, write_json
 from src.labels import IGNORE_INDEX
+from src.model.machine import chosen_machine
 from src.model.weights import load_network
 from src.report.tables import rounded
 from src.training.outputs import best_epoch, training_figures
@@ -41,6 +43,39 @@ def test_golden_losses(cache: Cache, tmp_path: Path, recipe: str):
         write_json(GOLDEN, {**golden, recipe: [round(loss, 6) for loss in losses]})
         return
     np.testing.assert_allclose(losses, golden[recipe], rtol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_lie_in_memory_as_their_weights_do(cache, tmp_path, precision):
+    """torch's fused optimizers on a CPU go by memory: else they mix the entries up in silence."""
+    if precision == "bf16" and chosen_machine("cpu", "auto").precision != "bf16":
+        pytest.skip("no native bf16")
+    trainer = made_trainer(cache, made_params(tmp_path, precision=precision))
+    state = trainer.initial_state()
+    trainer.step(state, next(iter(training_batches(trainer.pictures, 1, 2, 0))))
+    for parameter in state.network.parameters():
+        assert parameter.grad.stride() == parameter.stride()
+    kept = tmp_path / "kept"
+    save_file(state.tensors(), kept)  # and so do averages that were read again
+    again = trainer.initial_state()
+    again.restore(load_file(kept), state.facts())
+    for parameter, averages in again.optimizer.state.items():
+        assert averages["exp_avg"].stride() == parameter.stride()
+
+
+def test_a_step_never_waits_for_the_device(cache, params, monkeypatch):
+    trainer = made_trainer(cache, params)
+    state, batch = trainer.initial_state(), next(iter(training_batches(trainer.pictures, 1, 2, 0)))
+    trainer.step(state, batch)
+
+    def waits(*_: object) -> None:
+        raise AssertionError("this fetches a value from the device")
+
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    trainer.step(state, batch)
+    monkeypatch.undo()
+    assert [step for step, _, _ in state.read()] == [1, 2]
 
 
 def test_what_is_written_agrees_with_the_history(cache: Cache, params: Params, tmp_path: Path):

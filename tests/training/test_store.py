@@ -136,8 +136,8 @@ def test_the_training_that_saved_last_is_not_the_oldest(tmp_path: Path):
     with stores[0].opened(lambda: None, fresh=False):
         for other in stores[1:3]:
             with other.opened(lambda: None, fresh=False):
-                other.save({}, {"checkpoints": []})
-        stores[0].save({}, {"checkpoints": []})
+                other.save({}, {}, [])
+        stores[0].save({}, {}, [])
     with stores[3].opened(lambda: None, fresh=False):
         stores[3].remove_oldest_trainings(2)
     assert {path.name for path in tmp_path.iterdir()} == {stores[n].folder.name for n in (0, 3)}

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+_COUNT = """
+import resource, sys
+import numpy as np
+from src.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+np.ones(1 << 26, dtype=np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(1 << 26, dtype=np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(mode: str) -> int:
+    """Of an array of 64 MiB where one as large has just been freed."""
+    command = [sys.executable, "-c", _COUNT, mode]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_memory_that_was_freed_is_taken_again():
+    assert page_faults("kept") < 100 < page_faults("given back")
