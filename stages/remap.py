@@ -4,6 +4,7 @@ from src.config import load_params
 from src.data.remap import remap_dataset
 from src.files import replaced_folder
 from src.labels import class_map_path, read_class_map
+from src.memory import keep_freed_memory
 from src.report.tables import class_frequency, write_table
 from stages.command import parsed_paths, run
 
@@ -13,6 +14,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params).remap
     class_map_file = class_map_path(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
+    keep_freed_memory()
     with replaced_folder(args.out) as cache:
         pixels = remap_dataset(args.raw, cache, class_map, params.scale)
     write_table(args.frequency, class_frequency(class_map, pixels))

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numba import int64, njit, types, uint8, void
 from PIL import Image
 from tqdm import tqdm
 
@@ -21,34 +20,6 @@ from src.labels import ClassMap
 
 SMALLEST_SIDE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
-
-_READ_ONLY = types.Array(uint8, 1, "C", readonly=True)  # Pillow's arrays are; others convert
-
-
-@njit(void(_READ_ONLY, _READ_ONLY, uint8[::1], int64[::1]), nogil=True, cache=True)
-def _look_up(label_ids, table, class_ids, counts):  # pragma: no cover (compiled)
-    for i in range(label_ids.size):
-        label_id = label_ids[i]
-        class_ids[i] = table[label_id]
-        counts[label_id] += 1
-
-
-def remapped(label_ids: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Look each label id up, and count them in the same pass over the memory.
-
-    Args:
-        label_ids: (H, W) uint8, read only.
-        table: (256,) uint8; an 8-bit id cannot fall outside of it.
-
-    Returns:
-        class_ids: (H, W) uint8, table[label_ids], a new array.
-        counts: (256,) int64, pixels of each label id.
-    """
-    class_ids = np.empty(label_ids.shape, dtype=np.uint8)
-    counts = np.zeros(256, dtype=np.int64)
-    flat = np.ascontiguousarray(label_ids).reshape(-1)
-    _look_up(flat, np.ascontiguousarray(table), class_ids.reshape(-1), counts)
-    return class_ids, counts
 
 
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
@@ -71,56 +42,73 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
         (cache / folder).mkdir(parents=True)
     write_json(cache / CLASSES, class_map.to_json())
     write_json(cache / SIZES, dataset.train_sizes)
-    jobs = [
-        *(partial(_cache_pair, raw, cache, name, class_map, scale) for name in dataset.train_ids),
-        *(partial(_cache_test_image, raw, cache, name, scale) for name in dataset.test_ids),
+    folders = [
+        (TRAIN_IMAGES, IMAGES, dataset.train_ids),
+        (RAW_TEST_IMAGES, TEST_IMAGES, dataset.test_ids),
+    ]
+    images = [
+        partial(_cache_image, picture_path(raw, kind, name), cache / folder / f"{name}.npy", scale)
+        for kind, folder, names in folders
+        for name in names
+    ]
+    masks = [
+        partial(
+            _cache_mask,
+            picture_path(raw, TRAIN_MASKS, name),
+            cache / MASKS / f"{name}.npy",
+            class_map,
+            scaled_size(width, height, scale),
+        )
+        for name, (height, width) in dataset.train_sizes.items()
     ]
     totals = np.zeros(256, dtype=np.int64)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernel release the GIL
-        results = pool.map(lambda job: job(), jobs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
-            for counts in tqdm(results, total=len(jobs), desc="remap", unit="img", disable=None):
-                totals += counts
+            done = [pool.submit(job) for job in images]
+            import src.data.lookup  # noqa: F401 - numba loads while the first pictures are decoded
+
+            done += [pool.submit(job) for job in masks]
+            for job in tqdm(done, desc="remap", unit="file", disable=None):
+                totals += job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return totals
 
 
-def _cache_pair(
-    raw: Path, cache: Path, picture_id: str, class_map: ClassMap, scale: float
-) -> np.ndarray:
-    """Write one picture and its mask; return (256,) int64, pixels of each class id."""
-    image = _scaled_image(picture_path(raw, TRAIN_IMAGES, picture_id), scale)
-    save_array(cache / IMAGES / f"{picture_id}.npy", image)
-    path = picture_path(raw, TRAIN_MASKS, picture_id)
+def _cache_image(path: Path, cached: Path, scale: float) -> int:
+    """Write a picture as an array; it adds 0 to the pixels of every class."""
+    save_array(cached, _scaled_image(path, scale))
+    return 0
+
+
+def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int]) -> np.ndarray:
+    """Write a mask as an array of (width, height) `size`; (256,) int64, pixels of each class id."""
+    from src.data.lookup import pixels_by_value
+
     class_ids = _class_ids(path, class_map)
-    rows, columns = image.shape[:2]
+    columns, rows = size
     if class_ids.shape != (rows, columns):  # NEAREST: other filters invent classes at the edges
         mask = Image.fromarray(class_ids).resize((columns, rows), Image.Resampling.NEAREST)
         class_ids = np.asarray(mask)
-    save_array(cache / MASKS / f"{picture_id}.npy", class_ids)
-    return np.bincount(class_ids.reshape(-1), minlength=256)
-
-
-def _cache_test_image(raw: Path, cache: Path, picture_id: str, scale: float) -> int:
-    """Write one picture without a mask; it adds 0 to the pixels of every class."""
-    image = _scaled_image(picture_path(raw, RAW_TEST_IMAGES, picture_id), scale)
-    save_array(cache / TEST_IMAGES / f"{picture_id}.npy", image)
-    return 0
+    save_array(cached, class_ids)
+    return pixels_by_value(class_ids)
 
 
 def _class_ids(path: Path, class_map: ClassMap) -> np.ndarray:
     """(H, W) uint8 class ids of the mask at `path`."""
+    from src.data.lookup import pixels_by_value, remapped
+
     table, known = class_map.table()
-    class_ids, counts = remapped(np.asarray(_decoded(path, "L")), table)
+    label_ids = np.asarray(_decoded(path, "L"))
+    counts = pixels_by_value(label_ids)
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
         raise InputError(
             f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
             "add it to the class map, or set the map's unknown_label_ids"
         )
-    return class_ids
+    return remapped(label_ids, table)
 
 
 def _scaled_image(path: Path, scale: float) -> np.ndarray:
@@ -141,6 +129,7 @@ def _decoded(path: Path, mode: str) -> Image.Image:
     """The picture at `path` in Pillow's `mode`."""
     try:
         with Image.open(path) as picture:
-            return picture.convert(mode)
+            picture.load()
+            return picture if picture.mode == mode else picture.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from None

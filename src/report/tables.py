@@ -1,9 +1,12 @@
 """Tables that DVC plots and people read: CSV with fixed columns and rounding."""
 
+import csv
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from src.files import replaced_file
 from src.labels import ClassMap
@@ -14,13 +17,25 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV, 6 significant digits; a value that is absent (NaN) is empty."""
-    with replaced_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+def write_table(path: Path, columns: Mapping[str, Sequence]) -> None:
+    """Write columns (a pandas DataFrame is some) as CSV.
+
+    Floats have 6 significant digits; a value that is absent (NaN) is empty.
+    """
+    with replaced_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in zip(*(columns[name] for name in columns), strict=True):
+            writer.writerow(_text(value) for value in row)
 
 
-def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> pd.DataFrame:
+def _text(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequence]:
     """Pixels of each class, and their share of the pixels that count.
 
     Args:
@@ -31,4 +46,4 @@ def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> pd.DataFrame:
     """
     counted = pixels[: class_map.num_classes]
     share = counted / max(1, counted.sum())
-    return pd.DataFrame({"class": class_map.names, "pixels": counted, "share": share})
+    return {"class": class_map.names, "pixels": counted, "share": share}

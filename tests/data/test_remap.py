@@ -6,33 +6,12 @@ from PIL import Image
 
 from src.data.cache import Cache
 from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
-from src.data.remap import remap_dataset, remapped, scaled_size
+from src.data.remap import remap_dataset, scaled_size
 from src.files import InputError
 from src.labels import IGNORE_INDEX, read_class_map
 from tests.conftest import ROOT, SIZES, striped_pair, write_pictures
 
 KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
-
-
-def test_by_hand():
-    table = np.full(256, 9, dtype=np.uint8)
-    table[[7, 23]] = 1, 7
-    label_ids = np.array([[7, 23], [7, 255]], dtype=np.uint8)
-    class_ids, counts = remapped(label_ids, table)
-    assert class_ids.tolist() == [[1, 7], [1, 9]]
-    assert {i: int(c) for i, c in enumerate(counts) if c} == {7: 2, 23: 1, 255: 1}
-
-
-def test_agrees_with_a_plain_loop_on_every_layout_of_memory():
-    rng = np.random.default_rng(0)
-    table = rng.permutation(256).astype(np.uint8)
-    whole = rng.integers(0, 256, (40, 60), dtype=np.uint8)
-    for label_ids in (whole, whole[::2, ::3], whole.T, whole[:0]):
-        label_ids.flags.writeable = False
-        class_ids, counts = remapped(label_ids, table)
-        expected = [[table[value] for value in row] for row in label_ids.tolist()]
-        assert class_ids.tolist() == expected
-        assert counts.tolist() == [int((label_ids == i).sum()) for i in range(256)]
 
 
 def test_cached_arrays_are_the_pictures(pictures: Path, tmp_path: Path):

@@ -57,7 +57,7 @@ def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path)
 def test_class_frequency_leaves_ignored_pixels_out():
     pixels = np.zeros(256, dtype=np.int64)
     pixels[[1, 7, IGNORE_INDEX]] = 30, 10, 60
-    table = class_frequency(TWELVE, pixels).set_index("class")
+    table = pd.DataFrame(class_frequency(TWELVE, pixels)).set_index("class")
     assert table.loc["road", "share"] == 0.75
     assert table["share"].sum() == 1
     assert pd.api.types.is_integer_dtype(table["pixels"])
