@@ -1,5 +1,12 @@
 """The made-up data set on disk, in KITTI's layout."""
 
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +21,8 @@ from src.data.sample.scene import street_scene
 DAYS = ((1.0, 1.0), (0.96, 0.957), (0.992, 0.99), (1.008, 0.998))
 # Testing scenes come from far behind the training ones, so neither number moves the other set.
 FIRST_TESTING_SCENE = 1_000_000
+_WORTH_A_PROCESS = 16
+"""Scenes for which it pays to start one."""
 
 
 def write_sample(
@@ -30,18 +39,54 @@ def write_sample(
     testing = root / "testing" / "image_2"
     for folder in (training, semantic, testing):
         folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=num_train + num_test, desc="sample", unit="scene", disable=None) as bar:
-        for number in range(num_train):
-            size = picture_size(number, num_train, height, width)
-            image, label_ids = street_scene(seed, number, *size)
-            _write(image, training / _name(number))
-            _write(label_ids, semantic / _name(number))
-            bar.update()
-        for number in range(num_test):
-            size = picture_size(number, num_test, height, width)
-            image, _ = street_scene(seed, FIRST_TESTING_SCENE + number, *size)
-            _write(image, testing / _name(number))
-            bar.update()
+    scenes = []
+    for number in range(num_train):
+        size = picture_size(number, num_train, height, width)
+        scenes.append((seed, number, size, training / _name(number), semantic / _name(number)))
+    for number in range(num_test):
+        size = picture_size(number, num_test, height, width)
+        scenes.append((seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None))
+    with _mapping(processes=len(scenes) // _WORTH_A_PROCESS) as mapping:
+        done = mapping(_write_scene, scenes)
+        for _ in tqdm(done, "sample", len(scenes), unit="scene", disable=None):
+            pass
+
+
+Mapping = Callable[[Callable, Iterable], Iterator]
+
+
+@contextmanager
+def _mapping(processes: int) -> Iterator[Mapping]:
+    """`map`, on up to `processes` and as many as there are processors; drawing is plain Python."""
+    processes = min(processes, os.cpu_count() or 1)
+    if processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent's end is ours, whatever it died of."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _write_scene(scene: tuple[int, int, tuple[int, int], Path, Path | None]) -> None:
+    seed, number, size, image_path, mask_path = scene
+    image, label_ids = street_scene(seed, number, *size)
+    _write(image, image_path)
+    if mask_path:
+        _write(label_ids, mask_path)
 
 
 def picture_size(number: int, count: int, height: int, width: int) -> tuple[int, int]:
