@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint clean
+.PHONY: help install repro test bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,9 @@ repro: $(VENV)/installed ## Run the pipeline (what changed since the last time)
 
 test: $(VENV)/installed-dev ## Run the tests
 	python -m pytest
+
+bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
+	python -m benchmarks
 
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .

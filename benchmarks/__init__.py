@@ -1,0 +1,1 @@
+"""How fast it is, measured against what; `make bench` writes RESULTS.md."""

@@ -1,0 +1,215 @@
+"""What an epoch costs beyond its steps, a batch beyond its copy, evaluation beyond its passes."""
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks import sample
+from benchmarks.table import ROUNDS, Row, in_turn
+from src.code import ROOT, code_of
+from src.config import load_params
+from src.data.batches import Batch, Picture, evaluation_batches, padded_batch, training_batches
+from src.data.cache import Cache
+from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, picture_path
+from src.evaluation.prediction import evaluated
+from src.memory import keep_freed_memory
+from src.training.loop import Trainer
+from src.training.outputs import Outputs
+from src.training.record import Record
+from src.training.state import State
+from src.training.step import train_step
+from src.training.stop import Stop
+
+_VALIDATION = 6
+_KITTI_TRAINING = 180  # of its 200 labelled pictures
+
+
+class TimedTrainer(Trainer):
+    """Knows how long its validations took."""
+
+    validation_s = 0.0
+
+    def _validate(self, state: State, record: Record) -> None:
+        started = time.perf_counter()
+        super()._validate(state, record)
+        self.validation_s += time.perf_counter() - started
+
+
+def made_trainer(cache: Cache, epochs: int) -> TimedTrainer:
+    """The default recipe on the pictures of `cache`, the last few of them for validation."""
+    params, ids = load_params(ROOT / "params.yaml"), cache.train_ids()
+    split = {"train": ids[:-_VALIDATION], "val": ids[-_VALIDATION:]}
+    train = replace(params.train, epochs=epochs)
+    code = code_of(ROOT / "stages" / "train.py")
+    return TimedTrainer(cache, split, params.model, train, params.recipe, code)
+
+
+@contextlib.contextmanager
+def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[State, Record]]:
+    """A training that is about to begin, with all that it keeps on disk."""
+    outputs = Outputs(
+        epochs=folder / "models" / "epochs",
+        best=folder / "models" / "best.safetensors",
+        history=folder / "history.csv",
+        metrics=folder / "train.json",
+        runs=folder / "runs",
+        states=folder / "states",
+    )
+    resume = load_params(ROOT / "params.yaml").resume
+    with Stop() as stop:
+        record = Record(outputs, trainer.description, resume, stop)
+        state = trainer.initial_state()
+        with record.opened(state, trainer.train.epochs, trainer.machine.description()):
+            yield state, record
+
+
+def rows() -> Iterator[Row]:
+    # on the repository's own disk, for saving is part of it
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
+        folder = Path(name)
+        cache = sample.cache(folder, 64, **sample.SMALL)
+        yield epoch_row(cache, folder)
+        yield from loading_rows(cache, folder / "raw")
+        yield evaluation_row(cache)
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
+        yield saving_row(sample.cache(Path(name), 8, **sample.KITTI), Path(name))
+
+
+def bare_step(trainer: Trainer, state: State, batch: Batch) -> None:
+    train_step(
+        state.network,
+        state.optimizer,
+        batch,
+        trainer.recipe,
+        trainer.class_weights,
+        trainer.machine,
+    )
+
+
+def epoch_row(cache: Cache, folder: Path) -> Row:
+    """Loading, logging and saving are in the epoch, its validation is not."""
+    trainer = made_trainer(cache, 2 * (ROUNDS + 1))
+    size = trainer.recipe.batch_size
+    loaded = list(training_batches(trainer.pictures, 1, size, 0))
+    with opened(trainer, folder) as (state, record):
+        batches = trainer.batches(state)
+
+        def epoch() -> float:
+            trainer.run_epoch(state, record, batches)  # is being saved beside the next one
+            started, trainer.validation_s = time.perf_counter(), 0.0
+            trainer.run_epoch(state, record, batches)
+            return time.perf_counter() - started - trainer.validation_s
+
+        def steps() -> float:
+            record.wait()
+            state.network.train()
+            started = time.perf_counter()
+            for batch in loaded:
+                bare_step(trainer, state, batch)
+            return time.perf_counter() - started
+
+        seconds = in_turn(epoch, steps)
+    return Row(
+        name=f"epoch of {len(trainer.pictures)} pictures of 96x320, without its validation",
+        sides="the epoch / its bare steps",
+        seconds=seconds,
+        ratio=seconds[0] / seconds[1],
+        at_most=1.03,
+    )
+
+
+def loading_rows(cache: Cache, raw: Path) -> Iterator[Row]:
+    trainer = made_trainer(cache, 1)
+    ids = trainer.pictures.ids
+
+    def from_cache() -> None:
+        for _ in training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0):
+            pass
+
+    def by_decoding() -> None:
+        for start in range(0, len(ids), trainer.recipe.batch_size):
+            some = ids[start : start + trainer.recipe.batch_size]
+            padded_batch([Picture(*_decoded(raw, name)) for name in some])
+
+    num_batches = math.ceil(len(ids) / trainer.recipe.batch_size)
+    decoding, loading = (1000 * s / num_batches for s in in_turn(by_decoding, from_cache))
+    yield Row(
+        name="a training batch of 2 pictures of 96x320",
+        sides="decoding its PNGs / loading it from the cache",
+        seconds=(decoding, loading),
+        ratio=decoding / loading,
+        unit="ms",
+    )
+
+
+def _decoded(raw: Path, name: str) -> list[np.ndarray]:
+    return [
+        np.asarray(Image.open(picture_path(raw, folder, name)))
+        for folder in (TRAIN_IMAGES, TRAIN_MASKS)
+    ]
+
+
+def evaluation_row(cache: Cache) -> Row:
+    trainer = made_trainer(cache, 1)
+    machine, network = trainer.machine, trainer.initial_state().network
+    size = load_params(ROOT / "params.yaml").evaluate.batch_size
+    ids = sorted(cache.train_ids()[: 4 * size], key=cache.size)
+    keep_freed_memory()
+    whole = [machine.images(batch.images) for batch in evaluation_batches(cache, ids, size)]
+
+    def evaluation() -> None:
+        evaluated(network, cache, ids, size, machine)
+
+    @torch.inference_mode()
+    def passes() -> None:
+        network.eval()
+        for images in whole:
+            machine.logits(network, images)
+
+    seconds = in_turn(evaluation, passes)
+    return Row(
+        name=f"evaluation of {len(ids)} pictures of 96x320",
+        sides="reading, figures and all / bare forward passes",
+        seconds=seconds,
+        ratio=seconds[0] / seconds[1],
+        at_most=1.1,
+    )
+
+
+def saving_row(cache: Cache, folder: Path) -> Row:
+    """Everything that an epoch of KITTI writes, waited for, and its steps."""
+    trainer = made_trainer(cache, 1)
+    batch = next(iter(training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)))
+    steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
+    with opened(trainer, folder) as (state, record):
+
+        def step() -> None:
+            trainer.step(state, batch)
+
+        def saving() -> None:
+            state.read()
+            number = len(state.history) + 1
+            figures = {"train_ce": 1.0, "val_ce": 1.0, "val_miou": 0.5, "lr": 0.001}
+            state.history.append({"epoch": number, **figures})
+            record.save(state, epoch_done=True)
+            record.wait()
+
+        one_step, one_save = in_turn(step, saving)
+        files = [next(record.store.folder.glob(kind)) for kind in ("state_*", "epoch_*")]
+        state_mb, epoch_mb = (file.stat().st_size / 1e6 for file in files)
+    epoch = steps_per_epoch * one_step
+    return Row(
+        name=f"saving an epoch: state {state_mb:.0f} MB, weights {epoch_mb:.0f} MB",
+        sides=f"all that is written / an epoch of {_KITTI_TRAINING} pictures of 375x1242",
+        seconds=(one_save, epoch),
+        ratio=one_save / epoch,
+        at_most=0.02,
+    )

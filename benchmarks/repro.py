@@ -1,0 +1,69 @@
+"""The default run by `dvc repro`, against its stages called one after the other."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.table import Row, in_turn
+from src.code import ROOT
+from src.typed_yaml import read_yaml
+
+
+def rows() -> Iterator[Row]:
+    """Takes half an hour: the default run, ten times."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(folder: Path, *command: str) -> None:
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+
+    def clone(folder: Path) -> Path:
+        run(ROOT, "git", "clone", "--quiet", str(ROOT), str(folder))
+        return folder
+
+    def afresh(folder: Path, side: Callable[[], None]) -> float:
+        """Seconds of `side` where nothing was run before."""
+        for name in (".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "runs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        started = time.perf_counter()
+        side()
+        return time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as name:
+        by_dvc, by_hand = (clone(Path(name) / side) for side in ("dvc", "hand"))
+        stages = read_yaml(by_hand / "dvc.yaml")["stages"].values()
+
+        def repro() -> None:
+            run(by_dvc, "dvc", "repro")
+
+        def called() -> None:
+            for stage in stages:
+                run(by_hand, *shlex.split(stage["cmd"]))
+
+        seconds = in_turn(lambda: afresh(by_dvc, repro), lambda: afresh(by_hand, called), untimed=0)
+        yield Row(
+            name="the default run, 7 epochs on the sample",
+            sides="dvc repro / its stages called directly",
+            seconds=seconds,
+            ratio=seconds[0] / seconds[1],
+            at_most=1.05,
+        )
+        yield Row(
+            name="the default run",
+            sides="dvc repro / 150 s",
+            seconds=(seconds[0], 150.0),
+            ratio=seconds[0] / 150,
+            at_most=1,
+        )
+        nothing, status = in_turn(repro, lambda: run(by_dvc, "dvc", "status"))
+        yield Row(
+            name="dvc repro with nothing to do",
+            sides="dvc repro / dvc status",
+            seconds=(nothing, status),
+            ratio=nothing / status,
+        )

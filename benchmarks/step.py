@@ -1,0 +1,107 @@
+"""A step of training, against the report's way and against the machine's matrix rate."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, in_turn, matrix_product
+from benchmarks.worker import Worker
+from src.code import ROOT
+from src.config import load_params
+from src.data.batches import Batch
+from src.memory import keep_freed_memory
+from src.model.machine import Machine, chosen_machine, make_deterministic
+from src.model.unet import UNet
+from src.training.step import build_optimizer, train_step
+
+UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
+CLASSES = 12
+FLOP_PER_PIXEL = 1.69e12 / (375 * 1242)
+"""Of a step of this network: forward, gradient of the inputs, gradient of the weights."""
+BARS = {(96, 320): 2.5, (180, 240): None, (375, 1242): 3.2}
+
+
+def random_batch(height: int, width: int, count: int = 1) -> Batch:
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8)
+    masks = torch.randint(0, CLASSES, (count, height, width), dtype=torch.uint8)
+    return Batch(images.permute(0, 3, 1, 2), masks, torch.tensor([[1.1, 0.02, -3.0]] * count))
+
+
+def reports_step(
+    height: int, width: int, device: str = "cpu", own_memory: bool = False
+) -> Callable:
+    """fp32, NCHW, eager, RMSprop and clip by value, as the report's listings have it."""
+    if own_memory:
+        keep_freed_memory()
+    torch.manual_seed(0)
+    network = UNet(num_classes=CLASSES, **UNET).to(device).train()
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, weight_decay=1e-8, momentum=0.9)
+    batch = random_batch(height, width)
+    images = (batch.images.contiguous().float() / 255).to(device)
+    masks, criterion = batch.masks.long().to(device), nn.CrossEntropyLoss()
+
+    def step() -> None:
+        loss = criterion(network(images), masks)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_value_(network.parameters(), 0.1)
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def our_step(height: int, width: int, device: str = "cpu", count: int = 1) -> Callable:
+    """What the default recipe of params.yaml does, `count` pictures at a time."""
+    machine = chosen_machine(device, "auto")
+    make_deterministic()
+    keep_freed_memory()
+    return prepared_step(machine, random_batch(height, width, count))
+
+
+def prepared_step(machine: Machine, batch: Batch) -> Callable:
+    recipe = load_params(ROOT / "params.yaml").recipe
+    torch.manual_seed(0)
+    network = machine.placed(UNet(num_classes=CLASSES, **UNET)).train()
+    optimizer = build_optimizer(network.parameters(), recipe)
+    weights = torch.ones(CLASSES, device=machine.device)
+    return lambda: train_step(network, optimizer, batch, recipe, weights, machine)
+
+
+def rows(rounds: int = ROUNDS) -> Iterator[Row]:
+    dtype = torch.bfloat16 if chosen_machine("cpu", "auto").precision == "bf16" else torch.float32
+    for (height, width), bar in BARS.items():
+        size = f"{height}x{width}"
+        with (
+            Worker(reports_step, height, width) as report,
+            Worker(reports_step, height, width, "cpu", True) as report_with_memory,
+            Worker(our_step, height, width) as ours,
+            Worker(matrix_product, dtype, "cpu") as product,
+        ):
+            seconds = in_turn(report, report_with_memory, ours, product, rounds=rounds)
+        theirs, with_memory, our, of_product = seconds
+        name = f"step of training, {size}, batch 1"
+        yield Row(
+            name=name,
+            sides="the report's way / ours",
+            seconds=(theirs, our),
+            ratio=theirs / our,
+            at_least=bar,
+        )
+        yield Row(
+            name=name,
+            sides="the report's way in our allocator's settings / ours",
+            seconds=(with_memory, our),
+            ratio=with_memory / our,
+        )
+        rates = FLOP_PER_PIXEL * height * width / our / 1e9, MATRIX_FLOP / of_product / 1e9
+        yield Row(
+            name=f"share of the {str(dtype).removeprefix('torch.')} matrix rate, {size}",
+            sides="a step's arithmetic / a matrix product's, measured between the steps",
+            seconds=rates,
+            ratio=rates[0] / rates[1],
+            at_least=0.85 if (height, width) == (375, 1242) else None,
+            unit="GFLOP/s",
+        )

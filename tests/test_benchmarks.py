@@ -1,0 +1,65 @@
+"""That they run and count right; what they measure is no test's business."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.__main__ import write_section
+from benchmarks.table import Row, in_turn
+from tests.conftest import ROOT
+
+
+def test_a_median_leaves_the_first_round_and_the_outlier_out():
+    first, second = iter([99.0, 1.0, 3.0, 2.0]), iter([0.0, 5.0, 4.0, 60.0])
+    order = []
+
+    def side(name: str, seconds) -> float:
+        order.append(name)
+        return next(seconds)
+
+    medians = in_turn(lambda: side("a", first), lambda: side("b", second), rounds=3)
+    assert medians == (2.0, 5.0)
+    assert order == ["a", "b"] * 4
+
+
+def test_a_missed_bar_says_no():
+    row = {"name": "n", "sides": "a / b", "seconds": (3.0, 2.0), "ratio": 1.5}
+    assert str(Row(**row)) == "| n | a / b | 3 / 2 s | 1.5 |  |"
+    assert str(Row(**row, at_least=1.5)).endswith("| at least 1.5: yes |")
+    assert str(Row(**row, at_least=1.6)).endswith("| at least 1.6: no |")
+    assert str(Row(**row, at_most=1.4)).endswith("| at most 1.4: no |")
+
+
+def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
+    path = tmp_path / "RESULTS.md"
+    write_section(path, "step", ["one machine"], ["| a |", "| b |"])
+    write_section(path, "remap", ["one machine"], ["| c |"])
+    write_section(path, "step", ["another"], ["| d |"])
+    text = path.read_text()
+    assert re.findall(r"^## \w+|^\| [a-d] \||^- .*", text, re.MULTILINE) == [
+        "## remap", "| c |", "- one machine", "## step", "| d |", "- another"
+    ]  # fmt: skip
+    write_section(path, "step", ["another"], ["| d |"])
+    assert path.read_text() == text
+
+
+def test_the_gpus_benchmark_runs_on_a_cpu():
+    size = ["--height", "36", "--width", "64", "--pictures", "12", "--epochs", "1"]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", *size]
+    command += ["--rounds", "1", "--steps", "1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "| ours / the report's way, batch 1 |" in result.stdout
+    assert "| deterministic kernels / any |" in result.stdout
+    assert "| the training / 60 s |" in result.stdout
+    assert "| 1 | at least 1: yes |" in result.stdout  # two trainings, same bytes
+
+
+def test_an_unknown_group_is_named():
+    command = [sys.executable, "-m", "benchmarks", "steps"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: steps: no such group; use remap, step, epoch, stages, memory, repro\n"
+    )
