@@ -52,9 +52,8 @@ def made_trainer(cache: Cache, epochs: int) -> TimedTrainer:
     return TimedTrainer(cache, split, params.model, train, params.recipe, code)
 
 
-@contextlib.contextmanager
-def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[State, Record]]:
-    """A training that is about to begin, with all that it keeps on disk."""
+def made_record(trainer: Trainer, folder: Path, stop: Stop) -> Record:
+    """Everything that a training keeps on disk, below `folder`."""
     outputs = Outputs(
         epochs=folder / "models" / "epochs",
         best=folder / "models" / "best.safetensors",
@@ -64,9 +63,14 @@ def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[State, Record]]:
         states=folder / "states",
     )
     resume = load_params(ROOT / "params.yaml").resume
+    return Record(outputs, trainer.description, resume, stop)
+
+
+@contextlib.contextmanager
+def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[State, Record]]:
+    """A training that is about to begin."""
     with Stop() as stop:
-        record = Record(outputs, trainer.description, resume, stop)
-        state = trainer.initial_state()
+        record, state = made_record(trainer, folder, stop), trainer.initial_state()
         with record.opened(state, trainer.train.epochs, trainer.machine.description()):
             yield state, record
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import sample
-from benchmarks.epoch import made_trainer, opened
+from benchmarks.epoch import made_record, made_trainer
 from benchmarks.step import FLOP_PER_PIXEL, our_step, reports_step
 from benchmarks.table import (
     HEADER,
@@ -31,6 +31,7 @@ from src.data.cache import Cache
 from src.data.remap import remap_dataset
 from src.memory import keep_freed_memory
 from src.model.machine import make_deterministic
+from src.training.stop import Stop
 
 _BATCHES = (1, 2, 4, 8)
 
@@ -104,11 +105,8 @@ def training_rows(cache: Cache, folder: Path, epochs: int, size: str) -> Iterato
     taken, digests = [], []
     for number in range(2):
         trainer, started = made_trainer(cache, epochs), time.perf_counter()
-        with opened(trainer, folder / str(number)) as (state, record):
-            batches = trainer.batches(state)
-            while state.epoch < epochs:
-                trainer.run_epoch(state, record, batches)
-            record.wait()
+        with Stop() as stop:
+            trainer.run(made_record(trainer, folder / str(number), stop))
         taken.append(time.perf_counter() - started)
         content = (folder / str(number) / "models" / "best.safetensors").read_bytes()
         digests.append(hashlib.sha256(content).hexdigest())

@@ -50,16 +50,10 @@ def replaced_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def share(source: Path, target: Path) -> None:
-    """Let `target` be the file `source`, under a second name or, where that cannot be, a copy.
-
-    For files that are only ever replaced as a whole: whoever writes into one writes into both.
-    """
+def copy_file(source: Path, target: Path) -> None:
+    """Make `target` a copy of `source`; it is the old file or the whole new one."""
     with replaced_file(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:  # another disk, or a file system without second names
-            shutil.copyfile(source, temporary)
+        shutil.copyfile(source, temporary)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from src.files import (
     replaced_file,
     replaced_folder,
     repository_path,
-    share,
     write_json,
 )
 from tests.conftest import ROOT
@@ -122,23 +121,3 @@ def test_paths_count_from_the_main_repository(monkeypatch):
         repository_path("~nosuchuser/b.zip")
     monkeypatch.delenv("DVC_ROOT")
     assert repository_path("a") == Path("a")
-
-
-@pytest.mark.parametrize("can_link", [True, False])
-def test_a_shared_file_outlives_its_source(tmp_path: Path, monkeypatch, can_link: bool):
-    def refused(*_: object) -> None:
-        raise OSError("another disk")
-
-    if not can_link:
-        monkeypatch.setattr(os, "link", refused)
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(b"new")
-    target.write_bytes(b"old")
-    for _ in range(2):  # also where they are one file already
-        share(source, target)
-        assert target.read_bytes() == b"new"
-    with replaced_file(source) as temporary:
-        temporary.write_bytes(b"newer")
-    source.unlink()
-    assert target.read_bytes() == b"new"
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]

@@ -84,20 +84,7 @@ def _cache_image(path: Path, cached: Path, scale: float) -> int:
 
 def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int]) -> np.ndarray:
     """Write a mask as an array of (width, height) `size`; (256,) int64, pixels of each class id."""
-    from src.data.lookup import pixels_by_value
-
-    class_ids = _class_ids(path, class_map)
-    columns, rows = size
-    if class_ids.shape != (rows, columns):  # NEAREST: other filters invent classes at the edges
-        mask = Image.fromarray(class_ids).resize((columns, rows), Image.Resampling.NEAREST)
-        class_ids = np.asarray(mask)
-    save_array(cached, class_ids)
-    return pixels_by_value(class_ids)
-
-
-def _class_ids(path: Path, class_map: ClassMap) -> np.ndarray:
-    """(H, W) uint8 class ids of the mask at `path`."""
-    from src.data.lookup import pixels_by_value, remapped
+    from src.data.lookup import pixels_by_value, remapped  # loaded already, see above
 
     table, known = class_map.table()
     label_ids = np.asarray(_decoded(path, "L"))
@@ -108,7 +95,13 @@ def _class_ids(path: Path, class_map: ClassMap) -> np.ndarray:
             f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
             "add it to the class map, or set the map's unknown_label_ids"
         )
-    return remapped(label_ids, table)
+    class_ids = remapped(label_ids, table)
+    columns, rows = size
+    if class_ids.shape != (rows, columns):  # NEAREST: other filters invent classes at the edges
+        mask = Image.fromarray(class_ids).resize((columns, rows), Image.Resampling.NEAREST)
+        class_ids = np.asarray(mask)
+    save_array(cached, class_ids)
+    return pixels_by_value(class_ids)
 
 
 def _scaled_image(path: Path, scale: float) -> np.ndarray:

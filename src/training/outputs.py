@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from src.files import share, write_json
+from src.files import copy_file, write_json
 from src.model.weights import epoch_file, save_weights
 from src.report.tables import rounded, write_table
 from src.training.state import Row
@@ -71,7 +71,7 @@ def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[
     for path in (outputs.best, outputs.history, outputs.metrics):
         path.unlink(missing_ok=True)
     for epoch, checkpoint in enumerate(checkpoints, start=1):
-        share(checkpoint, epoch_file(outputs.epochs, epoch))
+        copy_file(checkpoint, epoch_file(outputs.epochs, epoch))
     if history:
         _write_summary(outputs, history)
 
@@ -79,6 +79,6 @@ def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[
 def _write_summary(outputs: Outputs, history: list[Row]) -> None:
     best = epoch_file(outputs.epochs, best_epoch(history))
     if best_epoch(history) == len(history) or not outputs.best.exists():
-        share(best, outputs.best)
+        copy_file(best, outputs.best)
     write_table(outputs.history, pd.DataFrame(history))
     write_json(outputs.metrics, training_figures(history))

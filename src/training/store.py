@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.files import InputError, file_digest, read_json, share, write_json
+from src.files import InputError, file_digest, read_json, write_json
 from src.training.lock import acquired, held
 from src.training.provenance import Provenance, differences, fingerprint
 
@@ -106,9 +106,12 @@ class Store:
         return path
 
     def add_checkpoint(self, checkpoint: Path) -> str:
-        """Keep an epoch's weights, also when DVC removes its outs; their name in this folder."""
+        """Keep a copy of an epoch's weights; its name in this folder.
+
+        No second name of the file: who writes into the model must not write into the copy.
+        """
         with self._writing():
-            share(checkpoint, self._temporary)
+            shutil.copyfile(checkpoint, self._temporary)
             return self._named(checkpoint.stem).name
 
     def nearest_difference(self) -> list[str] | None:
@@ -170,7 +173,6 @@ class Store:
         digest = file_digest(self._temporary)[:_DIGITS]
         path = self.folder / f"{stem}-{digest}.safetensors"
         os.replace(self._temporary, path)
-        self._temporary.unlink(missing_ok=True)  # stays where both are names of one file
         return path
 
     def _remove(self, paths: Iterator[Path] | list[Path]) -> None:

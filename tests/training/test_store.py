@@ -167,3 +167,15 @@ def test_a_foreign_file_stops_no_training(tmp_path: Path, content: str):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "provenance.json").write_text(content)
     Store(tmp_path, {"code": {"a.py": "0"}}, num_states=1).nearest_difference()
+
+
+def test_who_writes_into_a_model_writes_into_no_other(cache: Cache, tmp_path: Path):
+    """In place, as most libraries save: neither the epoch's weights nor the kept ones change."""
+    trained(made_trainer(cache, made_params(tmp_path)), tmp_path)
+    epochs, kept = sorted(tmp_path.glob("epochs/*")), sorted(tmp_path.glob("states/*/epoch_*"))
+    whole = [path.read_bytes() for path in epochs]
+    (tmp_path / "best.safetensors").write_bytes(b"of somebody")
+    assert [path.read_bytes() for path in epochs] == whole
+    for path in epochs:
+        path.write_bytes(b"of somebody")
+    assert [path.read_bytes() for path in kept] == whole

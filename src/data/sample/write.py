@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.sample.scene import street_scene
+from src.files import InputError
 
 # KITTI was recorded on several days; the rectified pictures of each have their own size.
 # Heights and widths relative to the first, from 375x1242, 370x1224, 374x1238 and 376x1241,
@@ -46,7 +48,7 @@ def write_sample(
     for number in range(num_test):
         size = picture_size(number, num_test, height, width)
         scenes.append((seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None))
-    with _mapping(processes=len(scenes) // _WORTH_A_PROCESS) as mapping:
+    with _mapping(len(scenes) // _WORTH_A_PROCESS, root) as mapping:
         done = mapping(_write_scene, scenes)
         for _ in tqdm(done, "sample", len(scenes), unit="scene", disable=None):
             pass
@@ -56,7 +58,7 @@ Mapping = Callable[[Callable, Iterable], Iterator]
 
 
 @contextmanager
-def _mapping(processes: int) -> Iterator[Mapping]:
+def _mapping(processes: int, root: Path) -> Iterator[Mapping]:
     """`map`, on up to `processes` and as many as there are processors; drawing is plain Python."""
     processes = min(processes, os.cpu_count() or 1)
     if processes < 2:
@@ -65,6 +67,8 @@ def _mapping(processes: int) -> Iterator[Mapping]:
     with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
         try:
             yield pool.map
+        except BrokenProcessPool:
+            raise InputError(f"{root}: a process that drew was killed; out of memory?") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
