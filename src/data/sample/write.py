@@ -48,7 +48,7 @@ def write_sample(
     for number in range(num_test):
         size = picture_size(number, num_test, height, width)
         scenes.append((seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None))
-    with _mapping(len(scenes) // _WORTH_A_PROCESS, root) as mapping:
+    with _mapping(len(scenes) // _WORTH_A_PROCESS) as mapping:
         done = mapping(_write_scene, scenes)
         for _ in tqdm(done, "sample", len(scenes), unit="scene", disable=None):
             pass
@@ -58,7 +58,7 @@ Mapping = Callable[[Callable, Iterable], Iterator]
 
 
 @contextmanager
-def _mapping(processes: int, root: Path) -> Iterator[Mapping]:
+def _mapping(processes: int) -> Iterator[Mapping]:
     """`map`, on up to `processes` and as many as there are processors; drawing is plain Python."""
     processes = min(processes, os.cpu_count() or 1)
     if processes < 2:
@@ -68,7 +68,7 @@ def _mapping(processes: int, root: Path) -> Iterator[Mapping]:
         try:
             yield pool.map
         except BrokenProcessPool:
-            raise InputError(f"{root}: a process that drew was killed; out of memory?") from None
+            raise InputError("sample: a process that drew was killed; out of memory?") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
