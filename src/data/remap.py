@@ -4,9 +4,11 @@ Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,9 +16,12 @@ from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SIZES, TEST_IMAGES, save_array
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
-from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, check_dataset, picture_path
+from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, Dataset, check_dataset, picture_path
 from src.files import InputError, write_json
 from src.labels import ClassMap
+
+Job = Callable[[], Any]
+"""Caches one file and returns what it adds to the pixels of each class."""
 
 SMALLEST_SIDE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
@@ -42,38 +47,37 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
         (cache / folder).mkdir(parents=True)
     write_json(cache / CLASSES, class_map.to_json())
     write_json(cache / SIZES, dataset.train_sizes)
-    folders = [
-        (TRAIN_IMAGES, IMAGES, dataset.train_ids),
-        (RAW_TEST_IMAGES, TEST_IMAGES, dataset.test_ids),
-    ]
-    images = [
-        partial(_cache_image, picture_path(raw, kind, name), cache / folder / f"{name}.npy", scale)
-        for kind, folder, names in folders
-        for name in names
-    ]
-    masks = [
-        partial(
-            _cache_mask,
-            picture_path(raw, TRAIN_MASKS, name),
-            cache / MASKS / f"{name}.npy",
-            class_map,
-            scaled_size(width, height, scale),
-        )
-        for name, (height, width) in dataset.train_sizes.items()
-    ]
     totals = np.zeros(256, dtype=np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
-            done = [pool.submit(job) for job in images]
+            done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale)]
             import src.data.lookup  # noqa: F401 - numba loads while the first pictures are decoded
 
-            done += [pool.submit(job) for job in masks]
+            done += [pool.submit(job) for job in _mask_jobs(raw, cache, dataset, class_map, scale)]
             for job in tqdm(done, desc="remap", unit="file", disable=None):
                 totals += job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return totals
+
+
+def _image_jobs(raw: Path, cache: Path, dataset: Dataset, scale: float) -> Iterator[Job]:
+    for kind, folder, names in (
+        (TRAIN_IMAGES, IMAGES, dataset.train_ids),
+        (RAW_TEST_IMAGES, TEST_IMAGES, dataset.test_ids),
+    ):
+        for name in names:
+            cached = cache / folder / f"{name}.npy"
+            yield partial(_cache_image, picture_path(raw, kind, name), cached, scale)
+
+
+def _mask_jobs(
+    raw: Path, cache: Path, dataset: Dataset, class_map: ClassMap, scale: float
+) -> Iterator[Job]:
+    for name, (height, width) in dataset.train_sizes.items():
+        path, cached = picture_path(raw, TRAIN_MASKS, name), cache / MASKS / f"{name}.npy"
+        yield partial(_cache_mask, path, cached, class_map, scaled_size(width, height, scale))
 
 
 def _cache_image(path: Path, cached: Path, scale: float) -> int:
