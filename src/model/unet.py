@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.model.convolution import Conv3x3
+
 GROUPS = 32
 """Groups of a group norm (Wu and He 2018), fewer where a layer has fewer channels."""
 
@@ -24,10 +26,10 @@ class DoubleConv(nn.Sequential):
 
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int, norm: str) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, mid_channels, 3, padding=1),
+            Conv3x3(in_channels, mid_channels),
             _norm(norm, mid_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(mid_channels, out_channels, 3, padding=1),
+            Conv3x3(mid_channels, out_channels),
             _norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )

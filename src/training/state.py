@@ -142,13 +142,9 @@ class State:
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        parameters = list(self.network.parameters())
         averages: dict[int, dict[str, Tensor]] = {}
         for name, value in _below(_OPTIMIZER, tensors).items():
             index, key = name.split("/")
-            like = parameters[int(index)]
-            if value.shape == like.shape:  # in the parameter's memory format, as it was made
-                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
             averages.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})

@@ -28,8 +28,24 @@ class StepResult(NamedTuple):
     """Number of counted pixels."""
 
 
+def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """`tensor`, of the shape of `parameter`, as the contiguous array that the parameter is.
+
+    (N, C, H, W) in channels_last is (N, H, W, C) in memory. A view where `tensor` lies in memory
+    as the parameter does.
+    """
+    is_channels_last = not parameter.is_contiguous()
+    dense = tensor.detach().permute(0, 2, 3, 1) if is_channels_last else tensor.detach()
+    return dense.contiguous()
+
+
 def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> Optimizer:
-    """The optimizer that `recipe` names; what it does not name is torch's default."""
+    """The optimizer that `recipe` names; what it does not name is torch's default.
+
+    It works on views of the parameters in the order of their memory, for torch's fused kernels
+    copy whatever is not contiguous.
+    """
+    parameters = [in_memory_order(parameter, parameter) for parameter in parameters]
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     match recipe.optimizer:
         case "rmsprop":  # torch has it neither fused nor, on a CPU, faster than one by one
@@ -74,9 +90,12 @@ def train_step(
     shares = log_shares(machine.logits(network, images))  # (N, K, H, W)
     total, count = share_loss_sum(shares, class_ids, class_weights)
     loss = total / count.clamp(min=1e-12)  # a batch of nothing but ignored pixels teaches nothing
-    optimizer.zero_grad()
+    network.zero_grad()
     loss.backward()
     clip_gradients(network.parameters(), recipe)
+    views = optimizer.param_groups[0]["params"]
+    for view, parameter in zip(views, network.parameters(), strict=True):
+        view.grad = in_memory_order(parameter.grad, parameter)
     optimizer.step()
     if class_weights is None:
         return StepResult(loss.detach(), total.detach(), count)

@@ -21,6 +21,7 @@ from src.model.machine import chosen_machine
 from src.model.weights import load_network
 from src.report.tables import rounded
 from src.training.outputs import best_epoch, training_figures
+from src.training.step import in_memory_order
 from tests.training.small import made_params, made_trainer, outputs, trained
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
@@ -46,21 +47,37 @@ def test_golden_losses(cache: Cache, tmp_path: Path, recipe: str):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gradients_lie_in_memory_as_their_weights_do(cache, tmp_path, precision):
-    """torch's fused optimizers on a CPU go by memory: else they mix the entries up in silence."""
+def test_the_optimizer_sees_contiguous_arrays(cache, tmp_path, precision):
+    """torch's fused optimizers on a CPU copy all others, or mix their entries up in silence."""
     if precision == "bf16" and chosen_machine("cpu", "auto").precision != "bf16":
         pytest.skip("no native bf16")
     trainer = made_trainer(cache, made_params(tmp_path, precision=precision))
     state = trainer.initial_state()
     trainer.step(state, next(iter(training_batches(trainer.pictures, 1, 2, 0))))
-    for parameter in state.network.parameters():
-        assert parameter.grad.stride() == parameter.stride()
     kept = tmp_path / "kept"
-    save_file(state.tensors(), kept)  # and so do averages that were read again
+    save_file(state.tensors(), kept)
     again = trainer.initial_state()
     again.restore(load_file(kept), state.facts())
-    for parameter, averages in again.optimizer.state.items():
-        assert averages["exp_avg"].stride() == parameter.stride()
+    for one in (state, again):
+        views = one.optimizer.param_groups[0]["params"]
+        for view, weight in zip(views, one.network.parameters(), strict=True):
+            assert view.data_ptr() == weight.data_ptr()  # no copy
+            averages = one.optimizer.state[view]
+            arrays = [view, averages["exp_avg"], averages["exp_avg_sq"]]
+            assert all(array.is_contiguous() and array.shape == view.shape for array in arrays)
+    views = state.optimizer.param_groups[0]["params"]
+    for view, weight in zip(views, state.network.parameters(), strict=True):
+        assert view.grad.is_contiguous()
+        assert torch.equal(in_memory_order(weight.grad, weight), view.grad)
+
+
+def test_the_order_of_memory_is_the_parameters():
+    weight = torch.rand(3, 4, 5, 6).to(memory_format=torch.channels_last)
+    assert torch.equal(in_memory_order(weight, weight), weight.permute(0, 2, 3, 1))
+    other = torch.rand(3, 4, 5, 6)  # not in channels_last
+    assert torch.equal(in_memory_order(other, weight), other.permute(0, 2, 3, 1))
+    assert torch.equal(in_memory_order(weight, other), weight)
+    assert in_memory_order(weight, other).is_contiguous()
 
 
 def test_a_step_never_waits_for_the_device(cache, params, monkeypatch):

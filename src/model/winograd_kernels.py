@@ -1,0 +1,517 @@
+"""Compiled kernels of a 3x3 convolution by Winograd's F(2x2, 3x3), for bf16 on AVX-512.
+
+A picture is cut into tiles of 2x2 pixels. A tile with the pixels around it (4x4), and a filter
+(3x3), each become 16 numbers, one for a slot; slot by slot, they are multiplied and summed over
+the channels, which takes 16 products where 2x2 sums of 3x3 products take 36. Matrices: Lavin and
+Gray 2016, equation 12.
+
+The kernels run in the OpenMP threads that torch has, for threads of our own would fight with them
+for the cores. They get addresses, in bytes. A pixel's channels lie next to each other
+(channels_last) and are a multiple of CHANNELS; what is multiplied lies in pairs of bf16, as the
+processor's instruction wants it. Every sum is taken in one order, whatever the number of threads.
+
+All of it stands in one file, for numba's cache on disk looks at no other for changes.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, int64, njit, types, uint64
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_LANES = 16
+"""float32 values in a vector of 512 bits."""
+CHANNELS = 2 * _LANES
+"""Channels that a product computes at a time; their number is a multiple of it."""
+ROWS = 4
+"""Rows that a product may write beyond the last one that was asked for."""
+_LINE = 64
+"""Bytes of a line of the processor's cache."""
+
+_INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_FILTER = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+_OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
+"""B^T, G and A^T: the outputs are A^T [(G g G^T) * (B^T d B)] A, for filter g and pixels d."""
+
+Matrix = Sequence[Sequence[float]]
+Emit = Callable[[ir.IRBuilder, Sequence[ir.Value]], list[Any]]
+"""Writes code that computes values from values, vectors of _LANES channels."""
+
+
+class _BFloat(ir.types.Type):
+    """LLVM's bfloat, which llvmlite does not name."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+_FP32 = ir.VectorType(ir.FloatType(), _LANES)
+_BF16 = ir.VectorType(_BFloat(), _LANES)
+_PAIRS = ir.VectorType(_BFloat(), 2 * _LANES)  # of each of two values: v0 w0 v1 w1 ..
+_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
+_BYTES = {_FP32: 4, _BF16: 2, _PAIRS: 4}  # of a channel
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
+def _sum(b: ir.IRBuilder, factors: Sequence[float], values: Sequence[ir.Value]) -> ir.Value:
+    """The sum of factors times values."""
+    total = None
+    for factor, value in zip(factors, values, strict=True):
+        if factor == 0:
+            continue
+        if abs(factor) != 1:
+            value = b.fmul(value, ir.Constant(_FP32, [abs(factor)] * _LANES))
+        if total is None:
+            total = value if factor > 0 else b.fneg(value)
+        else:
+            total = (b.fadd if factor > 0 else b.fsub)(total, value)
+    return total
+
+
+def _both_ways(matrix: Matrix) -> Emit:
+    """M X M^T, for a square X given row by row."""
+    size = len(matrix[0])
+
+    def emit(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
+        columns = [values[j::size] for j in range(size)]
+        rows = [[_sum(b, factors, column) for column in columns] for factors in matrix]  # M X
+        return [_sum(b, factors, row) for row in rows for factors in matrix]
+
+    return emit
+
+
+def _in_pairs(emit: Emit) -> Emit:
+    """`emit` for the first half of the values and for the second; pairs of what it gives."""
+
+    def emit_pairs(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[Any]:
+        half = len(values) // 2
+        return list(zip(emit(b, values[:half]), emit(b, values[half:]), strict=True))
+
+    return emit_pairs
+
+
+def _plus(emit: Emit, count: int) -> Emit:
+    """`emit` for all but the last `count` values, which are added: one to each, or one to all."""
+
+    def emit_sums(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
+        found = emit(b, values[:-count])
+        added = values[-count:] * (len(found) // count)
+        return [b.fadd(value, one) for value, one in zip(found, added, strict=True)]
+
+    return emit_sums
+
+
+def _and_sum(emit: Emit) -> Emit:
+    """`emit` for all but the last value, and the sum of all."""
+
+    def emit_both(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[Any]:
+        return [*emit(b, values[:-1]), _sum(b, [1] * len(values), values)]
+
+    return emit_both
+
+
+def _as_stored(b: ir.IRBuilder, value: Any, kind: ir.Type) -> ir.Value:
+    if kind is _FP32:
+        return value
+    if kind is _BF16:
+        return b.fptrunc(value, _BF16)
+    order = [lane + half * _LANES for lane in range(_LANES) for half in range(2)]
+    mask = ir.Constant(ir.VectorType(_INT32, 2 * _LANES), order)
+    return b.shuffle_vector(*(b.fptrunc(half, _BF16) for half in value), mask)
+
+
+def _at(b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
+    return b.inttoptr(address, kind.as_pointer())
+
+
+def _channelwise(emit: Emit, loaded: Sequence[ir.Type], stored: Sequence[ir.Type]) -> Callable:
+    """An intrinsic f(sources, targets, channels): `emit`, for all channels.
+
+    `sources` and `targets` are addresses of tables of addresses, of as many as there are `loaded`
+    and `stored`.
+    """
+
+    def table(b: ir.IRBuilder, address: ir.Value, count: int) -> list[ir.Value]:
+        first = _at(b, address, _INT64)
+        return [b.load(b.gep(first, [ir.Constant(_INT64, i)])) for i in range(count)]
+
+    @intrinsic
+    def transform(_context, sources, targets, channels):
+        def generate(context, b, _signature, arguments):
+            sources, targets, channels = arguments
+            sources, targets = table(b, sources, len(loaded)), table(b, targets, len(stored))
+            start, body, end = b.block, b.append_basic_block(), b.append_basic_block()
+            b.branch(body)
+            b.position_at_end(body)
+            channel = b.phi(_INT64)
+            channel.add_incoming(ir.Constant(_INT64, 0), start)
+
+            def place(address: ir.Value, kind: ir.Type) -> ir.Value:
+                offset = b.mul(channel, ir.Constant(_INT64, _BYTES[kind]))
+                return _at(b, b.add(address, offset), kind)
+
+            values = []
+            for address, kind in zip(sources, loaded, strict=True):
+                value = b.load(place(address, kind), align=2)
+                values.append(value if kind is _FP32 else b.fpext(value, _FP32))
+            for address, kind, value in zip(targets, stored, emit(b, values), strict=True):
+                b.store(_as_stored(b, value, kind), place(address, kind), align=2)
+            following = b.add(channel, ir.Constant(_INT64, _LANES))
+            channel.add_incoming(following, body)
+            b.cbranch(b.icmp_signed("<", following, channels), body, end)
+            b.position_at_end(end)
+            return context.get_dummy_value()
+
+        return types.void(sources, targets, channels), generate
+
+    return transform
+
+
+_input_tile = _channelwise(_both_ways(_INPUT), [_BF16] * 16, [_BF16] * 16)
+_output_tile = _channelwise(_plus(_both_ways(_OUTPUT), 1), [_FP32] * 17, [_BF16] * 4)
+_input_pair = _channelwise(_in_pairs(_both_ways(_INPUT)), [_BF16] * 32, [_PAIRS] * 16)
+_output_gradient_pair = _channelwise(
+    _and_sum(_in_pairs(_both_ways(_transposed(_OUTPUT)))),
+    [*[_BF16] * 8, _FP32],
+    [*[_PAIRS] * 16, _FP32],
+)
+_filter_pair = _channelwise(_in_pairs(_both_ways(_FILTER)), [_FP32] * 18, [_PAIRS] * 16)
+_filter_gradient = _channelwise(
+    _plus(_both_ways(_transposed(_FILTER)), 9), [_FP32] * 25, [_FP32] * 9
+)
+
+
+def _product(rows: int) -> Callable:
+    """An intrinsic: `rows` rows and CHANNELS columns of a matrix product, in registers.
+
+    f(left, left_row, left_step, right, right_step, steps, found, found_row): `left_row` bytes from
+    one row to the next, `left_step` and `right_step` from one pair to the next.
+    """
+    columns = CHANNELS // _LANES
+
+    @intrinsic
+    def product(_context, left, left_row, left_step, right, right_step, steps, found, found_row):
+        def generate(context, b, _signature, arguments):
+            left, left_row, left_step, right, right_step, steps, found, found_row = arguments
+            vector = ir.VectorType(_INT32, _LANES)
+            undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * _LANES)
+            dot = cgutils.get_or_insert_function(
+                b.module,
+                ir.FunctionType(_FP32, [_FP32, _PAIRS, _PAIRS]),
+                "llvm.x86.avx512bf16.dpbf16ps.512",
+            )
+
+            def moved(address: ir.Value, stride: ir.Value | int, count: int) -> ir.Value:
+                if isinstance(stride, int):
+                    stride = ir.Constant(_INT64, stride)
+                return b.add(address, b.mul(stride, ir.Constant(_INT64, count)))
+
+            def repeated_pair(address: ir.Value) -> ir.Value:
+                one = b.insert_element(
+                    undefined, b.load(_at(b, address, _INT32), align=2), ir.Constant(_INT32, 0)
+                )
+                return b.bitcast(b.shuffle_vector(one, undefined, zeros), _PAIRS)
+
+            start, body, end = b.block, b.append_basic_block(), b.append_basic_block()
+            b.branch(body)
+            b.position_at_end(body)
+            step, lefts, rights = (b.phi(_INT64) for _ in range(3))
+            sums = [b.phi(_FP32) for _ in range(rows * columns)]
+            for phi, first in ((step, ir.Constant(_INT64, 0)), (lefts, left), (rights, right)):
+                phi.add_incoming(first, start)
+            for phi in sums:
+                phi.add_incoming(ir.Constant(_FP32, [0.0] * _LANES), start)
+            panel = [
+                b.load(_at(b, moved(rights, 4 * _LANES, column), _PAIRS), align=4)
+                for column in range(columns)
+            ]
+            results = []
+            for row in range(rows):
+                pair = repeated_pair(moved(lefts, left_row, row))
+                for column in range(columns):
+                    before = sums[row * columns + column]
+                    results.append(b.call(dot, [before, pair, panel[column]]))
+            following = moved(step, 1, 1)
+            step.add_incoming(following, body)
+            lefts.add_incoming(b.add(lefts, left_step), body)
+            rights.add_incoming(b.add(rights, right_step), body)
+            for phi, result in zip(sums, results, strict=True):
+                phi.add_incoming(result, body)
+            b.cbranch(b.icmp_signed("<", following, steps), body, end)
+            b.position_at_end(end)
+            for number, result in enumerate(results):
+                row, column = divmod(number, columns)
+                place = moved(moved(found, found_row, row), 4 * _LANES, column)
+                b.store(result, _at(b, place, _FP32), align=4)
+            return context.get_dummy_value()
+
+        return types.void(*[int64] * 8), generate
+
+    return product
+
+
+_product_14, _product_12, _product_8, _product_4 = (_product(rows) for rows in (14, 12, 8, 4))
+
+
+@njit
+def _multiply(rows, left, left_row, left_step, right, right_step, steps, found, found_row):
+    """CHANNELS columns of a product; exactly `rows` rows where that is a multiple of 4."""
+    row = 0
+    while row < rows:
+        from_, to, rest = left + row * left_row, found + row * found_row, rows - row
+        if rest >= 28 or (rest >= 14 and rest % 4 != 0):
+            _product_14(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            row += 14
+        elif rest > 8:
+            _product_12(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            row += 12
+        elif rest > 4:
+            _product_8(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            row += 8
+        else:
+            _product_4(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            row += 4
+
+
+@njit
+def pitch(size):
+    """Bytes from one row of `size` bytes to the next: an odd number of lines.
+
+    Rows at a power of 2 from each other would fight for the same few lines of the cache.
+    """
+    return ((size + _LINE - 1) // _LINE | 1) * _LINE
+
+
+_openmp = ctypes.CDLL("libgomp.so.1")  # the one that torch has loaded
+llvmlite.binding.add_symbol(
+    "omp_get_thread_num", ctypes.cast(_openmp.omp_get_thread_num, ctypes.c_void_p).value
+)
+_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+_KERNEL = types.void(types.voidptr)
+
+
+def _arguments(names: str) -> np.dtype:
+    """A structure of addresses and numbers."""
+    return np.dtype([(name, np.int64) for name in [*names.split(), "threads"]])
+
+
+@njit
+def _share(count, threads):
+    """This thread's part of 0..count."""
+    number = _thread()
+    return count * number // threads, count * (number + 1) // threads
+
+
+@njit
+def _pixels(found, first, picture, height, width, pixel, tile, size, outside):
+    """Put the addresses of the size x size pixels of a tile into `found`, from `first` on."""
+    across, down, margin = (width + 1) // 2, (height + 1) // 2, (size - 2) // 2
+    number, place = tile // (across * down), tile % (across * down)
+    y0, x0 = 2 * (place // across) - margin, 2 * (place % across) - margin
+    for y in range(size):
+        row = picture + (number * height + y0 + y) * width * pixel
+        for x in range(size):
+            inside = 0 <= y0 + y < height and 0 <= x0 + x < width
+            found[first + size * y + x] = row + (x0 + x) * pixel if inside else outside
+
+
+CONVOLUTION = _arguments(
+    "pictures filters bias results height width channels outs tiles block room"
+)
+
+
+@cfunc(_KERNEL, cache=True)
+def convolution(pointer):
+    """Each thread takes a `block` of tiles to slots, multiplies, and takes them back.
+
+    room: for each thread 16 slots of `block` + ROWS rows of values and of products.
+    """
+    a = carray(pointer, 1, CONVOLUTION)[0]
+    channels, outs, block = a.channels, a.outs, a.block
+    value_row, product_row, filter_row = pitch(2 * channels), pitch(4 * outs), pitch(4 * outs)
+    value_slot = pitch((block + ROWS) * value_row)
+    product_slot = pitch((block + ROWS) * product_row)
+    values = a.room + _thread() * 16 * (value_slot + product_slot)
+    products = values + 16 * value_slot
+    outside, unused = np.zeros(channels, np.uint16), np.empty(outs, np.uint16)
+    sources, targets = np.empty(17, np.int64), np.empty(16, np.int64)
+    begin, end = _share(a.tiles, a.threads)
+    for first in range(begin, end, block):
+        count = min(block, end - first)
+        for i in range(count):
+            _pixels(
+                sources, 0, a.pictures, a.height, a.width, 2 * channels, first + i, 4,
+                outside.ctypes.data,
+            )  # fmt: skip
+            for k in range(16):
+                targets[k] = values + k * value_slot + i * value_row
+            _input_tile(sources.ctypes.data, targets.ctypes.data, channels)
+        for k in range(16):
+            filters = a.filters + k * (channels // 2) * filter_row
+            for out in range(0, outs, CHANNELS):
+                _multiply(
+                    count, values + k * value_slot, value_row, 4, filters + 4 * out, filter_row,
+                    channels // 2, products + k * product_slot + 4 * out, product_row,
+                )  # fmt: skip
+        sources[16] = a.bias
+        for i in range(count):
+            _pixels(
+                targets, 0, a.results, a.height, a.width, 2 * outs, first + i, 2, unused.ctypes.data
+            )
+            for k in range(16):
+                sources[k] = products + k * product_slot + i * product_row
+            _output_tile(sources.ctypes.data, targets.ctypes.data, outs)
+
+
+PAIRED = _arguments("pictures slots height width channels first last are_gradients sums")
+
+
+@cfunc(_KERNEL, cache=True)
+def paired(pointer):
+    """Tiles `first` to `last` as 16 slots of pairs of tiles: (pairs, channels, 2) bf16.
+
+    Of gradients, the thread's sum over all pixels is added to its row of `sums`.
+    """
+    a = carray(pointer, 1, PAIRED)[0]
+    channels, pairs = a.channels, (a.last - a.first + 1) // 2
+    row = pitch(4 * channels)
+    slot = pitch(pairs * row)
+    outside = np.zeros(channels, np.uint16)
+    sources, targets = np.empty(32, np.int64), np.empty(17, np.int64)
+    size = 2 if a.are_gradients else 4
+    begin, end = _share(pairs, a.threads)
+    for pair in range(begin, end):
+        for half in range(2):
+            tile, at = a.first + 2 * pair + half, half * size * size
+            if tile < a.last:
+                _pixels(
+                    sources, at, a.pictures, a.height, a.width, 2 * channels, tile, size,
+                    outside.ctypes.data,
+                )  # fmt: skip
+            else:
+                sources[at : at + size * size] = outside.ctypes.data
+        for k in range(16):
+            targets[k] = a.slots + k * slot + pair * row
+        if a.are_gradients:
+            sources[8] = targets[16] = a.sums + _thread() * 4 * channels
+            _output_gradient_pair(sources.ctypes.data, targets.ctypes.data, channels)
+        else:
+            _input_pair(sources.ctypes.data, targets.ctypes.data, channels)
+
+
+GRADIENTS = _arguments("outputs inputs gradients pairs channels outs more room")
+
+
+@cfunc(_KERNEL, cache=True)
+def filter_gradients(pointer):
+    """Gradients (outs, 3, 3, channels) float32 from `paired` slots; added where `more` is set.
+
+    room: for each thread 16 slots of CHANNELS rows and columns of float32.
+    """
+    a = carray(pointer, 1, GRADIENTS)[0]
+    pairs, channels, groups = a.pairs, a.channels, a.outs // CHANNELS
+    input_row, output_row, sum_row = pitch(4 * channels), pitch(4 * a.outs), 4 * CHANNELS
+    input_slot, output_slot = pitch(pairs * input_row), pitch(pairs * output_row)
+    sum_slot = pitch(CHANNELS * sum_row)
+    sums = a.room + _thread() * 16 * sum_slot
+    zeros = np.zeros(CHANNELS, np.float32)
+    sources, targets = np.empty(25, np.int64), np.empty(9, np.int64)
+    begin, end = _share(groups * (channels // CHANNELS), a.threads)
+    for number in range(begin, end):
+        channel, out = number // groups * CHANNELS, number % groups * CHANNELS
+        for k in range(16):
+            _multiply(
+                CHANNELS, a.outputs + k * output_slot + 4 * out, 4, output_row,
+                a.inputs + k * input_slot + 4 * channel, input_row, pairs,
+                sums + k * sum_slot, sum_row,
+            )  # fmt: skip
+        for row in range(CHANNELS):
+            for k in range(16):
+                sources[k] = sums + k * sum_slot + row * sum_row
+            for k in range(9):
+                targets[k] = a.gradients + 4 * ((9 * (out + row) + k) * channels + channel)
+                sources[16 + k] = targets[k] if a.more else zeros.ctypes.data
+            _filter_gradient(sources.ctypes.data, targets.ctypes.data, CHANNELS)
+
+
+@njit
+def _turned(k):
+    """The slot of filters turned by 180 degrees that equals slot `k` of the filters."""
+    row, column = k // 4, k % 4
+    row = 3 - row if row % 3 == 0 else row
+    column = 3 - column if column % 3 == 0 else column
+    return 4 * row + column
+
+
+@intrinsic
+def _pointer(_context, address):
+    """`address`, for carray."""
+
+    def generate(_context, b, _signature, arguments):
+        return _at(b, arguments[0], ir.IntType(8))
+
+    return types.voidptr(address), generate
+
+
+_GROUP = 8  # pairs of outputs: the bytes of a line
+
+
+FILTERS = _arguments("filters forward backward channels outs")
+
+
+@cfunc(_KERNEL, cache=True)
+def filters_in_slots(pointer):
+    """Filters (outs, 3, 3, channels) float32 as 16 slots of bf16, each row at its `pitch`.
+
+    forward: rows of pairs of channels, (channels / 2, outs, 2). backward: turned by 180 degrees,
+    for the gradient of the pixels, (outs / 2, channels, 2).
+    """
+    a = carray(pointer, 1, FILTERS)[0]
+    channels, pairs_in, pairs_out = a.channels, a.channels // 2, a.outs // 2
+    forward_row, backward_row = pitch(4 * a.outs), pitch(4 * channels)
+    sources, targets = np.empty(18, np.int64), np.empty(16, np.int64)
+    # four values at a time: two outputs of two channels
+    backward = carray(_pointer(a.backward), 2 * pairs_out * backward_row, uint64)
+    forward = carray(_pointer(a.forward), 2 * pairs_in * forward_row, uint64)
+    begin, end = _share(pairs_out // _GROUP, a.threads)
+    for group in range(begin, end):
+        for pair in range(_GROUP * group, _GROUP * (group + 1)):
+            for k in range(18):
+                sources[k] = a.filters + 4 * channels * (18 * pair + k)
+            for k in range(16):
+                targets[k] = a.backward + (_turned(k) * pairs_out + pair) * backward_row
+            _filter_pair(sources.ctypes.data, targets.ctypes.data, channels)
+        for k in range(16):
+            source = (_turned(k) * pairs_out + _GROUP * group) * backward_row // 8
+            target = k * pairs_in * forward_row // 8 + _GROUP * group
+            for column in range(pairs_in):
+                for pair in range(_GROUP):
+                    four = backward[source + pair * backward_row // 8 + column]
+                    swapped = (four >> 16 & 0xFFFF) << 32 | (four >> 32 & 0xFFFF) << 16
+                    forward[target + column * forward_row // 8 + pair] = (
+                        four & uint64(0xFFFF00000000FFFF) | swapped
+                    )
+
+
+def run(kernel: Any, arguments: np.dtype, threads: int, **values: int) -> None:
+    """Call `kernel` in `threads` of torch's OpenMP threads, and wait for them."""
+    packed = np.array(
+        [tuple({**values, "threads": threads}[n] for n in arguments.names)], arguments
+    )
+    _openmp.GOMP_parallel(
+        ctypes.c_void_p(kernel.address), ctypes.c_void_p(packed.ctypes.data), threads, 0
+    )
