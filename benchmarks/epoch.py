@@ -194,6 +194,7 @@ def saving_row(cache: Cache, folder: Path) -> Row:
     batch = next(iter(training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)))
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
     with opened(trainer, folder) as (state, record):
+        record.resume = replace(record.resume, minutes=0)  # the state at each epoch's end, too
 
         def step() -> None:
             trainer.step(state, batch)

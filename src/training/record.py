@@ -14,7 +14,7 @@ from src.config import Resume
 from src.report.board import Board, run_name
 from src.training.lock import held
 from src.training.outputs import Outputs, write_epoch, write_epochs_again
-from src.training.state import State, weights_in
+from src.training.state import State
 from src.training.stop import Stop
 from src.training.store import Store
 
@@ -45,6 +45,7 @@ class Record:
         self.fresh = os.environ.get(FRESH) == "1"
         self._checkpoints: list[str] = []  # weights of the finished epochs, in the store
         self._saved_at = (0, 0.0)  # step and clock
+        self._epochs = 0  # how many it shall have
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="save")
         self._writing: Future[None] | None = None
 
@@ -60,6 +61,7 @@ class Record:
         Raises:
             KeyboardInterrupt: asked to stop while another process trained the same.
         """
+        self._epochs = epochs
         outs_lock = self.outputs.epochs.with_suffix(".lock")
         with (
             held(outs_lock, f"still writes {self.outputs.epochs.parent}", self.stop.check),
@@ -88,7 +90,8 @@ class Record:
         """Begin to save; `state` may change at once.
 
         Args:
-            epoch_done: an epoch has just ended; write its outs, too.
+            epoch_done: an epoch has just ended: write its outs, and the state only where that is
+                due or the training has ended.
 
         Raises:
             InputError: this save would have to wait for one that has found no room.
@@ -98,17 +101,25 @@ class Record:
                 self.board.flush()
         finally:  # no room for TensorBoard's events is no reason to lose the state
             self.wait()
-            self._saved_at = (state.step, time.monotonic())
-            arguments = (state.tensors(), state.facts(), epoch_done)
-            self._writing = self._writer.submit(self._write, *arguments)
+            weights = state.weights() if epoch_done else None
+            tensors = None
+            if not epoch_done or self.is_save_due() or state.epoch >= self._epochs:
+                self._saved_at = (state.step, time.monotonic())
+                tensors = state.tensors()
+            self._writing = self._writer.submit(self._write, state.facts(), weights, tensors)
 
-    def _write(self, tensors: dict[str, Tensor], facts: dict[str, Any], epoch_done: bool) -> None:
-        if epoch_done:
+    def _write(
+        self,
+        facts: dict[str, Any],
+        weights: dict[str, Tensor] | None,
+        tensors: dict[str, Tensor] | None,
+    ) -> None:
+        if weights is not None:
             description = {**self.description, "machines": facts["machines"]}
-            weights = weights_in(tensors)
             checkpoint = write_epoch(self.outputs, weights, description, facts["history"])
             self._checkpoints.append(self.store.add_checkpoint(checkpoint))
-        self.store.save(tensors, facts, self._checkpoints)
+        if tensors is not None:
+            self.store.save(tensors, facts, self._checkpoints)
 
     def wait(self) -> None:
         """Until nothing is being written. Raises InputError where that has failed."""

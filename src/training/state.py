@@ -105,6 +105,10 @@ class State:
         named |= {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
         return {name: _copied(value) for name, value in named.items()}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The network's state_dict; copies, as in `tensors`."""
+        return {name: _copied(value) for name, value in self.network.state_dict().items()}
+
     def facts(self) -> dict[str, Any]:
         """Everything else that was read, as JSON (with infinities); a copy."""
         facts = {
@@ -148,11 +152,6 @@ class State:
             averages.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
-
-
-def weights_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's state_dict, as `State.tensors()` holds it."""
-    return _below(_NETWORK, tensors)
 
 
 def _copied(value: Tensor) -> Tensor:

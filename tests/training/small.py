@@ -25,7 +25,7 @@ from tests.conftest import ROOT, write_params, write_pictures
 
 CODE = {"src/training/loop.py": "0" * 40}
 EVERY_STEP = Resume(minutes=0, states=2, trainings=5)
-ONLY_EPOCHS = Resume(minutes=1440, states=2, trainings=5)
+RARELY = Resume(minutes=1440, states=2, trainings=5)
 ODD = {"batch_size": 2, "validations_per_epoch": 2}
 
 

@@ -18,7 +18,7 @@ from src.report.board import Board
 from tests.training.small import (
     EVERY_STEP,
     ODD,
-    ONLY_EPOCHS,
+    RARELY,
     StopAfter,
     ended,
     made_params,
@@ -37,7 +37,7 @@ def with_dropout(params: Params) -> Params:
 
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])
-@pytest.mark.parametrize("resume", [EVERY_STEP, ONLY_EPOCHS])
+@pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
 def test_interrupted_again_and_again(cache: Cache, tmp_path: Path, recipe: str, resume: Resume):
     params = with_dropout(made_params(tmp_path, recipe, epochs=3))
     straight = trained(made_trainer(cache, params, **ODD), tmp_path / "straight", resume=resume)

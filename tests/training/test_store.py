@@ -13,7 +13,7 @@ from src.training.store import Store
 from tests.training.small import (
     EVERY_STEP,
     ODD,
-    ONLY_EPOCHS,
+    RARELY,
     StopAfter,
     ended,
     made_params,
@@ -81,7 +81,7 @@ def test_a_full_disk_costs_the_last_interval(cache: Cache, tmp_path: Path, proce
         (newest.stat().st_size // 2, "the state of the training cannot be saved ("),
         (newest.stat().st_size // 4, "epoch_001.safetensors: cannot be written"),
     ):
-        resume = EVERY_STEP if "state" in message else ONLY_EPOCHS
+        resume = EVERY_STEP if "state" in message else RARELY
         train = processes(
             target=train_in_a_process,
             args=(cache.root, params, folder, limit),
