@@ -39,9 +39,11 @@ def rows() -> Iterator[Row]:
         for _ in range(_CALLS):
             reports_kernel(label_ids, report_table)
 
+    addresses = [array.ctypes.data for array in (flat, table, found)]
+
     def ours() -> None:
         for _ in range(_CALLS):
-            look_up(flat, table, found)
+            look_up(*addresses, flat.size)
 
     def copying() -> None:
         for _ in range(_CALLS):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SIZES, TEST_IMAGES, save_array
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
@@ -51,7 +50,9 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
             done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale)]
-            import src.data.lookup  # noqa: F401 - numba loads while the first pictures are decoded
+            from tqdm import tqdm
+
+            import src.data.lookup  # noqa: F401 - these take a while; pictures are decoded meanwhile
 
             done += [pool.submit(job) for job in _mask_jobs(raw, cache, dataset, class_map, scale)]
             for job in tqdm(done, desc="remap", unit="file", disable=None):
@@ -88,24 +89,25 @@ def _cache_image(path: Path, cached: Path, scale: float) -> int:
 
 def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int]) -> np.ndarray:
     """Write a mask as an array of (width, height) `size`; (256,) int64, pixels of each class id."""
-    from src.data.lookup import pixels_by_value, remapped  # loaded already, see above
+    from src.data.lookup import remapped  # loaded already, see above
 
     table, known = class_map.table()
-    label_ids = np.asarray(_decoded(path, "L"))
-    counts = pixels_by_value(label_ids)
+    mask = _decoded(path, "L")
+    counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
         raise InputError(
             f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
             "add it to the class map, or set the map's unknown_label_ids"
         )
-    class_ids = remapped(label_ids, table)
-    columns, rows = size
-    if class_ids.shape != (rows, columns):  # NEAREST: other filters invent classes at the edges
-        mask = Image.fromarray(class_ids).resize((columns, rows), Image.Resampling.NEAREST)
-        class_ids = np.asarray(mask)
-    save_array(cached, class_ids)
-    return pixels_by_value(class_ids)
+    class_ids = remapped(np.asarray(mask), table)
+    if mask.size == size:
+        save_array(cached, class_ids)
+        return np.bincount(table, counts, 256).astype(np.int64)
+    # NEAREST: other filters invent classes at the edges
+    scaled = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
+    save_array(cached, np.asarray(scaled))
+    return np.array(scaled.histogram())
 
 
 def _scaled_image(path: Path, scale: float) -> np.ndarray:
