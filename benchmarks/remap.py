@@ -1,8 +1,10 @@
 """The remap kernel and the remap stage."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +69,13 @@ def rows() -> Iterator[Row]:
             command = [sys.executable, "-m", *map(str, arguments)]
             subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
-        seconds = in_turn(lambda: run(*stage), lambda: run(decode.__name__, raw))
+        def afresh() -> float:
+            shutil.rmtree(out, ignore_errors=True)
+            started = time.perf_counter()
+            run(*stage)
+            return time.perf_counter() - started
+
+        seconds = in_turn(afresh, lambda: run(decode.__name__, raw))
     yield Row(
         name=f"remap stage, {_PICTURES} pictures of 375x1242, from start to end",
         sides="the stage / decoding each PNG once on all cores",

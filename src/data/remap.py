@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SIZES, TEST_IMAGES, save_array
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
@@ -50,9 +51,7 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
             done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale)]
-            from tqdm import tqdm
-
-            import src.data.lookup  # noqa: F401 - these take a while; pictures are decoded meanwhile
+            import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
 
             done += [pool.submit(job) for job in _mask_jobs(raw, cache, dataset, class_map, scale)]
             for job in tqdm(done, desc="remap", unit="file", disable=None):

@@ -35,16 +35,26 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, O, H, W)."""
-        whole = self.in_channels % _LANES == 0 and self.out_channels % _LANES == 0
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and whole and _has_kernels():
+        if self._fits(x) and _has_kernels():
             return _Winograd.apply(x, self.weight, self.bias)
         return super().forward(x)
+
+    def _fits(self, x: Tensor) -> bool:
+        """Whether it is what the kernels compute."""
+        types = x.dtype == torch.bfloat16 and self.weight.dtype == torch.float32
+        whole = self.in_channels % _LANES == 0 and self.out_channels % _LANES == 0
+        return types and whole and x.device.type == "cpu"
 
 
 @functools.cache
 def _has_kernels() -> bool:
-    """Whether this computer can run them: AVX512-BF16, and torch's threads are GNU's OpenMP."""
-    if not torch.cpu.get_capabilities().get("avx512_bf16", False):
+    """Whether this computer runs them, and nothing faster.
+
+    AVX512-BF16, and torch's threads are GNU's OpenMP. AMX multiplies sixteen times as much at a
+    time; there, plain convolutions are faster.
+    """
+    abilities = torch.cpu.get_capabilities()
+    if not abilities.get("avx512_bf16", False) or abilities.get("amx_bf16", False):
         return False
     try:
         import src.model.winograd_kernels  # noqa: F401

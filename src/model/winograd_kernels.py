@@ -297,22 +297,23 @@ def pitch(size):
 
 
 _openmp = ctypes.CDLL("libgomp.so.1")  # the one that torch has loaded
-llvmlite.binding.add_symbol(
-    "omp_get_thread_num", ctypes.cast(_openmp.omp_get_thread_num, ctypes.c_void_p).value
-)
+for _name in ("omp_get_thread_num", "omp_get_num_threads"):
+    _address = ctypes.cast(getattr(_openmp, _name), ctypes.c_void_p).value
+    llvmlite.binding.add_symbol(_name, _address)
 _thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+_num_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 _KERNEL = types.void(types.voidptr)
 
 
 def _arguments(names: str) -> np.dtype:
     """A structure of addresses and numbers."""
-    return np.dtype([(name, np.int64) for name in [*names.split(), "threads"]])
+    return np.dtype([(name, np.int64) for name in names.split()])
 
 
 @njit
-def _share(count, threads):
-    """This thread's part of 0..count."""
-    number = _thread()
+def _share(count):
+    """This thread's part of 0..count; there may be fewer threads than were asked for."""
+    number, threads = _thread(), _num_threads()
     return count * number // threads, count * (number + 1) // threads
 
 
@@ -349,7 +350,7 @@ def convolution(pointer):
     products = values + 16 * value_slot
     outside, unused = np.zeros(channels, np.uint16), np.empty(outs, np.uint16)
     sources, targets = np.empty(17, np.int64), np.empty(16, np.int64)
-    begin, end = _share(a.tiles, a.threads)
+    begin, end = _share(a.tiles)
     for first in range(begin, end, block):
         count = min(block, end - first)
         for i in range(count):
@@ -393,7 +394,7 @@ def paired(pointer):
     outside = np.zeros(channels, np.uint16)
     sources, targets = np.empty(32, np.int64), np.empty(17, np.int64)
     size = 2 if a.are_gradients else 4
-    begin, end = _share(pairs, a.threads)
+    begin, end = _share(pairs)
     for pair in range(begin, end):
         for half in range(2):
             tile, at = a.first + 2 * pair + half, half * size * size
@@ -430,7 +431,7 @@ def filter_gradients(pointer):
     sums = a.room + _thread() * 16 * sum_slot
     zeros = np.zeros(CHANNELS, np.float32)
     sources, targets = np.empty(25, np.int64), np.empty(9, np.int64)
-    begin, end = _share(groups * (channels // CHANNELS), a.threads)
+    begin, end = _share(groups * (channels // CHANNELS))
     for number in range(begin, end):
         channel, out = number // groups * CHANNELS, number % groups * CHANNELS
         for k in range(16):
@@ -487,7 +488,7 @@ def filters_in_slots(pointer):
     # four values at a time: two outputs of two channels
     backward = carray(_pointer(a.backward), 2 * pairs_out * backward_row, uint64)
     forward = carray(_pointer(a.forward), 2 * pairs_in * forward_row, uint64)
-    begin, end = _share(pairs_out // _GROUP, a.threads)
+    begin, end = _share(pairs_out // _GROUP)
     for group in range(begin, end):
         for pair in range(_GROUP * group, _GROUP * (group + 1)):
             for k in range(18):
@@ -508,10 +509,8 @@ def filters_in_slots(pointer):
 
 
 def run(kernel: Any, arguments: np.dtype, threads: int, **values: int) -> None:
-    """Call `kernel` in `threads` of torch's OpenMP threads, and wait for them."""
-    packed = np.array(
-        [tuple({**values, "threads": threads}[n] for n in arguments.names)], arguments
-    )
+    """Call `kernel` in at most `threads` of torch's OpenMP threads, and wait for them."""
+    packed = np.array([tuple(values[name] for name in arguments.names)], arguments)
     _openmp.GOMP_parallel(
         ctypes.c_void_p(kernel.address), ctypes.c_void_p(packed.ctypes.data), threads, 0
     )

@@ -1,11 +1,16 @@
 """The convolution by Winograd's algorithm; exact wherever bf16 holds every number on the way."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from src.model import convolution
 from src.model.convolution import Conv3x3
+from tests.conftest import ROOT
 
 needs_kernels = pytest.mark.skipif(
     not convolution._has_kernels(), reason="needs a CPU with AVX512-BF16"
@@ -96,6 +101,24 @@ def test_threads_and_neighbours_in_a_batch_change_no_bit():
 
 
 @needs_kernels
+def test_fewer_threads_than_were_asked_for_do_all_of_it():
+    """As where the user limits them, by OMP_THREAD_LIMIT."""
+    code = (
+        "import torch\n"
+        "from tests.model.test_convolution import layer, pictures, results\n"
+        "torch.set_num_threads(4)\n"
+        "found = results(layer(32, 64), pictures(1, 32, 9, 40), pictures(1, 64, 9, 40))\n"
+        "print([value.abs().sum().item() for value in found[:3]])"
+    )
+    said = []
+    for limit in ("1", "8"):
+        environment = {**os.environ, "OMP_THREAD_LIMIT": limit}
+        command = [sys.executable, "-c", code]
+        said.append(subprocess.check_output(command, cwd=ROOT, env=environment, text=True))
+    assert said[0] == said[1]
+
+
+@needs_kernels
 def test_a_pixel_that_is_no_number_spoils_its_surroundings_only():
     conv, x = layer(32, 32), pictures(1, 32, 16, 16)
     x[0, 3, 5, 6] = float("nan")
@@ -106,14 +129,18 @@ def test_a_pixel_that_is_no_number_spoils_its_surroundings_only():
 
 
 @pytest.mark.parametrize(
-    ("channels", "dtype"), [(32, torch.float32), (24, torch.bfloat16), (3, torch.float32)]
+    ("channels", "dtype"),
+    [(32, torch.float32), (24, torch.bfloat16), (3, torch.float32), (32, torch.bfloat16)],
 )
 def test_elsewhere_it_is_torchs_convolution(channels, dtype):
-    conv = layer(channels, 32).to(dtype)
+    conv = layer(channels, 32).to(dtype)  # weights in bf16 are none of the kernels' either
     x = torch.randn(1, channels, 9, 10, dtype=dtype)
     assert torch.equal(conv(x), nn.functional.conv2d(x, conv.weight, conv.bias, padding=1))
 
 
-def test_without_the_instructions_nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+@pytest.mark.parametrize(
+    "abilities", [{}, {"avx512_bf16": False}, {"avx512_bf16": True, "amx_bf16": True}]
+)
+def test_without_the_instructions_or_with_better_ones_nothing_is_compiled(monkeypatch, abilities):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert not convolution._has_kernels.__wrapped__()
