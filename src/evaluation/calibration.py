@@ -33,7 +33,7 @@ def calibration_counts(
         Counts of batches add up.
     """
     confidence = logits.float().softmax(1).amax(1)  # (N, H, W), above 1/K up to 1
-    units = (confidence.double() * _UNIT).long().reshape(-1)  # (P,)
+    units = (confidence * _UNIT).long().reshape(-1)  # (P,), a power of two only shifts
     bins = ((units * NUM_BINS - 1) // _UNIT).where(counted.reshape(-1), NUM_BINS)
     right = (predicted == class_ids).reshape(-1)
     pixels = torch.bincount(bins, minlength=NUM_BINS + 1)
