@@ -95,7 +95,7 @@ def test_means_over_the_classes_that_occur(truth, predicted):
     figures = figures_of_merit(confusion, None)
     macro = {"average": "macro", "ignore_index": IGNORE_INDEX}
     for name, theirs in (("miou", MulticlassJaccardIndex), ("mean_dice", MulticlassF1Score)):
-        found = np.nan_to_num(theirs(NUM_CLASSES, **macro)(predicted, truth), nan=0)
+        found = theirs(NUM_CLASSES, **macro)(predicted, truth).nan_to_num(0)
         np.testing.assert_allclose(found, np.nan_to_num(figures[name], nan=0), **ROUNDING)
 
 
