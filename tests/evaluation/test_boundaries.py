@@ -122,7 +122,7 @@ def test_a_large_disc_agrees_with_plain_loops():
 
 
 def test_a_picture_flatter_than_the_tolerance():
-    truth, predicted, counted = made_case(3, 2, 600)
+    truth, predicted, counted = made_case(3, 5, 1300)
     counts = boundary_counts(truth, predicted, counted, 3)
     assert np.array_equal(counts.numpy(), by_plain_loops(truth, predicted, counted, 3))
 
