@@ -18,6 +18,14 @@ def _require(condition: bool, key: str, value: object, expected: str) -> None:
         raise InputError(f"{key}: {value!r} is out of range; expected {expected}")
 
 
+def _num_groups(pattern: str) -> int | None:
+    """How many groups the regular expression `pattern` has, None if it is none."""
+    try:
+        return re.compile(pattern).groups
+    except (re.error, OverflowError):
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     source: str
@@ -61,12 +69,17 @@ class Remap:
 class Split:
     val_percent: float
     val_ids: list[str] | None
+    group_by: str | None
+    stratify_by: Literal["size", "none"]
     seed: int
     fold: int
 
     def __post_init__(self) -> None:
         _require(0 < self.val_percent < 1, "val_percent", self.val_percent, "between 0 and 1")
         _require(self.val_ids != [], "val_ids", self.val_ids, "null or at least one id")
+        if self.group_by not in (None, "size"):
+            expected = "null, size or a regular expression with one group"
+            _require(_num_groups(self.group_by) == 1, "group_by", self.group_by, expected)
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.fold >= 0, "fold", self.fold, "0 or more")
 

@@ -1,7 +1,9 @@
-"""Judge the best model on the validation pictures: figures, per-class table, confusion table."""
+"""Judge the best model on the validation pictures: figures, tables by class and by confidence."""
 
 from src.config import load_params
 from src.data.cache import Cache
+from src.evaluation.calibration import calibration_table
+from src.evaluation.details import Details
 from src.evaluation.prediction import evaluated
 from src.evaluation.tables import confusion_pairs, per_class
 from src.files import read_json, write_json
@@ -13,8 +15,8 @@ from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
-    paths = ("params", "cache", "split", "model", "metrics", "confusion", "per-class")
-    args = parsed_paths(argv, __doc__, *paths)
+    inputs = ("params", "cache", "split", "model")
+    args = parsed_paths(argv, __doc__, *inputs, "metrics", "confusion", "per-class", "calibration")
     params = load_params(args.params)
     cache, val_ids = Cache(args.cache), read_json(args.split)["val"]
     class_map = cache.class_map()
@@ -23,15 +25,21 @@ def main(argv: list[str] | None = None) -> None:
     keep_freed_memory()
     network, _ = load_network(args.model, class_map)
     machine.placed(network)
-    evaluation = evaluated(network, cache, val_ids, params.evaluate.batch_size, machine)
-    figures = evaluation.figures()
-    table = per_class(class_map, evaluation.confusion)
+    details = Details(class_map, machine.device)
+    batch_size = params.evaluate.batch_size
+    evaluation = evaluated(network, cache, val_ids, batch_size, machine, after_batch=details.add)
+    figures = {**evaluation.figures(), **details.figures()}
+    table = per_class(class_map, evaluation.confusion, details.boundary_f)
     write_json(args.metrics, {name: rounded(value) for name, value in figures.items()})
     write_table(args.confusion, confusion_pairs(class_map, evaluation.confusion))
     write_table(args.per_class, table)
+    write_table(args.calibration, calibration_table(details.calibration))
     print(f"evaluate: {args.model} on {len(val_ids)} validation pictures")
     print(table.round(4).to_string(index=False, na_rep="absent"))
-    print(f"mIoU {figures['miou']:.4f}, cross-entropy {figures['cross_entropy']:.4f}")
+    interval = f"{figures['miou_low']:.4f} to {figures['miou_high']:.4f}"
+    print(f"mIoU {figures['miou']:.4f}, 95 % interval {interval}")
+    print(f"mIoU with void as a class {figures['miou_with_void']:.4f}")
+    print(f"cross-entropy {figures['cross_entropy']:.4f}, calibration error {figures['ece']:.4f}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ def main(argv: list[str] | None = None) -> None:
     cache = Cache(args.cache)
     split = split_dataset(cache.recorded_sizes(), cache.test_ids(), **dataclasses.asdict(params))
     write_json(args.out, split)
-    print(f"split: {', '.join(f'{len(split[part])} {part}' for part in ('train', 'val', 'test'))}")
+    counts = ", ".join(f"{len(split[part])} {part}" for part in ("train", "val", "test"))
+    print(f"split: {counts}; groups kept whole: {split['grouped_by'] or 'none'}")
 
 
 if __name__ == "__main__":

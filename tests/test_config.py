@@ -17,6 +17,12 @@ def test_the_projects_own_params_are_valid():
     assert params.recipe is params.recipes["modern"]
 
 
+@pytest.mark.parametrize("group_by", [None, "size", "^([^_]+)_"])
+def test_ways_to_group_pictures(tmp_path: Path, group_by: str | None):
+    path = write_params(tmp_path / "params.yaml", split__group_by=group_by)
+    assert load_params(path).split.group_by == group_by
+
+
 def test_report_recipe_is_the_reports():
     recipe = load_params(ROOT / "params.yaml").recipes["report"]
     assert (recipe.optimizer, recipe.learning_rate, recipe.momentum) == ("rmsprop", 1e-3, 0.9)
@@ -46,6 +52,11 @@ def test_report_recipe_is_the_reports():
         ({"train__precision": "fp16"}, "train.precision: expected auto or fp32 or bf16"),
         ({"split__val_ids": [110]}, r"split.val_ids: expected a list|val_ids\[0\]: expected"),
         ({"split__val_ids": []}, "split.val_ids: .* null or at least one id"),
+        ({"split__group_by": "a(b"}, r"split.group_by: 'a\(b' is out of range; .* one group"),
+        ({"split__group_by": "^[0-9]+"}, "split.group_by: .* expected null, size or a regular"),
+        ({"split__group_by": "(a)(b)"}, "split.group_by: .* a regular expression with one group"),
+        ({"split__group_by": 3}, "split.group_by: expected quoted text or null, got 3"),
+        ({"split__stratify_by": "day"}, "split.stratify_by: expected size or none, got 'day'"),
         ({"render__epochs": [3]}, "render.epochs: epoch 3 is never trained, train.epochs is 2"),
         ({"data__sha256": "ABC"}, "data.sha256: 'ABC' is out of range; expected null or 64"),
         ({"data": None}, "data: expected keys with values, got None"),

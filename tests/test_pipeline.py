@@ -68,6 +68,7 @@ def test_experiments_metrics_and_plots(repository: Path):
         succeeds(repository, "dvc", *command)
         text = page.read_text()
         titles = ("Cross-entropy", "Validation mIoU", "IoU by class", "Confusion", "Class freq")
+        titles += ("Reliability",)
         for title in titles:
             assert title in text, (command, title)
         assert "epoch_002_training.png" in text

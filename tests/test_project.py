@@ -162,7 +162,7 @@ def plotted_columns() -> list[tuple[str, str, list[str]]]:
 
 def test_plots_name_templates_and_columns_that_exist():
     graphs = plotted_columns()
-    assert len(graphs) == 5
+    assert len(graphs) == 6
     for template, path, columns in graphs:
         assert template == "simple" or (ROOT / f".dvc/plots/{template}.json").is_file()
         header = (ROOT / path).read_text().splitlines()[0].split(",")

@@ -57,6 +57,7 @@ def run_evaluate(folder: Path) -> None:
         "metrics": "metrics/evaluate.json",
         "confusion": "plots/confusion.csv",
         "per-class": "plots/per_class.csv",
+        "calibration": "plots/calibration.csv",
     }
     evaluate.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
 
@@ -104,6 +105,16 @@ def test_split_holds_a_quarter_of_each_size_out(done: Path):
     assert sum(int(name[:6]) % 2 for name in parts["val"]) == 1  # odd ones are the larger
 
 
+def test_groups_are_kept_whole_and_named(done: Path, tmp_path: Path, capsys):
+    write_params(tmp_path / "params.yaml", split__group_by="size", split__fold=1)
+    paths = arguments(done, cache="data/cache")[2:]
+    split.main([*arguments(tmp_path, out="split.json"), *paths])
+    parts = json.loads((tmp_path / "split.json").read_text())
+    assert parts["grouped_by"] == "picture size"
+    assert len({int(name[:6]) % 2 for name in parts["val"]}) == 1
+    assert "4 train, 4 val, 2 test; groups kept whole: picture size" in capsys.readouterr().out
+
+
 def test_train_writes_a_model_an_epoch(done: Path):
     models = sorted(path.name for path in (done / "models/epochs").iterdir())
     assert models == ["epoch_001.safetensors", "epoch_002.safetensors"]
@@ -115,10 +126,14 @@ def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
     figures = json.loads((done / "metrics/evaluate.json").read_text())
     best = json.loads((done / "metrics/train.json").read_text())
     assert sorted(figures) == [
+        "boundary_f",
         "cross_entropy",
+        "ece",
         "mean_class_accuracy",
         "mean_dice",
         "miou",
+        "miou_high",
+        "miou_low",
         "miou_with_void",
         "pixel_accuracy",
     ]
@@ -129,6 +144,12 @@ def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
     per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
     assert (rows["pixels"].sum() == per_class["pixels"]).all()
     assert per_class["iou"].drop("void").mean() == pytest.approx(figures["miou"], abs=1e-5)
+    assert per_class["boundary_f"].mean() == pytest.approx(figures["boundary_f"], abs=1e-5)
+    assert figures["miou_low"] <= figures["miou_high"]
+    calibration = pd.read_csv(done / "plots/calibration.csv")
+    assert calibration["share"].sum() == pytest.approx(1, abs=1e-5)
+    accuracy = (calibration["accuracy"] * calibration["share"]).sum()
+    assert accuracy == pytest.approx(figures["pixel_accuracy"], abs=1e-5)
 
 
 def test_render_draws_the_chosen_epochs(done: Path):

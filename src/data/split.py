@@ -4,54 +4,100 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from src.data.groups import dealt_groups, groups_of
 from src.files import InputError
 
+_SIZE = "picture size"
 
-def stratified_order(sizes: Mapping[str, tuple[int, int]], seed: int) -> list[str]:
-    """The ids of `sizes`, shuffled within each picture size, one size after the other.
+
+def drawn_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: str) -> list[str]:
+    """The ids of `sizes`, shuffled within each stratum, one stratum after the other.
 
     KITTI's picture size tells the day of the recording, so pictures of one size resemble each
-    other. Evenly spaced members of this order hold each size in its proportion.
+    other. Evenly spaced members of this order hold each stratum in its proportion.
+
+    Args:
+        stratify_by: `size`, or `none` for one stratum of all.
     """
+    strata = {name: size if stratify_by == "size" else () for name, size in sizes.items()}
     order: list[str] = []
-    for size in sorted(set(sizes.values())):
-        ids = sorted(name for name, own in sizes.items() if own == size)
-        rng = np.random.default_rng([seed, *size])
+    for stratum in sorted(set(strata.values())):
+        ids = sorted(name for name, own in strata.items() if own == stratum)
+        rng = np.random.default_rng([seed, *stratum])
         order += [ids[i] for i in rng.permutation(len(ids))]
     return order
 
 
+def fold_sizes(count: int, val_percent: float, most: int) -> list[int]:
+    """How many of `count` pictures each fold is to hold, in sum all of them.
+
+    The first holds `val_percent` of them, rounded, at least 1 and at most all but one; the others
+    share the rest evenly, the earlier ones the larger. There are round(1 / val_percent) folds, at
+    least 2, and no more than `most` or than there are pictures.
+    """
+    num_val = min(max(1, round(count * val_percent)), count - 1)
+    rest = count - num_val
+    others = min(max(2, round(1 / val_percent)), most, rest + 1) - 1
+    return [num_val, *(rest // others + (fold < rest % others) for fold in range(others))]
+
+
+def drawn_folds(order: list[str], targets: list[int]) -> list[list[str]]:
+    """The ids of `order` in folds of just those sizes, each evenly spaced over the order."""
+    count, num_val = len(order), targets[0]
+    first = [order[i * count // num_val] for i in range(num_val)]
+    taken = set(first)
+    rest = [name for name in order if name not in taken]
+    others = len(targets) - 1
+    return [first, *(rest[fold::others] for fold in range(others))]
+
+
 def validation_ids(
-    sizes: Mapping[str, tuple[int, int]], val_percent: float, seed: int, fold: int
+    sizes: Mapping[str, tuple[int, int]],
+    val_percent: float,
+    seed: int,
+    fold: int,
+    group_by: str | None = None,
+    stratify_by: str = "size",
 ) -> list[str]:
-    """The validation set number `fold`, stratified by size.
+    """The validation set number `fold`, sorted.
+
+    The folds of one seed are disjoint and together hold each picture once: cross-validation.
 
     Args:
         sizes: (height, width) of each picture as it was recorded, by its id.
-        val_percent: share of the pictures, 0 to 1; the number is rounded, at least 1 and at most
-            all but one.
-        fold: 0, 1, ...; folds of one seed are disjoint.
+        val_percent: share of the pictures, 0 to 1, as `fold_sizes` says.
+        group_by: as `groups_of` says; then no group stands on both sides, a fold holds as near to
+            its share as whole groups come, and nothing is stratified. None: no groups.
+        stratify_by: `size`: each fold holds each picture size in its proportion; or `none`.
 
     Raises:
-        InputError: fewer than 2 pictures, or no such fold.
+        InputError: fewer than 2 pictures or groups, an id without a group, or no such fold.
     """
     count = len(sizes)
     if count < 2:
         raise InputError(f"split: {count} picture with a mask; training and validation need 2")
-    num_val = min(max(1, round(count * val_percent)), count - 1)
-    num_folds = count // num_val
-    if fold >= num_folds:
+    groups = None if group_by is None else groups_of(sizes, group_by)
+    most = count if groups is None else len(set(groups.values()))
+    targets = fold_sizes(count, val_percent, most)
+    if fold >= len(targets):
+        of = "" if groups is None else f" in {most} groups"
         raise InputError(
-            f"split.fold: {fold} is too high; {count} pictures make {num_folds} disjoint "
-            f"validation sets of {num_val}, 0 to {num_folds - 1}"
+            f"split.fold: {fold} is too high; {count} pictures{of} make {len(targets)} disjoint "
+            f"validation sets, 0 to {len(targets) - 1}"
         )
-    order = stratified_order(sizes, seed)
-    slots = num_val * num_folds  # evenly spaced over the order; each fold takes its every n-th
-    return sorted(order[slot * count // slots] for slot in range(fold, slots, num_folds))
+    if groups is None:
+        return sorted(drawn_folds(drawn_order(sizes, seed, stratify_by), targets)[fold])
+    return sorted(dealt_groups(groups, targets, seed)[fold])
 
 
-def named_validation_ids(sizes: Mapping[str, tuple[int, int]], val_ids: list[str]) -> list[str]:
-    """`val_ids`, checked. Raises InputError: unknown, twice, or nothing left to train on."""
+def named_validation_ids(
+    sizes: Mapping[str, tuple[int, int]], val_ids: list[str], group_by: str | None = None
+) -> list[str]:
+    """`val_ids`, checked and sorted.
+
+    Raises:
+        InputError: unknown, twice, nothing left to train on, or only a part of a group.
+    """
     for name in val_ids:
         if name not in sizes:
             raise InputError(f"split.val_ids: there is no picture {name!r} with a mask")
@@ -59,6 +105,15 @@ def named_validation_ids(sizes: Mapping[str, tuple[int, int]], val_ids: list[str
             raise InputError(f"split.val_ids: {name!r} stands there twice")
     if len(val_ids) == len(sizes):
         raise InputError("split.val_ids: names every picture; none is left for training")
+    if group_by is not None:
+        groups = groups_of(sizes, group_by)
+        held_out = {groups[name] for name in val_ids}
+        torn = sorted(n for n in sizes.keys() - set(val_ids) if groups[n] in held_out)
+        if torn:
+            raise InputError(
+                f"split.val_ids: {torn[0]!r} is of the group {groups[torn[0]]!r} too; name all "
+                "pictures of a group, or set split.group_by to null"
+            )
     return sorted(val_ids)
 
 
@@ -68,6 +123,8 @@ def split_dataset(
     *,
     val_percent: float,
     val_ids: list[str] | None,
+    group_by: str | None,
+    stratify_by: str,
     seed: int,
     fold: int,
 ) -> dict[str, object]:
@@ -78,16 +135,18 @@ def split_dataset(
     """
     named = val_ids is not None
     val = (
-        named_validation_ids(sizes, val_ids)
+        named_validation_ids(sizes, val_ids, group_by)
         if val_ids is not None
-        else validation_ids(sizes, val_percent, seed, fold)
+        else validation_ids(sizes, val_percent, seed, fold, group_by, stratify_by)
     )
     held_out = set(val)
+    stratified = not named and group_by is None and stratify_by == "size"
     return {
         "train": sorted(name for name in sizes if name not in held_out),
         "val": val,
         "test": sorted(test_ids),
-        "stratified_by": None if named else "picture size",
+        "grouped_by": _SIZE if group_by == "size" else group_by,
+        "stratified_by": _SIZE if stratified else None,
         "seed": None if named else seed,
         "fold": None if named else fold,
     }

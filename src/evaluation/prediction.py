@@ -45,6 +45,7 @@ def evaluated(
     batch_size: int,
     machine: Machine,
     before_batch: Callable[[], None] = lambda: None,
+    after_batch: Callable[[Tensor, Tensor, Tensor], None] = lambda *_: None,
 ) -> Evaluation:
     """Predict the pictures `ids` and compare with their masks.
 
@@ -53,6 +54,8 @@ def evaluated(
 
     Args:
         before_batch: called before each batch; may raise to give up.
+        after_batch: called with each batch's logits (N, K, H, W), class ids and predicted class
+            ids (N, H, W), for figures beyond these, on the device.
 
     Raises:
         InputError: masks in which nothing counts.
@@ -70,7 +73,9 @@ def evaluated(
             images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
             logits = machine.logits(network, images)  # (N, K, H, W)
             loss, count = cross_entropy_sum(logits, class_ids)
-            confusion += confusion_matrix(class_ids, logits.argmax(1), class_map.num_classes)
+            predicted = logits.argmax(1)  # (N, H, W)
+            confusion += confusion_matrix(class_ids, predicted, class_map.num_classes)
+            after_batch(logits, class_ids, predicted)
             losses.append(loss)
             counts.append(count)
             bar.update(len(images))

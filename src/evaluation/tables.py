@@ -10,15 +10,17 @@ from src.evaluation.metrics import class_accuracy, dice, iou, without_truth
 from src.labels import ClassMap
 
 
-def per_class(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:
+def per_class(class_map: ClassMap, confusion: np.ndarray, boundary_f: np.ndarray) -> pd.DataFrame:
     """The figures of each class, true void pixels left out as in `miou`.
 
     Args:
         confusion: (K, K) int, pixels by true and predicted class.
+        boundary_f: (K,) float, the boundary F-score of each class, 0..1 or NaN.
 
     Returns:
-        Columns class, iou, dice, accuracy (0..1, NaN where absent) and pixels, in class order.
-        The void class has a row too, with its figures when it counts as a class.
+        Columns class, iou, dice, accuracy, boundary_f (0..1, NaN where absent) and pixels, in
+        class order. The void class has a row too, with its figures when it counts as a class,
+        but for boundary_f, which it never has.
     """
     seen, void_id = without_truth(confusion, class_map.void_id), class_map.void_id
     columns = {"iou": iou, "dice": dice, "accuracy": class_accuracy}
@@ -26,6 +28,7 @@ def per_class(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:
     if void_id is not None:
         for name, figure in columns.items():
             figures[name][void_id] = figure(confusion)[void_id]
+    figures["boundary_f"] = boundary_f
     return pd.DataFrame({"class": class_map.names, **figures, "pixels": confusion.sum(1)})
 
 

@@ -2,16 +2,35 @@ from collections import Counter
 
 import pytest
 
-from src.data.split import split_dataset, validation_ids
+from src.data.split import fold_sizes, split_dataset, validation_ids
 from src.files import InputError
 
 # As many pictures of each size as KITTI has days of recording, about.
 SIZES = {f"{i:06d}_10": (370 + i // 70, 1242 - i // 90) for i in range(200)}
-DEFAULT = {"val_percent": 0.1, "val_ids": None, "seed": 0, "fold": 0}
+DEFAULT = {
+    "val_percent": 0.1,
+    "val_ids": None,
+    "group_by": None,
+    "stratify_by": "size",
+    "seed": 0,
+    "fold": 0,
+}
+# The sample's: 64 pictures in four sizes.
+SAMPLE_SIZES = {
+    f"{i:06d}_10": ((96, 320), (92, 306), (95, 317), (97, 319))[i // 16] for i in range(64)
+}
 
 
 def split(sizes=SIZES, test_ids=("b", "a"), **changes):
     return split_dataset(sizes, list(test_ids), **{**DEFAULT, **changes})
+
+
+def test_the_samples_split_is_what_it_has_always_been():
+    """Results in git stand on it."""
+    split_of = split(SAMPLE_SIZES)
+    assert split_of["val"] == [f"{i:06d}_10" for i in (5, 11, 20, 21, 41, 50)]
+    how = {key: split_of[key] for key in ("stratified_by", "grouped_by", "seed", "fold")}
+    assert how == {"stratified_by": "picture size", "grouped_by": None, "seed": 0, "fold": 0}
 
 
 @pytest.mark.parametrize("count", [2, 3, 9, 64, 200])
@@ -36,26 +55,49 @@ def test_a_function_of_ids_sizes_seed_and_fold_only():
 def test_each_size_is_there_in_its_proportion(val_percent, count):
     sizes = dict(list(SIZES.items())[:count])
     strata = Counter(sizes.values())
-    num_val = round(count * val_percent)
-    for fold in range(count // num_val):
+    folds = fold_sizes(count, val_percent, count)
+    for fold, num_val in enumerate(folds):
+        # the first fold is evenly spaced over all, each of the others over what the first leaves
+        expected = num_val / count if fold == 0 else 1 / (len(folds) - 1)
         val = Counter(sizes[n] for n in split(sizes, val_percent=val_percent, fold=fold)["val"])
         for size, total in strata.items():
-            # evenly spaced positions: a run of them holds its share, give or take the two ends
-            assert abs(val[size] - total * num_val / count) < 2, (fold, size)
+            # evenly spaced in a run of pictures: its share, give or take less than one
+            assert abs(val[size] - total * expected) < 1, (fold, size)
+        if fold == 0:
+            strata -= val
 
 
-def test_folds_never_share_a_picture():
-    for val_percent in (0.03, 0.07, 0.15, 0.3, 0.45):
-        folds = 200 // round(200 * val_percent)
-        seen = [n for fold in range(folds) for n in validation_ids(SIZES, val_percent, 0, fold)]
-        assert len(seen) == len(set(seen)) == folds * round(200 * val_percent)
+def test_without_strata_the_seed_alone_decides():
+    alike = dict.fromkeys(SIZES, (370, 1242))
+    options = {"stratify_by": "none", "val_percent": 0.15}
+    assert split(**options)["val"] == split(alike, **options)["val"]
+    assert split(**options)["val"] != split(val_percent=0.15)["val"]
+    assert split(**options)["stratified_by"] is None
+    assert split(seed=1, **options)["val"] != split(**options)["val"]
 
 
-def test_folds_are_disjoint_and_together_everything():
-    seen = [name for fold in range(10) for name in validation_ids(SIZES, 0.1, 0, fold)]
-    assert sorted(seen) == sorted(SIZES)
-    with pytest.raises(InputError, match=r"split.fold: 10 is too high; .* 0 to 9"):
-        split(fold=10)
+@pytest.mark.parametrize("stratify_by", ["size", "none"])
+@pytest.mark.parametrize("val_percent", [0.001, 0.03, 0.07, 0.1, 0.15, 0.3, 0.45, 0.6, 0.9])
+@pytest.mark.parametrize("count", [2, 3, 9, 64, 200])
+def test_folds_are_disjoint_and_together_everything(count, val_percent, stratify_by):
+    sizes = dict(list(SIZES.items())[:count])
+    num_folds = len(fold_sizes(count, val_percent, count))
+    assert num_folds == max(2, round(1 / val_percent)) or num_folds <= count < 1 / val_percent
+    options = {"stratify_by": stratify_by, "seed": 3}
+    seen = [validation_ids(sizes, val_percent, fold=f, **options) for f in range(num_folds)]
+    assert sorted(name for fold in seen for name in fold) == sorted(sizes)
+    assert [len(fold) for fold in seen] == fold_sizes(count, val_percent, count)
+    others = [len(fold) for fold in seen[1:]]
+    assert max(others) - min(others) <= 1
+    with pytest.raises(InputError, match=rf"split.fold: {num_folds} is too high; .* 0 to "):
+        validation_ids(sizes, val_percent, fold=num_folds, **options)
+
+
+def test_ten_folds_of_64_pictures_by_hand():
+    assert fold_sizes(64, 0.1, 64) == [6, 7, 7, 7, 7, 6, 6, 6, 6, 6]
+    assert fold_sizes(200, 0.1, 200) == [20] * 10
+    assert fold_sizes(10, 0.3, 10) == [3, 4, 3]
+    assert fold_sizes(10, 0.1, 4) == [1, 3, 3, 3]  # no more than 4 folds, say of 4 groups
 
 
 def test_named_ids_are_the_validation_set():

@@ -12,10 +12,11 @@ TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 # Two classes used of the twelve: void (0) and road (1); the rest is absent.
 CONFUSION = np.zeros((12, 12), dtype=int)
 CONFUSION[0, 0], CONFUSION[0, 1], CONFUSION[1, 0], CONFUSION[1, 1] = 2, 6, 1, 3
+BOUNDARY_F = np.array([np.nan, 0.5, *[np.nan] * 10])
 
 
 def test_per_class_table_by_hand():
-    table = per_class(TWELVE, CONFUSION).set_index("class")
+    table = per_class(TWELVE, CONFUSION, BOUNDARY_F).set_index("class")
     # void as a class: 2 hits, 6 lost, 1 too many; road without the true void: 3 hits, 1 lost
     assert table.loc["void", "iou"] == pytest.approx(2 / 9)
     assert table.loc["road", "iou"] == pytest.approx(3 / 4)
@@ -25,11 +26,12 @@ def test_per_class_table_by_hand():
 
 
 def test_an_absent_class_is_an_empty_field(tmp_path: Path):
-    write_table(tmp_path / "t.csv", per_class(TWELVE, CONFUSION))
+    write_table(tmp_path / "t.csv", per_class(TWELVE, CONFUSION, BOUNDARY_F))
     lines = (tmp_path / "t.csv").read_text().splitlines()
-    assert lines[0] == "class,iou,dice,accuracy,pixels"
-    assert lines[1] == "void,0.222222,0.363636,0.25,8"
-    assert lines[3] == "sidewalk,,,,0"
+    assert lines[0] == "class,iou,dice,accuracy,boundary_f,pixels"
+    assert lines[1] == "void,0.222222,0.363636,0.25,,8"
+    assert lines[2] == "road,0.75,0.857143,0.75,0.5,4"
+    assert lines[3] == "sidewalk,,,,,0"
 
 
 def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():

@@ -1,0 +1,186 @@
+"""Mean and spread over DVC's experiments: python -m src.evaluation.gather --over split.fold
+
+Of the experiments on the current commit, those that are finished and differ in that one parameter:
+all other parameters, the code and whatever else the pipeline reads from outside are the same.
+"""
+
+import argparse
+import difflib
+import json
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from src.files import InputError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished experiment."""
+
+    name: str
+    params: dict[str, Any]
+    """By dotted key."""
+    inputs: dict[str, str | None]
+    """Hash of each dependency that no stage writes: code, class maps."""
+    figures: dict[str, float]
+    """By file and name: `evaluate.miou` of metrics/evaluate.json."""
+
+
+def shown_by_dvc() -> list[dict[str, Any]]:
+    """What `dvc exp show --json` prints. Raises InputError with dvc's own reason if it fails."""
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        reasons = [line for line in lines if line.startswith("ERROR: ")] or lines
+        raise InputError(f"dvc exp show: {reasons[-1].removeprefix('ERROR: ')}")
+    return json.loads(result.stdout)
+
+
+def finished_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
+    """The finished experiments in `shown`, by name; commits and the workspace are none.
+
+    Queued and running ones are not finished, nor failed ones, nor those that DVC cannot read.
+    """
+    found = []
+    for commit in shown:
+        for entry in commit["experiments"] or []:
+            state = (entry["executor"] or {"state": "success"})["state"]
+            newest = entry["revs"][0]
+            data = newest["data"]
+            if state != "success" or not data or _has_error(data) or not data["metrics"]:
+                continue
+            found.append(
+                Experiment(
+                    name=newest["name"] or newest["rev"][:7],
+                    params=_merged(data["params"]),
+                    inputs={
+                        path: dep["hash"]
+                        for path, dep in data["deps"].items()
+                        if path not in data["outs"]
+                    },
+                    figures=_figures(data["metrics"]),
+                )
+            )
+    return sorted(found, key=lambda experiment: experiment.name)
+
+
+def comparable_sets(experiments: list[Experiment], over: str) -> list[list[Experiment]]:
+    """Sets of at least 2 experiments that differ in the parameter `over` alone, sorted by it.
+
+    Where two have the same value of it, they are the same run, and the first by name stands.
+
+    Raises:
+        InputError: no experiment has that parameter, or no two fit.
+    """
+    known = sorted({key for experiment in experiments for key in experiment.params})
+    if experiments and over not in known:
+        close = difflib.get_close_matches(over, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "see params.yaml"
+        raise InputError(f"--over {over}: no such parameter; {hint}")
+    sets: dict[str, dict[str, Experiment]] = defaultdict(dict)
+    for experiment in experiments:
+        if over in experiment.params:
+            others = {key: v for key, v in experiment.params.items() if key != over}
+            same = json.dumps([others, experiment.inputs], sort_keys=True)
+            sets[same].setdefault(json.dumps(experiment.params[over]), experiment)
+    fit = [list(chosen.values()) for chosen in sets.values() if len(chosen) >= 2]
+    if not fit:
+        raise InputError(
+            f"--over {over}: of {len(experiments)} finished experiments on this commit no two "
+            f"differ in it alone; queue some: dvc exp run --queue -S '{over}=range(0,5)'"
+        )
+    return [sorted(chosen, key=lambda e: _sortable(e.params[over])) for chosen in fit]
+
+
+def spread(experiments: list[Experiment]) -> dict[str, tuple[float, float, float, float, int]]:
+    """Of each figure that all `experiments` have: mean, standard deviation, min, max and n.
+
+    The standard deviation is of a sample, n - 1 in the denominator. Figures sorted by name.
+    """
+    names = set.intersection(*(set(experiment.figures) for experiment in experiments))
+    rows = {}
+    for name in sorted(names):
+        values = [experiment.figures[name] for experiment in experiments]
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        rows[name] = (mean, deviation, min(values), max(values), len(values))
+    return rows
+
+
+def table(experiments: list[Experiment], over: str) -> str:
+    """The table of `spread` as text, and which experiments it is of."""
+    used = [f"{experiment.params[over]} ({experiment.name})" for experiment in experiments]
+    rows = spread(experiments)
+    width = max(map(len, ["figure", *rows]))
+    lines = [f"{over}: {', '.join(used)}"]
+    header = ("mean", "standard deviation", "min", "max")
+    lines.append(f"{'figure':<{width}}  {'  '.join(f'{h:>18}' for h in header)}  {'n':>4}")
+    for name, (*figures, count) in rows.items():
+        lines.append(f"{name:<{width}}  {'  '.join(f'{v:>18.6g}' for v in figures)}  {count:>4}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.evaluation.gather", description=__doc__)
+    parser.add_argument(
+        "--over", required=True, metavar="KEY", help="split.fold or train.seed, say"
+    )
+    over = parser.parse_args(argv).over
+    sets = comparable_sets(finished_experiments(shown_by_dvc()), over)
+    for number, experiments in enumerate(sets):
+        apart = _set_apart(sets, number, over)
+        print(("\n" if number else "") + (f"{apart}\n" if apart else "") + table(experiments, over))
+
+
+def _set_apart(sets: list[list[Experiment]], number: int, over: str) -> str:
+    """The other parameters in which the sets differ, with the values of one of them."""
+    firsts = [experiments[0].params for experiments in sets]
+    own = firsts[number]
+    keys = [key for key in own if len({json.dumps(first.get(key)) for first in firsts}) > 1]
+    return ", ".join(f"{key} {own[key]}" for key in keys if key != over)
+
+
+def _has_error(data: dict[str, Any]) -> bool:
+    return any(file.get("error") for kind in ("params", "metrics") for file in data[kind].values())
+
+
+def _merged(files: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for file in files.values() for key, value in _flat(file["data"]).items()}
+
+
+def _figures(files: dict[str, Any]) -> dict[str, float]:
+    """Numbers only, each under the name of its file without folder and ending."""
+    found = {}
+    for path, file in files.items():
+        stem = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        for key, value in _flat(file["data"]).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found[f"{stem}.{key}"] = value
+    return found
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, entry in value.items()
+        for key, leaf in _flat(entry, f"{prefix}.{name}" if prefix else name).items()
+    }
+
+
+def _sortable(value: Any) -> tuple[bool, Any]:
+    number = isinstance(value, int | float)
+    return (not number, value if number else str(value))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

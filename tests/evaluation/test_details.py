@@ -1,0 +1,62 @@
+"""The figures beyond the confusion matrix, through one pass over a data set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.evaluation.details import Details
+from src.evaluation.prediction import evaluated
+from src.labels import IGNORE_INDEX
+from tests.evaluation.small import CPU, PAIRS, THREE, RedIsTheClass, made_cache
+
+# Two pictures of one size, so that they can pass together; rest (0) is void.
+ALIKE = [
+    ([[1, 1, 2, 2, 0, 0]], [[1, 1, 2, 2, 0, IGNORE_INDEX]]),
+    ([[1, 2, 2, 2, 2, 2]], [[1, 1, 1, 2, 2, 0]]),
+]
+
+
+def detailed(folder: Path, pairs, batch_size: int = 1):
+    cache, details = made_cache(folder, pairs), Details(THREE, torch.device("cpu"))
+    ids = [str(i) for i in range(len(pairs))]
+    found = evaluated(RedIsTheClass(), cache, ids, batch_size, CPU, after_batch=details.add)
+    return found, details
+
+
+def test_figures_by_hand(tmp_path: Path):
+    found, details = detailed(tmp_path, ALIKE)
+    figures = details.figures()
+    # 9 pixels count, 7 of them right, each said to be right with 3/5
+    assert figures["ece"] == pytest.approx(7 / 9 - 3 / 5, rel=1e-6)
+    # boundaries: in the first picture as they are; in the second one pixel of each class, two off
+    assert np.array_equal(details.boundary_f, [np.nan, 0.5, 0.5], equal_nan=True)
+    assert figures["boundary_f"] == 0.5
+    assert figures["miou_low"] <= found.figures()["miou"] <= figures["miou_high"] == 1
+    assert details.confusions.shape == (2, 3, 3)
+    assert np.array_equal(details.confusions.sum(0), found.confusion)
+
+
+def test_batches_change_no_bit(tmp_path: Path):
+    folders = [tmp_path / name for name in ("apart", "together")]
+    for folder in folders:
+        folder.mkdir()
+    apart, together = (
+        detailed(folder, ALIKE, size)[1] for folder, size in zip(folders, (1, 2), strict=True)
+    )
+    assert json.dumps(apart.figures()) == json.dumps(together.figures())
+    assert np.array_equal(apart.calibration, together.calibration)
+    assert np.array_equal(apart.confusions, together.confusions)
+
+
+def test_a_class_with_a_boundary_on_one_side_only_has_none_right(tmp_path: Path):
+    _, details = detailed(tmp_path, PAIRS)
+    assert np.array_equal(details.boundary_f, [np.nan, 0, 0], equal_nan=True)
+    assert details.figures()["boundary_f"] == 0
+
+
+def test_without_any_boundary_the_figure_is_not_there(tmp_path: Path):
+    _, details = detailed(tmp_path, [([[1, 1]], [[1, 1]])])
+    assert sorted(details.figures()) == ["ece", "miou_high", "miou_low"]
