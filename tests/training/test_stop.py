@@ -21,6 +21,14 @@ while True:
 """
 
 
+@pytest.fixture(autouse=True)
+def started_from_a_terminal() -> Iterator[None]:
+    """Processes inherit what is ignored, and `nohup make test` ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def process(work: str, *wrapper: str, parent: bool = False) -> Iterator[subprocess.Popen]:
     """A process that does `work` with the signals taken over; it says when it has begun."""
