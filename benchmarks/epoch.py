@@ -19,6 +19,7 @@ from src.config import load_params
 from src.data.batches import Batch, Picture, evaluation_batches, padded_batch, training_batches
 from src.data.cache import Cache
 from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, picture_path
+from src.evaluation.details import Details
 from src.evaluation.prediction import evaluated
 from src.memory import keep_freed_memory
 from src.training.loop import Trainer
@@ -170,7 +171,9 @@ def evaluation_row(cache: Cache) -> Row:
     whole = [machine.images(batch.images) for batch in evaluation_batches(cache, ids, size)]
 
     def evaluation() -> None:
-        evaluated(network, cache, ids, size, machine)
+        details = Details(cache.class_map(), machine.device)  # as the stage does
+        evaluated(network, cache, ids, size, machine, after_batch=details.add)
+        details.figures()
 
     @torch.inference_mode()
     def passes() -> None:

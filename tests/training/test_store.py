@@ -69,6 +69,18 @@ def test_weights_of_an_epoch_that_are_gone_take_their_states_with_them(
     assert outs(tmp_path) == straight
 
 
+def test_states_are_saved_by_the_clock_and_at_the_end(cache: Cache, tmp_path: Path):
+    """Each epoch's weights are kept; its state is not, unless it is due."""
+    trainer = made_trainer(cache, made_params(tmp_path, epochs=3), **ODD)
+    trained(trainer, tmp_path / "a", resume=RARELY)
+    first, last = states(tmp_path / "a")
+    assert [path.name[:14] for path in (first, last)] == ["state_00000001", "state_00000002"]
+    assert len(list((tmp_path / "a").glob("states/*/epoch_*"))) == 3
+    often = replace(RARELY, minutes=0)
+    trained(trainer, tmp_path / "b", resume=often)
+    assert int(states(tmp_path / "b")[-1].name[6:14]) > 3 + 1
+
+
 def test_a_full_disk_costs_the_last_interval(cache: Cache, tmp_path: Path, processes):
     params = made_params(tmp_path)
     params = replace(params, model=replace(params.model, base_channels=8))
