@@ -10,7 +10,9 @@ from src.files import InputError
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
+ENDINGS = (".png", ".jpg")
 IMAGE_MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names
+MASK_MODES = ("L", "P")  # of a palette, the index is the label id
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
@@ -28,8 +30,9 @@ class Dataset:
 
 
 def picture_path(root: Path, folder: str, picture_id: str) -> Path:
-    """Where a picture or mask of the data set at `root` lies."""
-    return root / folder / f"{picture_id}.png"
+    """Where a picture or mask of the data set at `root` lies, .png or .jpg."""
+    paths = [root / folder / f"{picture_id}{ending}" for ending in ENDINGS]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def check_dataset(root: Path) -> Dataset:
@@ -40,41 +43,43 @@ def check_dataset(root: Path) -> Dataset:
     Raises:
         InputError: names the first file that is missing, broken, or of a wrong kind or size.
     """
-    train_ids, mask_ids = _ids(root / TRAIN_IMAGES), _ids(root / TRAIN_MASKS)
+    train_ids, mask_ids = _ids(root, TRAIN_IMAGES), _ids(root, TRAIN_MASKS)
     if not train_ids:
-        raise InputError(f"{TRAIN_IMAGES}: no .png pictures; expected KITTI's layout")
+        raise InputError(f"{TRAIN_IMAGES}: no pictures; expected KITTI's layout")
     if not mask_ids:
-        raise InputError(f"{TRAIN_MASKS}: no .png masks; expected one for each picture")
-    for picture_id in train_ids:
+        raise InputError(f"{TRAIN_MASKS}: no masks; expected one for each picture")
+    for picture_id, name in train_ids.items():
         if picture_id not in mask_ids:
-            raise InputError(f"{TRAIN_IMAGES}/{picture_id}.png has no mask in {TRAIN_MASKS}")
-    for mask_id in mask_ids:
+            raise InputError(f"{name} has no mask in {TRAIN_MASKS}")
+    for mask_id, name in mask_ids.items():
         if mask_id not in train_ids:
-            raise InputError(f"{TRAIN_MASKS}/{mask_id}.png has no picture in {TRAIN_IMAGES}")
-    test_ids = list(_ids(root / TEST_IMAGES))
-    for picture_id in test_ids:
-        _image_size(root, f"{TEST_IMAGES}/{picture_id}.png")
+            raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
+    test_ids = _ids(root, TEST_IMAGES)
+    for name in test_ids.values():
+        _image_size(root, name)
     return Dataset(
-        train_sizes={picture_id: _pair_size(root, picture_id) for picture_id in train_ids},
-        test_ids=test_ids,
+        train_sizes={
+            picture_id: _pair_size(root, name, mask_ids[picture_id])
+            for picture_id, name in train_ids.items()
+        },
+        test_ids=list(test_ids),
     )
 
 
-def _ids(folder: Path) -> dict[str, None]:
-    """Sorted ids as a dict, so that looking one up does not walk a list."""
-    return dict.fromkeys(sorted(path.stem for path in folder.glob("*.png")))
+def _ids(root: Path, folder: str) -> dict[str, str]:
+    """Sorted ids, and the name of each one's file below `root`."""
+    names = [path.name for path in (root / folder).glob("*") if path.suffix in ENDINGS]
+    return {Path(name).stem: f"{folder}/{name}" for name in sorted(names)}
 
 
-def _pair_size(root: Path, picture_id: str) -> tuple[int, int]:
-    """(height, width) that picture and mask of `picture_id` share."""
-    image_name = f"{TRAIN_IMAGES}/{picture_id}.png"
-    mask_name = f"{TRAIN_MASKS}/{picture_id}.png"
+def _pair_size(root: Path, image_name: str, mask_name: str) -> tuple[int, int]:
+    """(height, width) that a picture and its mask share."""
     size = _image_size(root, image_name)
     mask_size, mask_mode = _header(root, mask_name)
-    if mask_mode != "L":
+    if mask_mode not in MASK_MODES:
         raise InputError(
-            f"{mask_name}: mode {mask_mode}; a mask holds label ids in one 8-bit channel (mode L), "
-            "as KITTI's semantic/ does (semantic_rgb/ and instance/ are other things)"
+            f"{mask_name}: mode {mask_mode}; a mask holds label ids in one 8-bit channel (modes L "
+            "and P), as KITTI's semantic/ does (semantic_rgb/ and instance/ are other things)"
         )
     if mask_size != size:
         raise InputError(
@@ -98,6 +103,6 @@ def _header(root: Path, name: str) -> tuple[tuple[int, int], str]:
         with Image.open(root / name) as picture:
             return (picture.height, picture.width), picture.mode
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture that can be read; expected a PNG") from None
+        raise InputError(f"{name}: not a picture that can be read; expected PNG or JPEG") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: broken or too large a picture ({error})") from None

@@ -91,7 +91,7 @@ def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, 
     from src.data.lookup import remapped  # loaded already, see above
 
     table, known = class_map.table()
-    mask = _decoded(path, "L")
+    mask = _decoded(path, None)
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
@@ -123,11 +123,11 @@ def _scaled_image(path: Path, scale: float) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _decoded(path: Path, mode: str) -> Image.Image:
-    """The picture at `path` in Pillow's `mode`."""
+def _decoded(path: Path, mode: str | None) -> Image.Image:
+    """The picture at `path` in Pillow's `mode`; None: as it is stored, a palette's indices."""
     try:
         with Image.open(path) as picture:
             picture.load()
-            return picture if picture.mode == mode else picture.convert(mode)
+            return picture if mode in (None, picture.mode) else picture.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be decoded: {error}") from None

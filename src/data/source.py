@@ -13,6 +13,7 @@ from tqdm import tqdm
 from src.data.archive import unpack
 from src.data.download import download
 from src.data.layout import FOLDERS, check_dataset
+from src.data.naming import KITTI, Naming
 from src.data.sample.write import write_sample
 from src.files import InputError, file_digest, replaced_folder, repository_path, write_json
 
@@ -25,16 +26,20 @@ LICENCES = {
 _OWN_LICENCE = "as stated by whoever offers it"
 
 
-def fetch(source: str, sha256: str | None, sample: dict[str, int], out: Path) -> dict[str, Any]:
+def fetch(
+    source: str, sha256: str | None, naming: Naming, sample: dict[str, int], out: Path
+) -> dict[str, Any]:
     """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
 
     Args:
-        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or of a folder in KITTI's
-            layout, counted from the repository's root.
+        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or of a folder, counted from
+            the repository's root.
         sha256: what the zip must hash to (for a sample or folder: what `folder_sha256` gives);
             None records it only.
+        naming: which of the source's files are what; the sample has KITTI's.
         sample: arguments of `write_sample`.
-        out: replaced as a whole; stays as it was when anything is wrong.
+        out: in KITTI's layout, with the ids for names; replaced as a whole; stays as it was when
+            anything is wrong.
 
     Returns:
         The manifest: source, bytes, sha256, counts, sizes, licence.
@@ -43,11 +48,11 @@ def fetch(source: str, sha256: str | None, sample: dict[str, int], out: Path) ->
         InputError: names the file or URL and what would be right.
     """
     with replaced_folder(out) as root:
-        found = _bring(source, sha256, sample, root)
+        found, places = _bring(source, sha256, naming, sample, root)
         try:
             dataset = check_dataset(root)
         except InputError as error:
-            raise InputError(f"{source}: {error}") from None
+            raise InputError(f"{source}: {_in_its_names(str(error), naming, places)}") from None
         manifest = {
             "source": source,
             **found,
@@ -60,38 +65,68 @@ def fetch(source: str, sha256: str | None, sample: dict[str, int], out: Path) ->
     return manifest
 
 
-def _bring(source: str, sha256: str | None, sample: dict[str, int], root: Path) -> dict[str, Any]:
-    """Put the pictures of `source` under `root`; return bytes and SHA-256 of its origin."""
+def _bring(
+    source: str, sha256: str | None, naming: Naming, sample: dict[str, int], root: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Put the pictures of `source` under `root`.
+
+    Returns:
+        bytes and SHA-256 of its origin; name of each file there -> its place below `root`.
+    """
     if source.startswith(("http://", "https://")) or source == "kitti":
         url = KITTI_URL if source == "kitti" else source
         with tempfile.TemporaryDirectory(dir=root.parent) as folder:
             archive = Path(folder) / "download.zip"
             download(url, archive)
-            return _from_zip(archive, source, sha256, root)
+            return _from_zip(archive, source, sha256, naming, root)
     if source == "sample":
         write_sample(root, **sample)
-        return _checked_origin(_folder_origin(root), sha256, source)
+        return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
     path = repository_path(source)
     if path.is_dir():
-        origin = _checked_origin(_folder_origin(path), sha256, source)
-        _copy_folders(path, root)
-        return origin
+        return _from_folder(path, source, sha256, naming, root)
     if path.is_file():
-        return _from_zip(path, source, sha256, root)
+        return _from_zip(path, source, sha256, naming, root)
     raise InputError(
         f"data.source: {source!r}: no such file or folder ({path}); "
         "use sample, kitti, an http(s) URL, or a path from the repository's root"
     )
 
 
-def _from_zip(archive: Path, source: str, sha256: str | None, root: Path) -> dict[str, Any]:
+def _from_zip(
+    archive: Path, source: str, sha256: str | None, naming: Naming, root: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
     origin = {"bytes": archive.stat().st_size, "sha256": file_digest(archive)}
     _checked_origin(origin, sha256, source)
     try:
-        unpack(archive, root)
+        return origin, unpack(archive, root, naming)
     except InputError as error:  # a download's temporary name would tell nobody anything
         raise InputError(str(error).replace(str(archive), source)) from None
-    return origin
+
+
+def _from_folder(
+    folder: Path, source: str, sha256: str | None, naming: Naming, root: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        places = naming.places(naming.files(folder))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    origin = _checked_origin(_folder_origin(folder, places), sha256, source)
+    for kind in FOLDERS:
+        (root / kind).mkdir(parents=True)
+    for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
+        shutil.copyfile(folder / name, root / place)
+    return origin, places
+
+
+def _in_its_names(text: str, naming: Naming, places: dict[str, str]) -> str:
+    """`text` about places in KITTI's layout, with the source's own names for them."""
+    for name, place in places.items():
+        text = text.replace(place, name)
+    for kind, pattern in naming.patterns().items():
+        if pattern != KITTI.patterns()[kind]:
+            text = text.replace(kind, pattern)
+    return text
 
 
 def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> dict[str, Any]:
@@ -103,30 +138,16 @@ def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> 
     return origin
 
 
-def _pictures(root: Path) -> Iterable[str]:
-    """Relative names of the layout's pictures below `root`, sorted."""
-    for folder in FOLDERS:
-        for path in sorted((root / folder).glob("*.png")):
-            yield f"{folder}/{path.name}"
-
-
-def folder_sha256(root: Path) -> str:
-    """SHA-256 over the lines that `sha256sum` prints for the layout's pictures, sorted by name."""
+def folder_sha256(root: Path, names: Iterable[str]) -> str:
+    """SHA-256 over the lines that `sha256sum` prints for the files `names` in `root`, sorted."""
     digest = hashlib.sha256()
-    for name in sorted(_pictures(root)):
+    for name in sorted(names):
         with (root / name).open("rb") as file:
             picture = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{picture}  {name}\n".encode())
     return digest.hexdigest()
 
 
-def _folder_origin(root: Path) -> dict[str, Any]:
-    size = sum((root / name).stat().st_size for name in _pictures(root))
-    return {"bytes": size, "sha256": folder_sha256(root)}
-
-
-def _copy_folders(source: Path, root: Path) -> None:
-    for folder in FOLDERS:
-        (root / folder).mkdir(parents=True)
-    for name in tqdm(list(_pictures(source)), desc="copy", unit="file", disable=None):
-        shutil.copyfile(source / name, root / name)
+def _folder_origin(root: Path, names: Iterable[str]) -> dict[str, Any]:
+    size = sum((root / name).stat().st_size for name in names)
+    return {"bytes": size, "sha256": folder_sha256(root, names)}

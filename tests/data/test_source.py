@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.layout import FOLDERS
+from src.data.naming import KITTI, Naming
 from src.data.source import fetch, folder_sha256
 from src.files import InputError
 from tests.conftest import write_pictures
@@ -33,25 +33,25 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def test_a_folder_and_its_zip_bring_the_same_pictures(pictures: Path, tmp_path: Path):
     archive = zipped(pictures, tmp_path / "data.zip")
-    from_folder = fetch(str(pictures), None, SAMPLE, tmp_path / "folder")
-    from_zip = fetch(str(archive), None, SAMPLE, tmp_path / "zip")
+    from_folder = fetch(str(pictures), None, KITTI, SAMPLE, tmp_path / "folder")
+    from_zip = fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "zip")
     for out in ("folder", "zip"):
         copied = tree(tmp_path / out)
         assert json.loads(copied.pop("manifest.json"))
         assert copied == tree(pictures)
     assert from_zip["bytes"] == archive.stat().st_size
     assert from_zip["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert from_folder["sha256"] == folder_sha256(pictures)
+    assert from_folder["sha256"] == folder_sha256(pictures, KITTI.files(pictures))
     for manifest in (from_folder, from_zip):
         assert (manifest["num_train"], manifest["num_test"]) == (8, 2)
         assert manifest["train_sizes"] == {"32x48": 4, "34x50": 4}
 
 
 def test_the_sample_is_brought_like_any_other(tmp_path: Path):
-    manifest = fetch("sample", None, SAMPLE, tmp_path / "raw")
+    manifest = fetch("sample", None, KITTI, SAMPLE, tmp_path / "raw")
     assert (manifest["num_train"], manifest["num_test"]) == (3, 1)
     assert manifest["licence"].startswith("MIT")
-    again = fetch("sample", manifest["sha256"], SAMPLE, tmp_path / "again")
+    again = fetch("sample", manifest["sha256"], KITTI, SAMPLE, tmp_path / "again")
     assert again == manifest
     assert tree(tmp_path / "again") == tree(tmp_path / "raw")
 
@@ -59,7 +59,7 @@ def test_the_sample_is_brought_like_any_other(tmp_path: Path):
 def test_a_relative_path_counts_from_the_repositorys_root(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(pictures.parent))
     monkeypatch.chdir("/")
-    manifest = fetch("pictures", None, SAMPLE, tmp_path / "raw")
+    manifest = fetch("pictures", None, KITTI, SAMPLE, tmp_path / "raw")
     assert (manifest["source"], manifest["num_train"]) == ("pictures", 8)
 
 
@@ -75,7 +75,7 @@ def test_only_the_layouts_pictures_leave_the_archive(pictures: Path, tmp_path: P
             "training/image_2/notes.txt",
         ):
             opened.writestr(name, b"x")
-    fetch(str(archive), None, SAMPLE, tmp_path / "out" / "raw")
+    fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "out" / "raw")
     assert set(tree(tmp_path / "out")) == {f"raw/{n}" for n in tree(pictures)} | {
         "raw/manifest.json"
     }
@@ -114,8 +114,8 @@ def no_pictures(root: Path) -> None:
 
 
 FAULTS = [
-    (no_masks, "training/semantic: no .png masks"),
-    (no_pictures, "training/image_2: no .png pictures"),
+    (no_masks, "training/semantic: no masks"),
+    (no_pictures, "training/image_2: no pictures"),
     (remove(MASK), f"{IMAGE} has no mask"),
     (remove(IMAGE), f"{MASK} has no picture"),
     (other_size, f"{MASK}: 20x30 pixels, but {IMAGE} has 34x50"),
@@ -132,19 +132,19 @@ def test_a_faulty_data_set_is_named_and_the_old_one_stays(
     pictures, tmp_path, spoil, message, packed
 ):
     out = tmp_path / "work" / "raw"
-    fetch("sample", None, SAMPLE, out)
+    fetch("sample", None, KITTI, SAMPLE, out)
     before = tree(tmp_path / "work")
     spoil(pictures)
     source = zipped(pictures, tmp_path / "data.zip") if packed else pictures
     with pytest.raises(InputError, match=message) as caught:
-        fetch(str(source), None, SAMPLE, out)
+        fetch(str(source), None, KITTI, SAMPLE, out)
     assert str(source) in str(caught.value)
     assert tree(tmp_path / "work") == before
 
 
 def test_a_missing_source_says_what_would_be_right(tmp_path: Path):
     with pytest.raises(InputError, match=r"data.source: 'nowhere.zip': no such file .* use sample"):
-        fetch("nowhere.zip", None, SAMPLE, tmp_path / "raw")
+        fetch("nowhere.zip", None, KITTI, SAMPLE, tmp_path / "raw")
 
 
 @pytest.mark.parametrize("source", ["sample", "folder", "zip"])
@@ -152,7 +152,7 @@ def test_another_hash_than_given_is_refused(pictures: Path, tmp_path: Path, sour
     archive = zipped(pictures, tmp_path / "data.zip")
     names = {"sample": "sample", "folder": str(pictures), "zip": str(archive)}
     with pytest.raises(InputError, match=r"data.sha256: .* expected 0000"):
-        fetch(names[source], "0" * 64, SAMPLE, tmp_path / "raw")
+        fetch(names[source], "0" * 64, KITTI, SAMPLE, tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_zip_is_refused(pictures: Path, tmp_path: Path, change, messag
     archive = zipped(pictures, tmp_path / "data.zip")
     archive.write_bytes(change(archive.read_bytes()))
     with pytest.raises(InputError, match=message):
-        fetch(str(archive), None, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 
 
@@ -177,18 +177,78 @@ def test_twice_the_same_member_and_links_are_refused(pictures: Path, tmp_path: P
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(IMAGE, b"another")
     with pytest.raises(InputError, match=f"{IMAGE} stands in the archive twice"):
-        fetch(str(archive), None, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "raw")
     link = zipfile.ZipInfo(IMAGE.replace("000001", "000099"))
     link.external_attr = 0o120777 << 16
     archive = zipped(pictures, tmp_path / "link.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(link, "/etc/hostname")
     with pytest.raises(InputError, match=r"000099_10\.png is a link"):
-        fetch(str(archive), None, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "raw")
 
 
 def test_a_zip_of_other_things_says_what_is_expected(tmp_path: Path):
     root = write_pictures(tmp_path / "p")
     archive = zipped(root, tmp_path / "data.zip", prefix="elsewhere/")
-    with pytest.raises(InputError, match=f"no .png below {FOLDERS[0]}"):
-        fetch(str(archive), None, SAMPLE, tmp_path / "raw")
+    with pytest.raises(InputError, match=r"no file is named training/image_2/\{id\}.png or "):
+        fetch(str(archive), None, KITTI, SAMPLE, tmp_path / "raw")
+
+
+OWN = Naming(images="*/photos/{id}.jpeg", masks="*/labels/{id}_L.png", test_images=None)
+
+
+def own_data(root: Path) -> Path:
+    """JPEG pictures and palette masks, in folders by drive."""
+    pictures = write_pictures(root / "kitti")
+    for path in sorted((pictures / "training/image_2").iterdir()):
+        drive = root / "own" / f"drive{path.stem[5]}"
+        for folder in ("photos", "labels"):
+            (drive / folder).mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(drive / "photos" / f"{path.stem}.jpeg")
+        mask = Image.open(pictures / "training/semantic" / path.name)
+        mask.putpalette(list(range(255, -1, -1)) * 3)
+        mask.save(drive / "labels" / f"{path.stem}_L.png")
+    return root / "own"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_data_of_other_names_come_into_kittis_layout(tmp_path: Path, packed: bool):
+    source = own_data(tmp_path)
+    if packed:
+        source = Path(shutil.make_archive(str(tmp_path / "own"), "zip", source))
+    manifest = fetch(str(source), None, OWN, SAMPLE, tmp_path / "raw")
+    assert (manifest["num_train"], manifest["num_test"]) == (8, 0)
+    found = set(tree(tmp_path / "raw")) - {"manifest.json"}
+    pairs = (("image_2", "jpg"), ("semantic", "png"))
+    assert found == {f"training/{f}/{i:06d}_10.{e}" for i in range(8) for f, e in pairs}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (remove("drive1/labels/000001_10_L.png"), r"drive1/photos/000001_10.jpeg has no mask in "
+         r"\*/labels/\{id\}_L.png"),
+        (remove("drive1/photos/000001_10.jpeg"), "drive1/labels/000001_10_L.png has no picture"),
+        (lambda root: shutil.copytree(root / "drive1", root / "drive9"),
+         "drive1/labels/000001_10_L.png and drive9/.* both have the id 000001_10"),
+        (lambda root: shutil.rmtree(root), r"no such file or folder"),
+    ],
+)  # fmt: skip
+def test_faults_of_own_data_are_told_in_their_own_names(tmp_path: Path, change, message):
+    source = own_data(tmp_path)
+    change(source)
+    with pytest.raises(InputError, match=message):
+        fetch(str(source), None, OWN, SAMPLE, tmp_path / "raw")
+
+
+def test_a_pattern_means_what_it_says():
+    naming = Naming(images="a/*/{id}_x.[1].png", masks="m/{id}.png", test_images="t/{id}.JPEG")
+    names = ["a/b/c_x.[1].png", "a/b/d/c_x.[1].png", "a/c_x.[1].png", "a/b/c_x.1.png", "m/c.png"]
+    names += ["m/.png", "m/d.png.png", "xm/c.png", "t/c.JPEG", "t/c.jpeg", "a/../e_x.[1].png"]
+    assert naming.places(names) == {
+        "t/c.JPEG": "testing/image_2/c.jpg",
+        "a/b/c_x.[1].png": "training/image_2/c.png",
+        "a/../e_x.[1].png": "training/image_2/e.png",
+        "m/c.png": "training/semantic/c.png",
+        "m/d.png.png": "training/semantic/d.png.png",
+    }
