@@ -27,7 +27,8 @@ def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, 
     """Write weights and buffers of a network in float32, with `description` as JSON beside them.
 
     `weights` are its state_dict; `description` must hold `unet`, the keyword arguments that build
-    the network, and `classes`, the class map as JSON. Raises InputError where the file cannot be
+    the network, `classes`, the class map as JSON, and `ignored_class`, the id of a class that was
+    not trained or None. Raises InputError where the file cannot be
     written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -45,6 +46,14 @@ def read_description(path: Path) -> dict[str, Any]:
         return json.loads((file.metadata() or {})[_KEY])
 
 
+def described_classes(path: Path) -> dict[str, Any] | None:
+    """The class map of the model in `path`, None in a file that is not of this project."""
+    try:
+        return read_description(path)["classes"]
+    except (InputError, KeyError):
+        return None
+
+
 def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
     """The network in `path`, on the CPU in evaluation mode, and its description.
 
@@ -58,6 +67,7 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]
         description = read_description(path)
         if description["classes"] != class_map.to_json():
             raise InputError(f"{path}: was trained on other classes than the cached masks have")
+        _ = description["ignored_class"]  # a KeyError in what is not of this project
         network = UNet(**description["unet"])
         network.load_state_dict(state)
     return network.eval(), description

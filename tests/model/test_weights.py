@@ -15,11 +15,15 @@ TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch", "dropout": 0.0}
 
 
+def facts(class_map: ClassMap) -> dict[str, object]:
+    return {"classes": class_map.to_json(), "ignored_class": None}
+
+
 def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
     torch.manual_seed(3)
     network = UNet(**{**UNET, **unet})
     network.inc[1].running_mean.fill_(0.25)  # a buffer, not a parameter
-    description = {"unet": {**UNET, **unet}, "classes": class_map.to_json()}
+    description = {**facts(class_map), "unet": {**UNET, **unet}}
     save_weights(path, network.state_dict(), description)
     return network
 
@@ -66,7 +70,7 @@ def test_what_is_no_model_is_named(tmp_path: Path):
     save_file(network.state_dict(), path)
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
         load_network(path, TWELVE)
-    wide = {"unet": {**UNET, "base_channels": 3}, "classes": TWELVE.to_json()}
+    wide = {**facts(TWELVE), "unet": {**UNET, "base_channels": 3}}
     save_weights(path, network.state_dict(), wide)
     with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:
         load_network(path, TWELVE)
