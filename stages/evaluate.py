@@ -2,9 +2,10 @@
 
 from src.config import load_params
 from src.data.cache import Cache
+from src.evaluation.bootstrap import SEED, miou_interval
 from src.evaluation.calibration import calibration_table
 from src.evaluation.details import Details
-from src.evaluation.prediction import evaluated
+from src.evaluation.prediction import View, evaluated
 from src.evaluation.tables import confusion_pairs, per_class
 from src.files import read_json, write_json
 from src.memory import keep_freed_memory
@@ -23,12 +24,23 @@ def main(argv: list[str] | None = None) -> None:
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
     keep_freed_memory()
-    network, _ = load_network(args.model, class_map)
+    network, description = load_network(args.model, class_map)
     machine.placed(network)
     details = Details(class_map, machine.device)
-    batch_size = params.evaluate.batch_size
-    evaluation = evaluated(network, cache, val_ids, batch_size, machine, after_batch=details.add)
-    figures = {**evaluation.figures(), **details.figures()}
+    flips = (False, True) if params.evaluate.flip else (False,)
+    evaluation = evaluated(
+        network,
+        cache,
+        val_ids,
+        params.evaluate.batch_size,
+        machine,
+        ignored=description["ignored_class"],
+        views=[View(scale, flip) for scale in params.evaluate.scales for flip in flips],
+        after_batch=details.add,
+    )
+    low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
+    interval = {"miou_low": low, "miou_high": high}
+    figures = {**evaluation.figures(), **interval, **details.figures()}
     table = per_class(class_map, evaluation.confusion, details.boundary_f)
     write_json(args.metrics, {name: rounded(value) for name, value in figures.items()})
     write_table(args.confusion, confusion_pairs(class_map, evaluation.confusion))
@@ -36,8 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     write_table(args.calibration, calibration_table(details.calibration))
     print(f"evaluate: {args.model} on {len(val_ids)} validation pictures")
     print(table.round(4).to_string(index=False, na_rep="absent"))
-    interval = f"{figures['miou_low']:.4f} to {figures['miou_high']:.4f}"
-    print(f"mIoU {figures['miou']:.4f}, 95 % interval {interval}")
+    print(f"mIoU {figures['miou']:.4f}, 95 % interval {low:.4f} to {high:.4f}")
     print(f"mIoU with void as a class {figures['miou_with_void']:.4f}")
     print(f"cross-entropy {figures['cross_entropy']:.4f}, calibration error {figures['ece']:.4f}")
 

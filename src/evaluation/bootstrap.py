@@ -10,24 +10,25 @@ import numpy as np
 from src.evaluation.metrics import iou, mean_present
 
 RESAMPLES = 1000
+SEED = 0
+"""Of the draws: one for all models, so that equal predictions have equal draws."""
 PERCENTILES = (2.5, 97.5)
 
 
-def miou_interval(confusions: np.ndarray, void_id: int | None, seed: int) -> tuple[float, float]:
-    """The 95 % interval of mIoU, void left out; a pure function of its arguments.
+def miou_draws(confusions: np.ndarray, void_id: int | None, seed: int) -> np.ndarray:
+    """mIoU, void left out, of 1,000 draws of pictures; a pure function of its arguments.
 
-    As many pictures as there are, are drawn with replacement, 1,000 times, and mIoU is computed of
-    each draw. Pictures are drawn and not pixels, for the pixels of one picture are right or wrong
-    together. A class that a draw does not have is left out of that draw's mean, as everywhere. The
-    interval is about the choice of pictures, not about the training's seed.
+    Each draws as many pictures as there are, with replacement: pictures and not pixels, for the
+    pixels of one picture are right or wrong together. A class that a draw does not have is left out
+    of that draw's mean, as everywhere.
 
     Args:
         confusions: (P, K, K) int64, the confusion matrix of each picture: 8 K**2 bytes a picture
             (1.2 kB of 12 classes), which is little beside the picture itself.
-        seed: of the draws.
+        seed: of the draws, which are the same for all models judged on as many pictures.
 
     Returns:
-        The 2.5th and the 97.5th percentile, 0..1; NaN if nothing counts in any draw.
+        (1000,) float64, 0..1; NaN where nothing counts.
     """
     rng = np.random.default_rng(seed)
     count, num_classes = confusions.shape[:2]
@@ -38,9 +39,28 @@ def miou_interval(confusions: np.ndarray, void_id: int | None, seed: int) -> tup
         times = np.bincount(rng.integers(count, size=count), minlength=count)  # (P,)
         drawn = (times @ seen.reshape(count, -1)).reshape(num_classes, num_classes)
         mious.append(mean_present(iou(drawn)[judged]))
-    found = np.array(mious)
+    return np.array(mious)
+
+
+def miou_interval(confusions: np.ndarray, void_id: int | None, seed: int) -> tuple[float, float]:
+    """The 95 % interval of mIoU: the 2.5th and the 97.5th percentile of `miou_draws`, 0..1.
+
+    It is about the choice of pictures, not about the training's seed. NaN if nothing counts in any
+    draw.
+    """
+    found = miou_draws(confusions, void_id, seed)
     found = found[~np.isnan(found)]
     if not found.size:
         return float("nan"), float("nan")
     low, high = np.percentile(found, PERCENTILES)
     return float(low), float(high)
+
+
+def share_won(draws: np.ndarray, winner: int) -> float:
+    """Share of the draws in which `winner` is the first of the highest: how sure a choice is.
+
+    Args:
+        draws: (candidates, draws) float64, `miou_draws` of each with one seed.
+        winner: 0..candidates - 1.
+    """
+    return float((np.nan_to_num(draws, nan=-1.0).argmax(0) == winner).mean())

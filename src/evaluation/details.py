@@ -1,24 +1,20 @@
-"""What judging a model asks beyond the confusion matrix, gathered while it predicts.
+"""What judging a model asks beyond confusion matrices, gathered while it predicts.
 
-Shapes: N pictures, P pictures of the data set, K classes, H and W pixels.
+Shapes: N pictures, K classes, H and W pixels.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from src.evaluation.bootstrap import miou_interval
 from src.evaluation.boundaries import boundary_counts, boundary_f
 from src.evaluation.calibration import NUM_BINS, calibration_counts, calibration_error
-from src.evaluation.metrics import confusion_matrix, mean_present
+from src.evaluation.metrics import mean_present
 from src.labels import IGNORE_INDEX, ClassMap
-
-_SEED = 0
-"""Of the bootstrap: one for all models, so that equal predictions have equal intervals."""
 
 
 class Details:
-    """Sums over the pictures added so far: boundaries, calibration, each picture's confusion.
+    """Sums over the pictures added so far: boundaries and calibration.
 
     True void pixels are left out, as in `miou`.
     """
@@ -28,7 +24,6 @@ class Details:
         whole = {"dtype": torch.int64, "device": device}
         self._boundaries = torch.zeros(4, self.num_classes, **whole)
         self._calibration = torch.zeros(3, NUM_BINS, **whole)
-        self._confusions: list[Tensor] = []
 
     def add(self, logits: Tensor, class_ids: Tensor, predicted: Tensor) -> None:
         """Count a batch of pictures of one size, without padding.
@@ -43,13 +38,6 @@ class Details:
             counted &= class_ids != self.void_id
         self._boundaries += boundary_counts(class_ids, predicted, counted, self.num_classes)
         self._calibration += calibration_counts(logits, class_ids, predicted, counted)
-        for truth, guess in zip(class_ids, predicted, strict=True):
-            self._confusions.append(confusion_matrix(truth, guess, self.num_classes))
-
-    @property
-    def confusions(self) -> np.ndarray:
-        """(P, K, K) int64, the confusion matrix of each picture."""
-        return torch.stack(self._confusions).cpu().numpy()
 
     @property
     def calibration(self) -> np.ndarray:
@@ -62,12 +50,11 @@ class Details:
         return boundary_f(self._boundaries.cpu().numpy(), self.void_id)
 
     def figures(self) -> dict[str, float]:
-        """ece, miou_low, miou_high, and boundary_f, the mean over the classes with a boundary.
+        """ece and boundary_f, the mean over the classes with a boundary.
 
         0..1; NaN where nothing counts. Without any boundary, boundary_f is not there.
         """
-        low, high = miou_interval(self.confusions, self.void_id, _SEED)
-        figures = {"ece": calibration_error(self.calibration), "miou_low": low, "miou_high": high}
+        figures = {"ece": calibration_error(self.calibration)}
         by_class = self.boundary_f
         if not np.isnan(by_class).all():
             figures["boundary_f"] = mean_present(by_class)

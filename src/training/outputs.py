@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from src.evaluation.bootstrap import share_won
 from src.files import copy_file, write_json
 from src.model.weights import epoch_file, save_weights
 from src.report.tables import rounded, write_table
@@ -31,10 +33,16 @@ def best_epoch(history: list[Row]) -> int:
     return int(max(history, key=lambda row: (row["val_miou"], -row["epoch"]))["epoch"])
 
 
-def training_figures(history: list[Row]) -> Row:
-    """What metrics/train.json holds: the best epoch, and the last one's figures."""
-    best, last = history[best_epoch(history) - 1], history[-1]
+def training_figures(history: list[Row], draws: list[list[float]]) -> Row:
+    """What metrics/train.json holds: the best epoch, how sure that is, and the last one's figures.
+
+    Args:
+        draws: of each epoch, `miou_draws` of its validation.
+    """
+    winner = best_epoch(history) - 1
+    best, last = history[winner], history[-1]
     figures = {
+        "best_epoch_share": share_won(np.array(draws), winner),
         "best_val_miou": best["val_miou"],
         "train_ce": last["train_ce"],
         "val_ce": last["val_ce"],
@@ -44,12 +52,17 @@ def training_figures(history: list[Row]) -> Row:
 
 
 def write_epoch(
-    outputs: Outputs, weights: dict[str, Tensor], description: dict[str, Any], history: list[Row]
+    outputs: Outputs,
+    weights: dict[str, Tensor],
+    description: dict[str, Any],
+    history: list[Row],
+    draws: list[list[float]],
 ) -> Path:
     """Write what the last row of `history` has added; each file is the old one or the new one.
 
     Args:
         description: goes into the weights' file, with the epoch and its val_miou.
+        draws: of each epoch, `miou_draws` of its validation.
 
     Returns:
         The weights' file.
@@ -57,11 +70,13 @@ def write_epoch(
     epoch, val_miou = int(history[-1]["epoch"]), rounded(history[-1]["val_miou"])
     checkpoint = epoch_file(outputs.epochs, epoch)
     save_weights(checkpoint, weights, {**description, "epoch": epoch, "val_miou": val_miou})
-    _write_summary(outputs, history)
+    _write_summary(outputs, history, draws)
     return checkpoint
 
 
-def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[Row]) -> None:
+def write_epochs_again(
+    outputs: Outputs, checkpoints: list[Path], history: list[Row], draws: list[list[float]]
+) -> None:
     """Write what the epochs of `history` had added, and remove whatever else is there.
 
     Args:
@@ -73,12 +88,12 @@ def write_epochs_again(outputs: Outputs, checkpoints: list[Path], history: list[
     for epoch, checkpoint in enumerate(checkpoints, start=1):
         copy_file(checkpoint, epoch_file(outputs.epochs, epoch))
     if history:
-        _write_summary(outputs, history)
+        _write_summary(outputs, history, draws)
 
 
-def _write_summary(outputs: Outputs, history: list[Row]) -> None:
+def _write_summary(outputs: Outputs, history: list[Row], draws: list[list[float]]) -> None:
     best = epoch_file(outputs.epochs, best_epoch(history))
     if best_epoch(history) == len(history) or not outputs.best.exists():
         copy_file(best, outputs.best)
     write_table(outputs.history, pd.DataFrame(history))
-    write_json(outputs.metrics, training_figures(history))
+    write_json(outputs.metrics, training_figures(history, draws))

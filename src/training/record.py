@@ -116,7 +116,8 @@ class Record:
     ) -> None:
         if weights is not None:
             description = {**self.description, "machines": facts["machines"]}
-            checkpoint = write_epoch(self.outputs, weights, description, facts["history"])
+            history, draws = facts["history"], facts["draws"]
+            checkpoint = write_epoch(self.outputs, weights, description, history, draws)
             self._checkpoints.append(self.store.add_checkpoint(checkpoint))
         if tensors is not None:
             self.store.save(tensors, facts, self._checkpoints)
@@ -133,7 +134,8 @@ class Record:
             tensors, facts, self._checkpoints = newest
             state.restore(tensors, facts)
         checkpoints = [self.store.folder / name for name in self._checkpoints[:epochs]]
-        write_epochs_again(self.outputs, checkpoints, state.history[:epochs])
+        history, draws = state.history[:epochs], state.draws[:epochs]
+        write_epochs_again(self.outputs, checkpoints, history, draws)
         self._saved_at = (state.step, time.monotonic())
         if state.epoch >= epochs:
             self._say(f"all {epochs} epochs were trained before; {FRESH}=1 trains them again")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.bootstrap import RESAMPLES, miou_interval
+from src.evaluation.bootstrap import RESAMPLES, miou_draws, miou_interval, share_won
 from src.evaluation.metrics import figures_of_merit
 
 
@@ -59,3 +59,19 @@ def test_a_draw_in_which_nothing_counts_is_left_out():
     confusions[1, 0, 0] = 9  # only void
     assert miou_interval(confusions, 0, 0) == (1, 1)
     assert np.isnan(miou_interval(confusions[1:], 0, 0)).all()
+
+
+def test_how_sure_a_choice_is():
+    nan = float("nan")
+    draws = np.array([[0.2, 0.5, 0.3, nan], [0.4, 0.5, 0.1, 0.2], [0.1, 0.6, nan, nan]])
+    assert [share_won(draws, winner) for winner in range(3)] == [0.25, 0.5, 0.25]
+    assert share_won(draws[:1], 0) == 1
+    # the first of equals, as best_epoch chooses
+    assert share_won(np.array([[0.5], [0.5]]), 0) == 1
+
+
+def test_models_judged_on_the_same_pictures_meet_the_same_draws():
+    confusions = made_confusions(5)
+    better = confusions + 50 * np.eye(4, dtype=int)
+    draws = np.stack([miou_draws(c, None, 0) for c in (confusions, better)])
+    assert share_won(draws, 1) == 1
