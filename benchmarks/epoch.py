@@ -19,6 +19,7 @@ from src.config import load_params
 from src.data.batches import Batch, Picture, evaluation_batches, padded_batch, training_batches
 from src.data.cache import Cache
 from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, picture_path
+from src.evaluation.bootstrap import RESAMPLES
 from src.evaluation.details import Details
 from src.evaluation.prediction import evaluated
 from src.memory import keep_freed_memory
@@ -94,7 +95,7 @@ def bare_step(trainer: Trainer, state: State, batch: Batch) -> None:
         state.optimizer,
         batch,
         trainer.recipe,
-        trainer.class_weights,
+        trainer.objective,
         trainer.machine,
     )
 
@@ -172,7 +173,7 @@ def evaluation_row(cache: Cache) -> Row:
 
     def evaluation() -> None:
         details = Details(cache.class_map(), machine.device)  # as the stage does
-        evaluated(network, cache, ids, size, machine, after_batch=details.add)
+        evaluated(network, cache, ids, size, machine, ignored=None, after_batch=details.add)
         details.figures()
 
     @torch.inference_mode()
@@ -207,6 +208,7 @@ def saving_row(cache: Cache, folder: Path) -> Row:
             number = len(state.history) + 1
             figures = {"train_ce": 1.0, "val_ce": 1.0, "val_miou": 0.5, "lr": 0.001}
             state.history.append({"epoch": number, **figures})
+            state.draws.append([0.5] * RESAMPLES)
             record.save(state, epoch_done=True)
             record.wait()
 

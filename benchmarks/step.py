@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,10 +11,11 @@ from benchmarks.worker import Worker
 from src.code import ROOT
 from src.config import load_params
 from src.data.batches import Batch
+from src.labels import read_class_map
 from src.memory import keep_freed_memory
 from src.model.machine import Machine, chosen_machine, make_deterministic
 from src.model.unet import UNet
-from src.training.step import build_optimizer, train_step
+from src.training.step import build_optimizer, objective, train_step
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 CLASSES = 12
@@ -65,9 +67,10 @@ def prepared_step(machine: Machine, batch: Batch) -> Callable:
     recipe = load_params(ROOT / "params.yaml").recipe
     torch.manual_seed(0)
     network = machine.placed(UNet(num_classes=CLASSES, **UNET)).train()
-    optimizer = build_optimizer(network.parameters(), recipe)
-    weights = torch.ones(CLASSES, device=machine.device)
-    return lambda: train_step(network, optimizer, batch, recipe, weights, machine)
+    optimizer = build_optimizer(network.parameters(), recipe, machine.precision)
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    goal = objective(recipe, class_map, np.ones(CLASSES, dtype=np.int64), machine.device)
+    return lambda: train_step(network, optimizer, batch, recipe, goal, machine)
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:

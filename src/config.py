@@ -12,6 +12,8 @@ from typing import Literal
 from src.files import InputError
 from src.typed_yaml import checked, read_yaml
 
+_PICTURES = (".png", ".jpg", ".jpeg")
+
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
     if not condition:
@@ -30,6 +32,9 @@ def _num_groups(pattern: str) -> int | None:
 class Data:
     source: str
     sha256: str | None
+    images: str
+    masks: str
+    test_images: str | None
 
     def __post_init__(self) -> None:
         _require(self.source.strip() != "", "source", self.source, "a source")
@@ -37,6 +42,16 @@ class Data:
             len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef")
         )
         _require(digits, "sha256", self.sha256, "null or 64 lower-case hexadecimal digits")
+        for key, endings in (
+            ("images", _PICTURES),
+            ("masks", (".png",)),
+            ("test_images", _PICTURES),
+        ):
+            pattern = getattr(self, key)
+            if pattern is not None:
+                fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
+                expected = f"a relative path with one {{id}} that ends in {' or '.join(endings)}"
+                _require(fits and not pattern.startswith("/"), key, pattern, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +116,7 @@ class Train:
     recipe: str
     epochs: int
     seed: int
+    start: str | None
     device: str
     precision: Literal["auto", "fp32", "bf16"]
     num_workers: int
@@ -108,6 +124,7 @@ class Train:
     def __post_init__(self) -> None:
         _require(1 <= self.epochs <= 999, "epochs", self.epochs, "1 to 999")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
+        _require(self.start != "", "start", self.start, "null or a file")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
         _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
@@ -115,8 +132,9 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    optimizer: Literal["rmsprop", "adamw", "sgd"]
+    optimizer: Literal["rmsprop", "adamw", "sgd", "muon"]
     learning_rate: float
+    rest_learning_rate: float
     momentum: float
     weight_decay: float
     batch_size: int
@@ -127,13 +145,17 @@ class Recipe:
     warmup: float
     validations_per_epoch: int
     class_weights: Literal["none", "sqrt"]
+    lovasz: float
+    void: Literal["class", "ignored"]
+    ema: float
+    halved: float
     flip: bool
     jitter: float
 
     def __post_init__(self) -> None:
-        _require(
-            0 < self.learning_rate <= 10, "learning_rate", self.learning_rate, "above 0, at most 10"
-        )
+        for key in ("learning_rate", "rest_learning_rate"):
+            rate = getattr(self, key)
+            _require(0 < rate <= 10, key, rate, "above 0, at most 10")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 to below 1")
         _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
         _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
@@ -142,6 +164,9 @@ class Recipe:
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1 (share of all steps)")
         validations = self.validations_per_epoch
         _require(1 <= validations <= 100, "validations_per_epoch", validations, "1 to 100")
+        _require(0 <= self.lovasz <= 100, "lovasz", self.lovasz, "0 (off) to 100")
+        _require(0 <= self.ema < 1, "ema", self.ema, "0 (off) to below 1")
+        _require(0 <= self.halved <= 1, "halved", self.halved, "0 to 1 (share of all steps)")
         _require(0 <= self.jitter < 1, "jitter", self.jitter, "0 (off) to below 1")
 
 
@@ -160,8 +185,12 @@ class Resume:
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
     batch_size: int
+    flip: bool
+    scales: list[float]
 
     def __post_init__(self) -> None:
+        in_range = all(0.1 <= scale <= 4 for scale in self.scales)
+        _require(self.scales != [] and in_range, "scales", self.scales, "scales of 0.1 to 4")
         _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
 
 

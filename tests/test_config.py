@@ -29,8 +29,8 @@ def test_report_recipe_is_the_reports():
     assert (recipe.weight_decay, recipe.batch_size) == (1e-8, 1)
     assert (recipe.clip, recipe.clip_limit) == ("value", 0.1)
     assert (recipe.schedule, recipe.patience, recipe.validations_per_epoch) == ("plateau", 2, 2)
-    unchanged = (recipe.class_weights, recipe.flip, recipe.jitter)
-    assert unchanged == ("none", False, 0.0)
+    assert (recipe.class_weights, recipe.lovasz, recipe.void) == ("none", 0.0, "class")
+    assert (recipe.ema, recipe.halved, recipe.flip, recipe.jitter) == (0.0, 0.0, False, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,17 @@ def test_report_recipe_is_the_reports():
         ({"split__group_by": 3}, "split.group_by: expected quoted text or null, got 3"),
         ({"split__stratify_by": "day"}, "split.stratify_by: expected size or none, got 'day'"),
         ({"render__epochs": [3]}, "render.epochs: epoch 3 is never trained, train.epochs is 2"),
+        ({"recipes__modern__lovasz": -1}, "recipes.modern.lovasz: -1.0 is out of range"),
+        ({"recipes__modern__void": "no"}, "recipes.modern.void: expected class or ignored"),
+        ({"recipes__modern__ema": 1}, "recipes.modern.ema: 1.0 is out of range; expected 0"),
+        ({"recipes__modern__halved": 2}, "recipes.modern.halved: 2.0 is out of range"),
+        ({"recipes__modern__rest_learning_rate": 0}, "modern.rest_learning_rate: 0.0 is out of"),
+        ({"evaluate__scales": []}, r"evaluate.scales: \[\] is out of range; .* scales of 0.1 to 4"),
         ({"data__sha256": "ABC"}, "data.sha256: 'ABC' is out of range; expected null or 64"),
+        ({"data__images": "photos/*.jpg"}, r"data.images: .* with one \{id\} that ends in .png or"),
+        ({"data__images": "/photos/{id}.jpg"}, "data.images: .* expected a relative path"),
+        ({"data__masks": "{id}.jpg"}, r"data.masks: '\{id\}.jpg' .* that ends in .png$"),
+        ({"data__test_images": "{id}{id}.png"}, "data.test_images: .* one {id}"),
         ({"data": None}, "data: expected keys with values, got None"),
     ],
 )

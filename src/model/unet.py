@@ -13,6 +13,9 @@ from src.model.convolution import Conv3x3
 GROUPS = 32
 """Groups of a group norm (Wu and He 2018), fewer where a layer has fewer channels."""
 
+SMALLEST_SIDE = 16
+"""Pixels of a side that four halvings leave one of."""
+
 
 def _norm(kind: str, channels: int) -> nn.Module:
     if kind == "batch":

@@ -1,5 +1,6 @@
 """Training from the first epoch to the last."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -13,18 +14,31 @@ from tqdm import tqdm
 from src.config import Model, Recipe, Train
 from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
+from src.evaluation.bootstrap import SEED, miou_draws
 from src.evaluation.prediction import evaluated, predicted_mask
-from src.files import InputError
+from src.files import InputError, repository_path
 from src.memory import keep_freed_memory
-from src.model.loss import square_root_weights
 from src.model.machine import chosen_machine, make_deterministic
+from src.model.start import load_start
 from src.model.unet import UNet
 from src.report.palette import colorized
 from src.training.provenance import provenance
 from src.training.record import Record
-from src.training.schedule import one_cycle, plateau, set_learning_rate, validation_steps
+from src.training.schedule import (
+    is_halved,
+    one_cycle,
+    plateau,
+    set_learning_rate,
+    validation_steps,
+)
 from src.training.state import EpochSum, Row, State, Validation
-from src.training.step import StepResult, build_optimizer, train_step
+from src.training.step import (
+    StepResult,
+    build_optimizer,
+    objective,
+    train_step,
+    update_average,
+)
 
 _DROPOUT = 3  # sets its generator apart from those of the batches
 _READ_S = 0.2
@@ -50,19 +64,22 @@ class Trainer:
         self.cache, self.train, self.recipe, self.val_ids = cache, train, recipe, split["val"]
         self.class_map = cache.class_map()
         self.machine = chosen_machine(train.device, train.precision)
+        self.start = None if train.start is None else repository_path(train.start)
         changes = {"flip": recipe.flip, "jitter": recipe.jitter}
         self.pictures = TrainingPictures(cache, split["train"], train.seed, **changes)
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
+        self.total_steps = self.steps_per_epoch * train.epochs
         self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)
         self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
-        self.class_weights = None
-        if recipe.class_weights == "sqrt":
-            pixels = cache.class_pixels(split["train"])
-            self.class_weights = square_root_weights(pixels).to(self.machine.device)
+        pixels, device = cache.class_pixels(split["train"]), self.machine.device
+        self.objective = objective(recipe, self.class_map, pixels, device)
         self.description = {
             "unet": self.unet,
             "classes": self.class_map.to_json(),
-            "provenance": provenance(code, cache, split, model, train, recipe, self.machine),
+            "ignored_class": self.objective.ignored,
+            "provenance": provenance(
+                code, cache, split, model, train, recipe, self.machine, start=self.start
+            ),
         }
 
     def run(self, record: Record) -> list[Row]:
@@ -84,16 +101,23 @@ class Trainer:
         return state.history[: self.train.epochs]
 
     def initial_state(self) -> State:
-        """Weights drawn by `train.seed`, before the first step."""
+        """Weights drawn by `train.seed` or those of `train.start`, before the first step."""
         make_deterministic()
         keep_freed_memory()
         torch.manual_seed(self.train.seed)
         network = UNet(**self.unet)
+        if self.start is not None:
+            print(f"train: starts from {load_start(self.start, network, self.class_map)}")
         self.machine.placed(network)
-        optimizer = build_optimizer(network.parameters(), self.recipe)
-        stepwise = plateau(optimizer, self.recipe.patience)
-        on_plateau = self.recipe.schedule == "plateau"
-        return State(network=network, optimizer=optimizer, plateau=stepwise if on_plateau else None)
+        recipe, precision = self.recipe, self.machine.precision
+        optimizer = build_optimizer(network.parameters(), recipe, precision)
+        on_plateau = recipe.schedule == "plateau"
+        return State(
+            network=network,
+            average=copy.deepcopy(network) if recipe.ema else None,
+            optimizer=optimizer,
+            plateau=plateau(optimizer, recipe.patience) if on_plateau else None,
+        )
 
     def _steps_done(self, state: State) -> int:
         """How many steps of the epoch at hand are finished."""
@@ -154,19 +178,29 @@ class Trainer:
             "lr": state.validation.learning_rate,
         }
         state.history.append(row)
+        state.draws.append(state.validation.draws)
         record.save(state, epoch_done=True)
 
     def step(self, state: State, batch: Batch) -> StepResult:
         """One step of training at the rate of the schedule; what it gave stays on the device."""
-        if self.recipe.schedule == "one_cycle":
-            total = self.steps_per_epoch * self.train.epochs
-            peak, warmup = self.recipe.learning_rate, self.recipe.warmup
-            set_learning_rate(state.optimizer, one_cycle(state.step, total, peak, warmup))
+        recipe = self.recipe
+        if recipe.schedule == "one_cycle":
+            rate = one_cycle(state.step, self.total_steps, recipe.learning_rate, recipe.warmup)
+            set_learning_rate(state.optimizer, rate)
+        halved = is_halved(state.step, self.total_steps, recipe.halved)
         state.network.train()
         result = train_step(
-            state.network, state.optimizer, batch, self.recipe, self.class_weights, self.machine
+            state.network,
+            state.optimizer,
+            batch,
+            recipe,
+            self.objective,
+            self.machine,
+            halved,
         )
         state.step += 1
+        if state.average is not None:
+            update_average(state.average, state.network, state.step, recipe.ema)
         state.unread.append((state.step, state.learning_rate, result))
         return result
 
@@ -195,21 +229,23 @@ class Trainer:
     def _validate(self, state: State, record: Record) -> None:
         """Cross-entropy and confusion over the validation pictures; the plateau sees the first."""
         found = evaluated(
-            state.network,
+            state.judged,
             self.cache,
             self.val_ids,
             self.recipe.batch_size,
             self.machine,
+            ignored=self.objective.ignored,
             before_batch=record.stop.check,
         )
         cross_entropy, miou = found.cross_entropy, found.figures()["miou"]
         self._require_finite("validation cross-entropy", cross_entropy, state.step, state)
-        state.validation = Validation(cross_entropy, miou, state.learning_rate)
+        draws = miou_draws(found.confusions, self.class_map.void_id, SEED).tolist()
+        state.validation = Validation(cross_entropy, miou, draws, state.learning_rate)
         if state.plateau is not None:
             state.plateau.step(cross_entropy)
         record.board.validation(state.step, cross_entropy, miou)
         record.board.histograms(state.step, state.network)
-        record.board.pictures(state.step, self._example(state.network))
+        record.board.pictures(state.step, self._example(state.judged))
         state.validation_due = False
 
     def _example(self, network: UNet) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from src.config import Model, Recipe, Train
 from src.data.cache import Cache
+from src.files import InputError, file_digest
 from src.model.machine import Machine
 from src.training.schedule import depends_on_epochs
 
@@ -24,17 +26,24 @@ def provenance(
     train: Train,
     recipe: Recipe,
     machine: Machine,
+    start: Path | None,
 ) -> Provenance:
     """Everything that decides the weights after a given epoch, as JSON.
 
-    The number of epochs is in it only where the learning rate depends on it, so that a longer
+    The number of epochs is in it only where a step depends on it, so that a longer
     training can go on from a shorter one. The number of loader processes never changes a weight.
 
     Args:
         code: blob ids of the modules that run, by name.
         split: ids of `train` and `val`; the first are trained on, in this order, the second judge.
+        start: the file of the first weights, None where they are drawn.
+
+    Raises:
+        InputError: no such file.
     """
-    epochs = {"epochs": train.epochs} if depends_on_epochs(recipe.schedule) else {}
+    planned = depends_on_epochs(recipe.schedule, recipe.halved)
+    epochs = {"epochs": train.epochs} if planned else {}
+    begun = {} if start is None else {"start": _start_digest(start)}
     data = {
         part: {"pictures": len(split[part]), "sha256": cache.digest(split[part])}
         for part in ("train", "val")
@@ -44,10 +53,17 @@ def provenance(
         "data": data,
         "model": asdict(model),
         "recipe": {"name": train.recipe, **asdict(recipe)},
-        "train": {"seed": train.seed, **epochs},
+        "train": {"seed": train.seed, **epochs, **begun},
         "machine": {"device": machine.device.type, "precision": machine.precision},
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
+
+
+def _start_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(f"train.start: {path}: {error.strerror}") from None
 
 
 def fingerprint(origin: Provenance) -> str:
@@ -68,7 +84,7 @@ def _difference(key: tuple[str, ...], before: Any, now: Any) -> str:
         return f"code of {key[1]}"
     if key[-1] == "sha256":
         return f"content of the {key[1]} pictures"
-    reason = ", over which the schedule spreads the learning rate" if key[-1] == "epochs" else ""
+    reason = ", over which the recipe spreads its schedule" if key[-1] == "epochs" else ""
     return f"{'.'.join(key)} {before} -> {now}{reason}"
 
 

@@ -1,4 +1,4 @@
-"""The learning rate."""
+"""What changes from step to step: the learning rate, the pictures' size; pure functions of it."""
 
 import math
 
@@ -30,9 +30,14 @@ def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def depends_on_epochs(schedule: str) -> bool:
-    """Whether the rate of a step depends on how many epochs there will be."""
-    return schedule == "one_cycle"
+def is_halved(step: int, total_steps: int, share: float) -> bool:
+    """Whether the pictures of `step` (0..total_steps - 1) are halved: in the first `share`."""
+    return step < share * total_steps
+
+
+def depends_on_epochs(schedule: str, halved: float) -> bool:
+    """Whether a step depends on how many epochs there will be."""
+    return schedule == "one_cycle" or halved > 0
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

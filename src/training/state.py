@@ -16,7 +16,7 @@ from src.training.step import StepResult
 Row = dict[str, float]
 """One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
 
-_NETWORK, _OPTIMIZER, _RANDOM = "network/", "optimizer/", "random/"
+_NETWORK, _AVERAGE, _OPTIMIZER, _RANDOM = "network/", "average/", "optimizer/", "random/"
 _GRADIENT = "gradient/"
 
 
@@ -43,6 +43,8 @@ class Validation:
 
     cross_entropy: float
     miou: float
+    draws: list[float]
+    """`miou_draws` of its pictures."""
     learning_rate: float
     """Of the step before it; the plateau may have lowered it since."""
 
@@ -52,6 +54,8 @@ class State:
     """All that changes while training: what is not here is a function of the parameters."""
 
     network: UNet
+    average: UNet | None
+    """The average of the network's weights over the last steps, where the recipe wants one."""
     optimizer: Optimizer
     plateau: ReduceLROnPlateau | None
     epoch: int = 0
@@ -67,10 +71,17 @@ class State:
     """The last step is to be followed by a validation that is not finished."""
     validation: Validation | None = None
     history: list[Row] = field(default_factory=list)
+    draws: list[list[float]] = field(default_factory=list)
+    """Of the validation that each row of the history tells."""
     machines: list[dict[str, Any]] = field(default_factory=list)
     """Where it was trained: each machine, and the epoch that was the first it worked on."""
     run: str = ""
     """Folder of its TensorBoard events."""
+
+    @property
+    def judged(self) -> UNet:
+        """The network that is validated and kept."""
+        return self.network if self.average is None else self.average
 
     @property
     def learning_rate(self) -> float:
@@ -98,6 +109,8 @@ class State:
         Also the last gradients, where a validation is due that shows them.
         """
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
+        if self.average is not None:
+            named |= {_AVERAGE + name: v for name, v in self.average.state_dict().items()}
         for index, averages in self.optimizer.state_dict()["state"].items():
             named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
         if self.validation_due:
@@ -106,8 +119,8 @@ class State:
         return {name: _copied(value) for name, value in named.items()}
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's state_dict; copies, as in `tensors`."""
-        return {name: _copied(value) for name, value in self.network.state_dict().items()}
+        """The judged network's state_dict; copies, as in `tensors`."""
+        return {name: _copied(value) for name, value in self.judged.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
         """Everything else that was read, as JSON (with infinities); a copy."""
@@ -121,6 +134,7 @@ class State:
             "validation_due": self.validation_due,
             "validation": self.validation and asdict(self.validation),
             "history": self.history,
+            "draws": self.draws,
             "machines": self.machines,
             "run": self.run,
         }
@@ -129,6 +143,8 @@ class State:
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Become the state that `tensors()` and `facts()` described."""
         self.network.load_state_dict(_below(_NETWORK, tensors))
+        if self.average is not None:
+            self.average.load_state_dict(_below(_AVERAGE, tensors))
         gradients = _below(_GRADIENT, tensors)
         for name, parameter in self.network.named_parameters():
             if name in gradients:
@@ -142,7 +158,8 @@ class State:
         self.epoch_sum = EpochSum(**facts["epoch_sum"])
         self.validation_due = facts["validation_due"]
         self.validation = facts["validation"] and Validation(**facts["validation"])
-        self.history, self.machines, self.run = facts["history"], facts["machines"], facts["run"]
+        self.history, self.draws = facts["history"], facts["draws"]
+        self.machines, self.run = facts["machines"], facts["run"]
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:

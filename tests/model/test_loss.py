@@ -1,10 +1,11 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from src.labels import IGNORE_INDEX
-from src.model.loss import cross_entropy_sum, square_root_weights
+from src.model.loss import cross_entropy_sum, log_shares, lovasz_loss, square_root_weights
 
 
 def test_two_pixels_by_hand():
@@ -74,3 +75,64 @@ def test_square_root_weights_by_hand():
     expected = [1 / math.sqrt(0.9) / mean, 1 / math.sqrt(0.1) / mean, 0.0]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
     np.testing.assert_allclose(weights @ torch.tensor([0.9, 0.1, 0.0]), 1.0, rtol=1e-6)
+
+
+def test_lovasz_by_hand():
+    """Three pixels of two classes, the last one wrong, with certainty."""
+    shares = torch.tensor([[[1.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]]]).clamp(min=1e-30).log()[None]
+    class_ids = torch.tensor([[[0, 1, 1]]])
+    # with certainty it is 1 - IoU: 1/2 of each class
+    assert lovasz_loss(shares, class_ids, None).item() == pytest.approx(1 / 2)
+    assert lovasz_loss(shares, torch.tensor([[[0, 1, 0]]]), None).item() == pytest.approx(0)
+    # class 1 is left out: class 0 has one pixel, which is right
+    assert lovasz_loss(shares, class_ids, 1).item() == pytest.approx(0)
+    # without the wrong pixel, nothing is wrong
+    ignored = torch.tensor([[[0, 1, IGNORE_INDEX]]])
+    assert lovasz_loss(shares, ignored, None).item() == pytest.approx(0)
+    nothing = torch.full((1, 1, 3), IGNORE_INDEX)
+    assert lovasz_loss(shares, nothing, None).item() == 0
+
+
+def sorted_lovasz(logits: torch.Tensor, class_ids: torch.Tensor, void_id: int | None):
+    """As the paper has it: sort the errors, weigh each by what the Jaccard loss grows there."""
+    num_classes = logits.shape[1]
+    shares = logits.softmax(1).permute(0, 2, 3, 1).reshape(-1, num_classes)
+    target, losses = class_ids.reshape(-1), []
+    counted = (target != IGNORE_INDEX) & (target != (-1 if void_id is None else void_id))
+    for k in range(num_classes):
+        truth = (target[counted] == k).double()
+        if truth.sum() == 0:
+            continue
+        errors, order = (truth - shares[counted, k]).abs().sort(descending=True)
+        truth = truth[order]
+        left = truth.sum() - truth.cumsum(0)
+        jaccard = 1 - left / (truth.sum() + (1 - truth).cumsum(0))
+        losses.append(errors @ torch.diff(jaccard, prepend=torch.zeros(1).double()))
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("void_id", [None, 2])
+@pytest.mark.parametrize("certainty", [0.0, 4.0])
+def test_lovasz_agrees_with_sorting_in_float64(void_id, certainty):
+    logits, class_ids = random_batch(2, 5, 60, 80)
+    class_ids[class_ids == 4] = 3  # a class that does not occur
+    truth = torch.nn.functional.one_hot(class_ids.clamp(max=4), 5).permute(0, 3, 1, 2)
+    logits = (logits + certainty * truth).double().requires_grad_()
+    theirs = sorted_lovasz(logits, class_ids, void_id)
+    (expected,) = torch.autograd.grad(theirs, logits)
+    ours = lovasz_loss(log_shares(logits), class_ids, void_id)
+    (gradient,) = torch.autograd.grad(ours, logits)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
+    # errors within a bin have one weight, here of up to 50 pixels
+    assert (gradient - expected).norm() < 0.005 * expected.norm()
+
+
+def test_lovasz_does_not_depend_on_the_names_of_classes_or_the_order_of_pixels():
+    logits, class_ids = random_batch(1, 4, 8, 9)
+    loss = lovasz_loss(log_shares(logits), class_ids, None)
+    renamed = torch.tensor([2, 0, 3, 1])  # class k becomes renamed[k]
+    ids = torch.where(class_ids == IGNORE_INDEX, class_ids, renamed[class_ids.clamp(max=3)])
+    other = lovasz_loss(log_shares(logits[:, renamed.argsort()]), ids, None)
+    torch.testing.assert_close(other, loss)
+    turned = lovasz_loss(log_shares(logits.flip(3)), class_ids.flip(2), None)
+    torch.testing.assert_close(turned, loss)

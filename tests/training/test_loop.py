@@ -15,12 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.config import Params
 from src.data.batches import training_batches
 from src.data.cache import Cache
-from src.files import InputError, write_json
+from src.files import InputError, file_digest, write_json
 from src.labels import IGNORE_INDEX
 from src.model.machine import chosen_machine
 from src.model.weights import load_network
 from src.report.tables import rounded
 from src.training.outputs import best_epoch, training_figures
+from src.training.provenance import differences
 from src.training.step import in_memory_order
 from tests.training.small import made_params, made_trainer, outputs, trained
 
@@ -62,9 +63,11 @@ def test_the_optimizer_sees_contiguous_arrays(cache, tmp_path, precision):
         views = one.optimizer.param_groups[0]["params"]
         for view, weight in zip(views, one.network.parameters(), strict=True):
             assert view.data_ptr() == weight.data_ptr()  # no copy
-            averages = one.optimizer.state[view]
-            arrays = [view, averages["exp_avg"], averages["exp_avg_sq"]]
-            assert all(array.is_contiguous() and array.shape == view.shape for array in arrays)
+            averages = [a for a in one.optimizer.state[view].values() if a.dim()]
+            assert averages
+            for array in (view, *averages):
+                assert array.is_contiguous()
+                assert array.shape == view.shape
     views = state.optimizer.param_groups[0]["params"]
     for view, weight in zip(views, state.network.parameters(), strict=True):
         assert view.grad.is_contiguous()
@@ -117,21 +120,22 @@ def test_what_is_written_agrees_with_the_history(cache: Cache, params: Params, t
 
 def test_the_train_curve_is_the_mean_over_all_pixels(cache: Cache, params: Params, tmp_path: Path):
     """Not the last batch's loss, nor a mean of means: pictures here have two sizes."""
-    trainer = made_trainer(cache, params, clip="none")
+    changes = {"clip": "none", "void": "class"}
+    trainer = made_trainer(cache, params, **changes)
     state, total, pixels = trainer.initial_state(), 0.0, 0
     for batch in training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0):
         result = trainer.step(state, batch)
         total += result.cross_entropy.item()
         pixels += int((batch.masks != IGNORE_INDEX).sum())
         assert result.pixels.item() == (batch.masks != IGNORE_INDEX).sum()
-    history = trained(made_trainer(cache, params, clip="none"), tmp_path)
+    history = trained(made_trainer(cache, params, **changes), tmp_path)
     assert history[0]["train_ce"] == pytest.approx(total / pixels, rel=1e-6)
 
 
 def test_it_learns_the_stripes(cache: Cache, params: Params, tmp_path: Path):
     """Colour tells the class, so a few epochs must get far above chance (1/12)."""
     params = replace(params, train=replace(params.train, epochs=30))
-    trainer = made_trainer(cache, params, learning_rate=0.03, jitter=0.0)
+    trainer = made_trainer(cache, params, rest_learning_rate=0.03, jitter=0.0)
     history = trained(trainer, tmp_path)
     assert history[-1]["val_ce"] < history[0]["val_ce"]
     assert history[-1]["val_miou"] > 0.5
@@ -163,7 +167,7 @@ def test_a_validation_that_is_not_finite_stops_and_saves_nothing(cache, params, 
     def diverging_step(state, batch):
         result = step(state, batch)
         with torch.no_grad():
-            state.network.out.bias.fill_(float("nan"))
+            state.judged.out.bias.fill_(float("nan"))
         return result
 
     trainer.pictures.ids = trainer.pictures.ids[:2]  # one step
@@ -193,5 +197,25 @@ def test_the_best_epoch_is_the_first_of_the_highest():
         for e, m in ((1, 0.1), (2, 0.4), (3, 0.4), (4, 0.3))
     ]
     assert best_epoch(rows) == 2
-    figures = training_figures(rows)
+    figures = training_figures(rows, [[0.1, 0.2], [0.4, 0.5], [0.4, 0.4], [0.3, 0.6]])
+    assert figures["best_epoch_share"] == 0.5  # the second draw would have chosen the last
     assert (figures["best_epoch"], figures["best_val_miou"], figures["val_miou"]) == (2, 0.4, 0.3)
+
+
+def test_a_training_starts_from_the_weights_of_another(cache: Cache, tmp_path: Path):
+    trained(made_trainer(cache, made_params(tmp_path)), tmp_path / "first")
+    best = tmp_path / "first/best.safetensors"
+    tuned = made_trainer(cache, made_params(tmp_path, start=str(best)))
+    fresh = made_trainer(cache, made_params(tmp_path))
+    weights, _ = load_network(best, cache.class_map())
+    for name, weight in tuned.initial_state().network.named_parameters():
+        assert torch.equal(weight, weights.get_parameter(name))
+    differ = differences(fresh.description["provenance"], tuned.description["provenance"])
+    assert differ == [f"train.start None -> {file_digest(best)}"]
+    losses = [trained(t, tmp_path / "then")[0]["train_ce"] for t in (fresh, tuned)]
+    assert losses[1] < losses[0]
+
+
+def test_a_start_that_is_not_there_is_named(cache: Cache, tmp_path: Path):
+    with pytest.raises(InputError, match=r"train.start: nowhere.pt: No such file"):
+        made_trainer(cache, made_params(tmp_path, start="nowhere.pt"))

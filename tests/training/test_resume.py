@@ -120,7 +120,7 @@ def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
 def test_a_schedule_over_all_epochs_starts_over_and_says_why(cache, tmp_path, capsys):
     for epochs in (2, 3):
         trained(made_trainer(cache, made_params(tmp_path, epochs=epochs)), tmp_path / "a")
-    reason = "train.epochs 2 -> 3, over which the schedule spreads the learning rate"
+    reason = "train.epochs 2 -> 3, over which the recipe spreads its schedule"
     assert f"differs in {reason} (" in capsys.readouterr().out
     trained(made_trainer(cache, made_params(tmp_path, epochs=3)), tmp_path / "straight")
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from src.training.schedule import one_cycle, plateau, set_learning_rate, validation_steps
+from src.training.schedule import (
+    depends_on_epochs,
+    is_halved,
+    one_cycle,
+    plateau,
+    set_learning_rate,
+    validation_steps,
+)
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing():
@@ -42,3 +49,15 @@ def test_plateau_lowers_the_rate_after_more_than_its_patience():
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1])
     set_learning_rate(optimizer, 0.25)
     assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_the_first_share_of_the_steps_is_halved():
+    assert [is_halved(step, 10, 0.25) for step in range(10)] == [True] * 3 + [False] * 7
+    assert not any(is_halved(step, 10, 0.0) for step in range(10))
+    assert all(is_halved(step, 10, 1.0) for step in range(10))
+
+
+def test_a_longer_training_can_go_on_where_no_step_depends_on_its_length():
+    assert not depends_on_epochs("plateau", halved=0.0)
+    assert depends_on_epochs("one_cycle", halved=0.0)
+    assert depends_on_epochs("constant", halved=0.5)
