@@ -51,7 +51,8 @@ class Data:
             if pattern is not None:
                 fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
                 expected = f"a relative path with one {{id}} that ends in {' or '.join(endings)}"
-                _require(fits and not pattern.startswith("/"), key, pattern, expected)
+                plain = not {"", ".", "..", "**"} & set(pattern.split("/"))
+                _require(fits and plain, key, pattern, expected)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,15 @@
-"""Check params.yaml, and that the device it names is there, before DVC removes any old out."""
+"""Check params.yaml, and that device and file it names are there, before DVC removes old outs."""
 
 from src.config import load_params
+from src.files import InputError, repository_path
 from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "out")
     train = load_params(args.params).train
+    if train.start is not None:
+        _require_start(train.start)
     if train.device not in ("auto", "cpu") or train.precision == "bf16":
         from src.model.machine import chosen_machine  # torch takes seconds; else not needed
 
@@ -14,6 +17,15 @@ def main(argv: list[str] | None = None) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # Always the same text, so that a changed parameter reruns no stage but those that read it.
     args.out.write_text("params.yaml has been checked\n")
+
+
+def _require_start(start: str) -> None:
+    """DVC removes models/ before it trains, so a start must lie elsewhere."""
+    path = repository_path(start)
+    if not path.is_file():
+        raise InputError(f"train.start: {path}: no such file")
+    if path.resolve().is_relative_to(repository_path("models").resolve()):
+        raise InputError(f"train.start: {path} is removed before training; copy it out of models")
 
 
 if __name__ == "__main__":

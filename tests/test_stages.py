@@ -258,3 +258,19 @@ def test_help_needs_no_torch():
     for stage in ("check", "fetch", "remap", "split"):
         command = [sys.executable, "-c", probe.format(stage)]
         assert subprocess.run(command, cwd=ROOT).returncode == 0, stage
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [("nowhere.pt", "no such file"), ("models/best.safetensors", "is removed before training")],
+)
+def test_a_start_that_cannot_be_is_refused_before_any_out_goes(
+    tmp_path: Path, monkeypatch, start: str, message: str
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/best.safetensors").touch()
+    write_params(tmp_path / "params.yaml", train__start=start)
+    with pytest.raises(InputError, match=rf"train.start: {start}:? {message}"):
+        check.main(arguments(tmp_path, out="checked"))
+    assert not (tmp_path / "checked").exists()

@@ -29,7 +29,7 @@ def unpack(archive: Path, root: Path, naming: Naming) -> dict[str, str]:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             for name, place in tqdm(places.items(), "unpack", unit="file", disable=None):
                 _write_member(opened, name, root / place, archive)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise InputError(f"{archive}: not a whole zip archive: {error}") from None
     return places
 
@@ -54,6 +54,6 @@ def _write_member(opened: zipfile.ZipFile, name: str, path: Path, archive: Path)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
         raise InputError(f"{archive}: {name} is damaged: {error}") from None
     except Exception as error:
-        if type(error).__module__ == "zlib":  # zlib.error is no subclass of anything above
+        if type(error).__module__ in ("zlib", "_lzma"):  # subclasses of nothing above
             raise InputError(f"{archive}: {name} is damaged: {error}") from None
         raise

@@ -12,6 +12,7 @@ TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
 ENDINGS = (".png", ".jpg")
 IMAGE_MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names
+FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is called
 MASK_MODES = ("L", "P")  # of a palette, the index is the label id
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
@@ -45,7 +46,7 @@ def check_dataset(root: Path) -> Dataset:
     """
     train_ids, mask_ids = _ids(root, TRAIN_IMAGES), _ids(root, TRAIN_MASKS)
     if not train_ids:
-        raise InputError(f"{TRAIN_IMAGES}: no pictures; expected KITTI's layout")
+        raise InputError(f"{TRAIN_IMAGES}: no pictures")
     if not mask_ids:
         raise InputError(f"{TRAIN_MASKS}: no masks; expected one for each picture")
     for picture_id, name in train_ids.items():
@@ -100,7 +101,7 @@ def _image_size(root: Path, name: str) -> tuple[int, int]:
 def _header(root: Path, name: str) -> tuple[tuple[int, int], str]:
     """(height, width) and Pillow's mode of the picture `name`."""
     try:
-        with Image.open(root / name) as picture:
+        with Image.open(root / name, formats=FORMATS) as picture:
             return (picture.height, picture.width), picture.mode
     except UnidentifiedImageError:
         raise InputError(f"{name}: not a picture that can be read; expected PNG or JPEG") from None

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.files import InputError
 
-_PART = r"[^/\\:\x00-\x1f]"
+_PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
 _TOKENS = re.compile(r"(\{id\}|\*)")
 
 
@@ -50,13 +50,19 @@ class Naming:
         expressions = {kind: _expression(pattern) for kind, pattern in self.patterns().items()}
         origins: dict[str, str] = {}
         taken: dict[str, str] = {}
+        placed: dict[str, str] = {}
         for name in names:
             for kind, expression in expressions.items():
                 if found := expression.fullmatch(name):
                     picture = f"{kind}/{found['id']}"
                     if picture in taken:
                         raise InputError(_twice(taken[picture], name, found["id"]))
+                    if name in placed:
+                        raise InputError(
+                            f"{name} fits more than one pattern: of {placed[name]}, {kind}"
+                        )
                     taken[picture] = name
+                    placed[name] = kind
                     origins[picture + _ending(name)] = name
         if not origins:
             raise InputError(f"no file is named {' or '.join(self.patterns().values())}")
@@ -68,6 +74,7 @@ class Naming:
         for pattern in self.patterns().values():
             parts = _TOKENS.split(pattern)
             shell = "".join("*" if _TOKENS.fullmatch(part) else glob.escape(part) for part in parts)
+            shell = re.sub(r"\*+", "*", shell)
             found |= {path for path in root.glob(shell) if path.is_file()}
         return sorted(path.relative_to(root).as_posix() for path in found)
 

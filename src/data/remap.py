@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SIZES, TEST_IMAGES, save_array
+from src.data.layout import FORMATS, TRAIN_IMAGES, TRAIN_MASKS, Dataset, check_dataset, picture_path
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
-from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, Dataset, check_dataset, picture_path
 from src.files import InputError, write_json
 from src.labels import ClassMap
 
@@ -126,7 +126,7 @@ def _scaled_image(path: Path, scale: float) -> np.ndarray:
 def _decoded(path: Path, mode: str | None) -> Image.Image:
     """The picture at `path` in Pillow's `mode`; None: as it is stored, a palette's indices."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             picture.load()
             return picture if mode in (None, picture.mode) else picture.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

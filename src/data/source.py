@@ -1,6 +1,7 @@
 """Where the pictures come from: generated, downloaded, a local zip, or a local folder."""
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -121,12 +122,11 @@ def _from_folder(
 
 def _in_its_names(text: str, naming: Naming, places: dict[str, str]) -> str:
     """`text` about places in KITTI's layout, with the source's own names for them."""
-    for name, place in places.items():
-        text = text.replace(place, name)
+    theirs = {place: name for name, place in places.items()}
     for kind, pattern in naming.patterns().items():
-        if pattern != KITTI.patterns()[kind]:
-            text = text.replace(kind, pattern)
-    return text
+        theirs[kind] = kind if pattern == KITTI.patterns()[kind] else pattern
+    ours = "|".join(map(re.escape, sorted(theirs, key=len, reverse=True)))
+    return re.sub(ours, lambda found: theirs[found[0]], text)
 
 
 def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> dict[str, Any]:

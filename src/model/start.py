@@ -5,6 +5,7 @@ of the well-known implementations from which this layout comes.
 """
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from src.model.unet import UNet
 from src.model.weights import described_classes
 
 _LAST = "out."
+_UNREADABLE = (
+    # what torch's and safetensors' readers raise on files of other kinds
+    *(SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError),
+    *(IndexError, AttributeError, TypeError, AssertionError, NotImplementedError),
+)
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
@@ -40,6 +46,10 @@ def load_start(path: Path, network: UNet, class_map: ClassMap) -> str:
     found = _without_counts({_plain(name): tensor for name, tensor in _tensors(path).items()})
     wanted = _without_counts(network.state_dict())
     if wanted.keys() <= found.keys():
+        if others := found.keys() - wanted.keys():
+            raise InputError(
+                f"{path}: has {min(others)}, which this network has not; check the section model"
+            )
         how, pairs = "by name", {name: found[name] for name in wanted}
     elif path.suffix == ".safetensors":
         missing = next(name for name in wanted if name not in found)
@@ -55,15 +65,20 @@ def load_start(path: Path, network: UNet, class_map: ClassMap) -> str:
         how += "; the last layer starts anew, for the classes are others"
         pairs = {name: tensor for name, tensor in pairs.items() if name not in left}
     for name, tensor in pairs.items():
-        if tensor.shape != wanted[name].shape:
-            raise InputError(
-                f"{path}: {name} would be {_shape(tensor)}, this network has "
-                f"{_shape(wanted[name])}; set the parameters in model to those of the file"
-            )
-        if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} holds values that are not finite")
+        _require_fits(path, name, tensor, wanted[name])
     network.load_state_dict(pairs, strict=False)
     return f"{len(pairs)} of {len(wanted)} tensors of {path}, {how}"
+
+
+def _require_fits(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> None:
+    if tensor.shape != wanted.shape:
+        raise InputError(
+            f"{path}: {name} would be {_shape(tensor)}, this network has {_shape(wanted)}; set the "
+            "parameters in model to those of the file"
+        )
+    plain = tensor.layout is torch.strided and tensor.is_floating_point()
+    if not plain or tensor.device.type != "cpu" or not tensor.isfinite().all():
+        raise InputError(f"{path}: {name} holds values that are not finite numbers")
 
 
 def _by_position(path: Path, wanted: dict[str, Tensor], found: list[Tensor]) -> dict[str, Tensor]:
@@ -90,12 +105,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"train.start: {path}: no such file") from None
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if not _is_pickled(path):
+            raise InputError(f"{path}: no file of weights") from None
         raise InputError(
             f"{path}: holds more than weights, which is not loaded, for it could run code; save "
-            "the network's state_dict() alone"
+            f"the network's state_dict() alone ({str(error).split(chr(10))[0][:100]})"
         ) from None
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: no file of weights that can be read ({reason})") from None
     below = saved.values() if isinstance(saved, dict) else []
@@ -103,6 +120,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not found:
         raise InputError(f"{path}: holds no weights; expected a state dict")
     return found
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether torch.save, of any age, may have written it."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
 def _only_tensors(value: Any) -> dict[str, Tensor]:

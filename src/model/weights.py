@@ -50,7 +50,7 @@ def described_classes(path: Path) -> dict[str, Any] | None:
     """The class map of the model in `path`, None in a file that is not of this project."""
     try:
         return read_description(path)["classes"]
-    except (InputError, KeyError):
+    except (InputError, KeyError, TypeError):
         return None
 
 

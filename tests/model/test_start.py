@@ -109,6 +109,10 @@ def broken(change) -> dict[str, torch.Tensor]:
         ([1, 2], "holds no weights"),
         (network(1, base_channels=4).state_dict(), r"inc.0.weight would be 4x3x3x3, .* 2x3x3x3"),
         (broken(lambda state: state.pop("up1.conv.0.weight")), "109 tensors, a U-Net .* 110 "),
+        (network(1, norm="batch").state_dict() | {"inc.9.weight": torch.ones(3)},
+         "has inc.9.weight, which this network has not; check the section model"),
+        (broken(lambda state: state.update({"out.bias": torch.ones(12, dtype=torch.int64)})),
+         "out.bias holds values that are not finite numbers"),
         (broken(lambda state: state["inc.0.bias"].fill_(float("nan"))), "inc.0.bias .* not finite"),
     ],
 )  # fmt: skip
@@ -126,9 +130,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str):
     path = tmp_path / name
     with pytest.raises(InputError, match=r"train.start: .*: no such file"):
         load_start(path, network(2), TWELVE)
-    for content in (b"", b"nothing of the kind", b"PK\x03\x04" + b"x" * 40):
+    contents = [
+        b"",
+        b"nothing of the kind",
+        b"epoch,1\n",
+        b"\x89PNG\r\n",
+        b"PK\x03\x04" + b"x" * 40,
+    ]
+    for content in contents:
         path.write_bytes(content)
-        with pytest.raises(InputError, match=name):
+        with pytest.raises(InputError, match=f"{name}: no file of weights"):
             load_start(path, network(2), TWELVE)
 
 
