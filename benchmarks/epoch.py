@@ -27,7 +27,7 @@ from src.training.loop import Trainer
 from src.training.outputs import Outputs
 from src.training.record import Record
 from src.training.state import State
-from src.training.step import train_step
+from src.training.step import train_step, update_average
 from src.training.stop import Stop
 
 _VALIDATION = 6
@@ -90,6 +90,9 @@ def rows() -> Iterator[Row]:
 
 
 def bare_step(trainer: Trainer, state: State, batch: Batch) -> None:
+    """Arithmetic alone, in a state whose steps are not counted."""
+    if state.average is not None:
+        update_average(state.average, state.network, 1, trainer.recipe.ema)
     train_step(
         state.network,
         state.optimizer,

@@ -116,7 +116,7 @@ def unknown_id(pictures: Path) -> None:
         ({"train__device": "cuda:7"}, "train.device: cuda:7: this computer has"),
         ({"train__epochs": "abc"}, "params.yaml: train.epochs: expected a whole number, got 'abc'"),
         ({"data__source": "nowhere.zip"}, "data.source: 'nowhere.zip': no such file or folder"),
-        ({"data__source": no_masks}, "training/semantic: no .png masks"),
+        ({"data__source": no_masks}, "training/semantic: no masks"),
         ({"data__source": other_size}, "000002_10.png: 5x5 pixels, but training/image_2/000002_10"),
         ({"data__source": rgb_mask}, "000002_10.png: mode RGB; a mask holds label ids"),
         ({"data__source": unknown_id}, "000002_10.png: label id 200 (6 pixels) has no class"),

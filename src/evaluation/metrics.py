@@ -7,10 +7,10 @@ accuracy), Dice 1945.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from src.labels import IGNORE_INDEX
+from src.model.counts import occurrences
 
 
 def confusion_matrix(class_ids: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
@@ -25,7 +25,7 @@ def confusion_matrix(class_ids: Tensor, predicted: Tensor, num_classes: int) -> 
     """
     ignored = num_classes**2  # a bin of their own, for choosing pixels first takes longer
     pairs = (class_ids.long() * num_classes + predicted).where(class_ids != IGNORE_INDEX, ignored)
-    counts = torch.bincount(pairs.reshape(-1), minlength=ignored + 1)
+    counts = occurrences(pairs.reshape(-1), ignored + 1)
     return counts[:ignored].reshape(num_classes, num_classes)
 
 

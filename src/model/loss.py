@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.labels import IGNORE_INDEX
+from src.model.counts import occurrences
 
 _BINS = 1024
 """Of the errors 0..1 in Lovász's loss; finer ones change its gradient by less than 0.1 %."""
@@ -97,10 +98,10 @@ def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tenso
         bins = (errors * _BINS).long().clamp(max=_BINS - 1)
         places = 2 * (_BINS * classes + bins) + truth  # class, bin, whether the class is true
         size = num_classes * _BINS * 2
-        counts = torch.bincount(places.where(counted, size).reshape(-1), minlength=size + 1)
-        weights = _lovasz_weights(counts[:size].reshape(num_classes, _BINS, 2))
-        occurs = torch.bincount(target.where(counted, num_classes), minlength=num_classes + 1) > 0
-        occurs = occurs[:num_classes, None]  # (K, 1)
+        counts = occurrences(places.where(counted, size).reshape(-1), size + 1)
+        counts = counts[:size].reshape(num_classes, _BINS, 2)
+        weights = _lovasz_weights(counts)
+        occurs = counts[:, :, 1].sum(1, keepdim=True) > 0  # (K, 1)
         weights = weights.reshape(-1)[places] * occurs / occurs.sum().clamp(min=1)  # (K, P)
     return (errors * weights).sum()
 

@@ -22,6 +22,8 @@ from src.model.machine import chosen_machine, make_deterministic
 from src.model.start import load_start
 from src.model.unet import UNet
 from src.report.palette import colorized
+from src.training.objective import objective
+from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
 from src.training.record import Record
 from src.training.schedule import (
@@ -32,13 +34,7 @@ from src.training.schedule import (
     validation_steps,
 )
 from src.training.state import EpochSum, Row, State, Validation
-from src.training.step import (
-    StepResult,
-    build_optimizer,
-    objective,
-    train_step,
-    update_average,
-)
+from src.training.step import StepResult, train_step, update_average
 
 _DROPOUT = 3  # sets its generator apart from those of the batches
 _READ_S = 0.2

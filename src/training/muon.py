@@ -54,12 +54,14 @@ def orthogonalized(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(Optimizer):
     """Muon for 3x3 filters with no more outputs than inputs, AdamW for all else.
 
-    The first layer, whose filters see colours, is among the rest, as are biases, norms and the
-    last layer; the rest is not decayed, for it is few numbers whose size means something.
+    The first layer of the default network, whose filters see colours, is among the rest, as are
+    biases, norms and the last layer; the rest is not decayed: it is few numbers, whose size means
+    something.
 
     Args:
         parameters: contiguous; filters (O, 3, 3, C) or (O, C, 3, 3).
-        lr: of the filters; an update has singular values near `lr`.
+        lr: of the filters; an update has singular values near `lr` (in bf16 up to three times that
+            where one direction dominates a gradient, for the others drown in its rounding).
         momentum: share of the old average in the average of gradients; Nesterov's look-ahead. The
             rest's first beta is 0.9.
         weight_decay: of the filters, decoupled: `lr * weight_decay` of each weight a step.

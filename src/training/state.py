@@ -134,11 +134,11 @@ class State:
             "validation_due": self.validation_due,
             "validation": self.validation and asdict(self.validation),
             "history": self.history,
-            "draws": self.draws,
             "machines": self.machines,
             "run": self.run,
         }
-        return copy.deepcopy(facts)
+        # what an epoch has drawn never changes; copying it would take longer with each epoch
+        return {**copy.deepcopy(facts), "draws": list(self.draws)}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Become the state that `tensors()` and `facts()` described."""

@@ -1,62 +1,26 @@
-"""One step of training: pictures, loss, gradients, clip, update, average.
+"""One step of training: pictures, loss, gradients, clip, update; and the average of the weights.
 
 Shapes: N pictures, K classes, H and W pixels.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, AdamW, Optimizer, RMSprop
+from torch.optim import Optimizer
 
 from src.config import Recipe
 from src.data.augment import recolor
 from src.data.batches import Batch
-from src.labels import IGNORE_INDEX, ClassMap
-from src.model.loss import log_shares, lovasz_loss, share_loss_sum, square_root_weights
+from src.labels import IGNORE_INDEX
+from src.model.loss import log_shares, share_loss_sum
 from src.model.machine import Machine
-from src.training.muon import Muon
+from src.training.objective import Objective
+from src.training.optimizer import clip_gradients, in_memory_order
 
 _SMALLEST_HALF = 32
 """Pixels of a side below which nothing is halved: four more halvings leave the norms too few."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What a training minimises, and over which pixels."""
-
-    class_weights: Tensor | None
-    """(K,) float32 on the device, or None for a plain mean of the cross-entropy."""
-    lovasz: float
-    """Weight of Lovász's loss."""
-    void_id: int | None
-    """The class that Lovász's loss leaves out, as mIoU does."""
-    ignored: int | None
-    """The class that is not trained."""
-
-
-def objective(
-    recipe: Recipe, class_map: ClassMap, pixels: np.ndarray, device: torch.device
-) -> Objective:
-    """What `recipe` asks for.
-
-    Args:
-        pixels: (K,) int, training pixels of each class.
-    """
-    ignored = class_map.void_id if recipe.void == "ignored" else None
-    weights = None
-    if recipe.class_weights == "sqrt":
-        trained = pixels.copy()
-        if ignored is not None:
-            trained[ignored] = 0
-        weights = square_root_weights(trained).to(device)
-    return Objective(
-        class_weights=weights, lovasz=recipe.lovasz, void_id=class_map.void_id, ignored=ignored
-    )
 
 
 class StepResult(NamedTuple):
@@ -70,49 +34,6 @@ class StepResult(NamedTuple):
     """Number of counted pixels."""
 
 
-def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """`tensor`, of the shape of `parameter`, as the contiguous array that the parameter is.
-
-    (N, C, H, W) in channels_last is (N, H, W, C) in memory. A view where `tensor` lies in memory
-    as the parameter does.
-    """
-    is_channels_last = not parameter.is_contiguous()
-    dense = tensor.detach().permute(0, 2, 3, 1) if is_channels_last else tensor.detach()
-    return dense.contiguous()
-
-
-def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe, precision: str) -> Optimizer:
-    """The optimizer that `recipe` names; what it does not name is torch's default.
-
-    It works on views of the parameters in the order of their memory, for torch's fused kernels
-    copy whatever is not contiguous.
-    """
-    parameters = [in_memory_order(parameter, parameter) for parameter in parameters]
-    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-    match recipe.optimizer:
-        case "rmsprop":  # torch has it neither fused nor, on a CPU, faster than one by one
-            return RMSprop(parameters, momentum=recipe.momentum, **common)
-        case "muon":
-            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            rest_lr = recipe.rest_learning_rate
-            return Muon(
-                parameters, momentum=recipe.momentum, rest_lr=rest_lr, dtype=dtype, **common
-            )
-        case "adamw":
-            return AdamW(parameters, betas=(recipe.momentum, 0.999), fused=True, **common)
-        case "sgd":
-            return SGD(parameters, momentum=recipe.momentum, fused=True, **common)
-
-
-def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
-    """Limit the gradients in place, as `recipe` says."""
-    match recipe.clip:
-        case "value":
-            nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
-        case "norm":
-            nn.utils.clip_grad_norm_(parameters, recipe.clip_limit)
-
-
 def training_pair(
     batch: Batch, machine: Machine, halved: bool, ignored: int | None
 ) -> tuple[Tensor, Tensor]:
@@ -123,7 +44,7 @@ def training_pair(
         ignored: a class that is not trained, or None.
 
     Returns:
-        images: (N, 3, H, W) float32 on the device, 0..1, in the colours that were drawn for them.
+        images: (N, 3, H, W) float32 on the device, 0..1, in the colours that were drawn.
         class_ids: (N, H, W) int64 on the device, 0..K-1 or IGNORE_INDEX.
     """
     images, class_ids = machine.pixels(batch.images), machine.class_ids(batch.masks)
@@ -153,10 +74,7 @@ def train_step(
     """
     images, class_ids = training_pair(batch, machine, halved, objective.ignored)
     shares = log_shares(machine.logits(network, images))  # (N, K, H, W)
-    total, count = share_loss_sum(shares, class_ids, objective.class_weights)
-    loss = total / count.clamp(min=1e-12)  # a batch of nothing but ignored pixels teaches nothing
-    if objective.lovasz:
-        loss = loss + objective.lovasz * lovasz_loss(shares, class_ids, objective.void_id)
+    loss = objective.loss(shares, class_ids)
     network.zero_grad()
     loss.backward()
     clip_gradients(network.parameters(), recipe)
@@ -164,11 +82,7 @@ def train_step(
     for view, parameter in zip(views, network.parameters(), strict=True):
         view.grad = in_memory_order(parameter.grad, parameter)
     optimizer.step()
-    if objective.class_weights is None:
-        return StepResult(loss.detach(), total.detach(), count)
-    with torch.no_grad():
-        plain, pixels = share_loss_sum(shares.detach(), class_ids)
-    return StepResult(loss.detach(), plain, pixels)
+    return StepResult(loss.detach(), *share_loss_sum(shares.detach(), class_ids))
 
 
 @torch.no_grad()

@@ -20,9 +20,9 @@ from src.labels import IGNORE_INDEX
 from src.model.machine import chosen_machine
 from src.model.weights import load_network
 from src.report.tables import rounded
+from src.training.optimizer import in_memory_order
 from src.training.outputs import best_epoch, training_figures
 from src.training.provenance import differences
-from src.training.step import in_memory_order
 from tests.training.small import made_params, made_trainer, outputs, trained
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"

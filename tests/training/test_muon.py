@@ -46,6 +46,14 @@ def test_in_bf16_it_is_nearly_the_same():
     assert (found - exact).norm() < 0.15 * exact.norm()
 
 
+def test_in_bf16_one_dominating_direction_leaves_the_others_bounded():
+    values = torch.full((64,), 0.02)
+    values[0] = 1.0
+    matrix, _, _ = with_singular_values(values, 576)
+    assert torch.linalg.matrix_norm(orthogonalized(matrix, torch.float32), 2) < 1.3
+    assert torch.linalg.matrix_norm(orthogonalized(matrix, torch.bfloat16), 2) < 4
+
+
 def test_nothing_gives_nothing():
     assert torch.equal(orthogonalized(torch.zeros(3, 9), torch.float32), torch.zeros(3, 9))
 

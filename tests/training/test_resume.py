@@ -1,5 +1,6 @@
 """An interrupted training ends with the bytes of an undisturbed one."""
 
+import contextlib
 import random
 import re
 import time
@@ -13,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.config import Params, Resume
 from src.data.cache import Cache
 from src.model import machine
+from src.model.machine import chosen_machine
 from src.model.weights import read_description
 from src.report.board import Board
 from tests.training.small import (
@@ -55,6 +57,20 @@ def test_interrupted_again_and_again(cache: Cache, tmp_path: Path, recipe: str, 
     assert history == straight
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
     assert len(outs(tmp_path / "a")) == 3 + 3
+
+
+@pytest.mark.skipif(chosen_machine("cpu", "auto").precision != "bf16", reason="no native bf16")
+def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.training.step._SMALLEST_HALF", 16)
+    params = made_params(tmp_path, epochs=3, precision="bf16")
+    trainer = made_trainer(cache, params, halved=0.5)
+    trained(trainer, tmp_path / "straight")
+    with contextlib.suppress(KeyboardInterrupt):
+        trained(trainer, tmp_path / "a", stop=StopAfter(2))
+    with contextlib.suppress(KeyboardInterrupt):
+        trained(trainer, tmp_path / "a", stop=StopAfter(4))
+    trained(trainer, tmp_path / "a")
+    assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
 
 def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):

@@ -12,7 +12,8 @@ from src.data.batches import Batch
 from src.labels import IGNORE_INDEX, read_class_map
 from src.model.machine import Machine
 from src.model.weights import load_network
-from src.training.step import objective, training_pair, update_average
+from src.training.objective import objective
+from src.training.step import training_pair, update_average
 from tests.conftest import ROOT
 from tests.training.small import made_trainer, outputs, trained
 

@@ -91,7 +91,7 @@ def test_a_full_disk_costs_the_last_interval(cache: Cache, tmp_path: Path, proce
     (newest,) = states(folder)[-1:]
     for limit, message in (
         (newest.stat().st_size // 2, "the state of the training cannot be saved ("),
-        (newest.stat().st_size // 4, "epoch_001.safetensors: cannot be written"),
+        (newest.stat().st_size // 8, "epoch_001.safetensors: cannot be written"),
     ):
         resume = EVERY_STEP if "state" in message else RARELY
         train = processes(

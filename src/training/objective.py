@@ -1,0 +1,61 @@
+"""What a training minimises.
+
+Shapes: N pictures, K classes, H and W pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.config import Recipe
+from src.labels import ClassMap
+from src.model.loss import lovasz_loss, share_loss_sum, square_root_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a training minimises, and over which pixels."""
+
+    class_weights: Tensor | None
+    """(K,) float32 on the device, or None for a plain mean of the cross-entropy."""
+    lovasz: float
+    """Weight of Lovász's loss."""
+    void_id: int | None
+    """The class that Lovász's loss leaves out, as mIoU does."""
+    ignored: int | None
+    """The class that is not trained."""
+
+    def loss(self, shares: Tensor, class_ids: Tensor) -> Tensor:
+        """The cross-entropy, a mean over the counted pixels, plus Lovász's loss; ().
+
+        Args:
+            shares: (N, K, H, W) float32, as of `log_shares`.
+            class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
+        """
+        total, count = share_loss_sum(shares, class_ids, self.class_weights)
+        loss = total / count.clamp(min=1e-12)  # a batch of ignored pixels alone teaches nothing
+        if self.lovasz:
+            loss = loss + self.lovasz * lovasz_loss(shares, class_ids, self.void_id)
+        return loss
+
+
+def objective(
+    recipe: Recipe, class_map: ClassMap, pixels: np.ndarray, device: torch.device
+) -> Objective:
+    """What `recipe` asks for.
+
+    Args:
+        pixels: (K,) int, training pixels of each class.
+    """
+    ignored = class_map.void_id if recipe.void == "ignored" else None
+    weights = None
+    if recipe.class_weights == "sqrt":
+        trained = pixels.copy()
+        if ignored is not None:
+            trained[ignored] = 0
+        weights = square_root_weights(trained).to(device)
+    return Objective(
+        class_weights=weights, lovasz=recipe.lovasz, void_id=class_map.void_id, ignored=ignored
+    )
