@@ -96,7 +96,8 @@ def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     newest = max(int(path.name.split("_")[1].split("-")[0]) for path in states)
-    assert int(re.search(r"goes on after step (\d+),", out)[1]) >= newest
+    # state 1 is that of step 0; the first trainer may have ended with an error before another save
+    assert int(re.search(r"goes on after step (\d+),", out)[1]) >= newest - 1
     assert (repository / "dvc.lock").read_bytes() == straight_lock
 
 
