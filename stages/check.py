@@ -4,6 +4,8 @@ from src.config import load_params
 from src.files import InputError, repository_path
 from stages.command import parsed_paths, run
 
+MODELS = "models"  # train's out in dvc.yaml; no path of this stage, so not in its command
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "out")
@@ -20,12 +22,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _require_start(start: str) -> None:
-    """DVC removes models/ before it trains, so a start must lie elsewhere."""
+    """DVC removes the models before it trains, so a start must lie elsewhere."""
     path = repository_path(start)
     if not path.is_file():
         raise InputError(f"train.start: {path}: no such file")
-    if path.resolve().is_relative_to(repository_path("models").resolve()):
-        raise InputError(f"train.start: {path} is removed before training; copy it out of models")
+    if path.resolve().is_relative_to(repository_path(MODELS).resolve()):
+        raise InputError(f"train.start: {path} is removed before training; copy it out of {MODELS}")
 
 
 if __name__ == "__main__":

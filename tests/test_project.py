@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from src.code import import_closure, imported_modules
+from stages import check
 from tests.conftest import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -180,3 +181,7 @@ def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
     names = {re.split("==", line)[0].lower() for line in constraints}
     direct = {line.split("==")[0] for line in required.splitlines() if "==" in line}
     assert direct - {"torch"} <= names
+
+
+def test_the_check_knows_the_folder_that_training_removes():
+    assert {path.split("/")[0] for path in outs("train") if "model" in path} == {check.MODELS}

@@ -165,9 +165,13 @@ class Trainer:
                 record.stop.check()
                 if to_save:
                     record.save(state)
-        state.epoch = epoch
+        self._close_epoch(state, record)
+
+    def _close_epoch(self, state: State, record: Record) -> None:
+        """Add a row to the history, and save."""
+        state.epoch += 1
         row = {
-            "epoch": epoch,
+            "epoch": state.epoch,
             "train_ce": state.epoch_sum.mean(),
             "val_ce": state.validation.cross_entropy,
             "val_miou": state.validation.miou,
