@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from src.data.naming import Naming
+from src.files import InputError
+
+
+def test_patterns_beside_each_other_find_files_and_overlapping_ones_are_refused(tmp_path: Path):
+    for name in ("a1.png", "a1_L.png", "a2x.png"):
+        (tmp_path / name).touch()
+    wide = Naming(images="{id}*.png", masks="m/{id}.png", test_images=None)
+    assert wide.files(tmp_path) == ["a1.png", "a1_L.png", "a2x.png"]
+    both = Naming(images="{id}.png", masks="{id}_L.png", test_images=None)
+    with pytest.raises(InputError, match=r"a1_L.png fits more than one pattern"):
+        both.places(both.files(tmp_path))
+
+
+def test_a_pattern_means_what_it_says():
+    naming = Naming(images="a/*/{id}_x.[1].png", masks="m/{id}.png", test_images="t/{id}.JPEG")
+    names = ["a/b/c_x.[1].png", "a/b/d/c_x.[1].png", "a/c_x.[1].png", "a/b/c_x.1.png", "m/c.png"]
+    names += ["m/.png", "m/d.png.png", "xm/c.png", "t/c.JPEG", "t/c.jpeg", "a/../e_x.[1].png"]
+    assert naming.places(names) == {
+        "t/c.JPEG": "testing/image_2/c.jpg",
+        "a/b/c_x.[1].png": "training/image_2/c.png",
+        "a/../e_x.[1].png": "training/image_2/e.png",
+        "m/c.png": "training/semantic/c.png",
+        "m/d.png.png": "training/semantic/d.png.png",
+    }
