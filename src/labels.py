@@ -82,6 +82,21 @@ class ClassMap:
         """(C, 3) uint8, RGB."""
         return np.array([entry.color for entry in self.classes], dtype=np.uint8)
 
+    @property
+    def hex_colors(self) -> list[str]:
+        """Of each class, #rrggbb."""
+        return ["#{:02x}{:02x}{:02x}".format(*entry.color) for entry in self.classes]
+
+    def label_ids(self) -> np.ndarray:
+        """(C,) uint8, the label id that stands for each class in a mask: the first in its list.
+
+        A class without any gets the smallest that no class has.
+        """
+        taken = {*self._class_label_ids(), *self.ignored_label_ids}
+        free = next((label_id for label_id in range(256) if label_id not in taken), 0)
+        firsts = [entry.label_ids[0] if entry.label_ids else free for entry in self.classes]
+        return np.array(firsts, dtype=np.uint8)
+
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """The lookup table of the map.
 

@@ -1,6 +1,9 @@
-"""How the system's allocator treats this process."""
+"""The computer's memory: how much there is, and how the allocator treats this process."""
 
 import ctypes
+from pathlib import Path
+
+import psutil
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
@@ -17,3 +20,19 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_MAX, 0)  # no block in a mapping of its own
         mallopt(_TRIM_THRESHOLD, -1)  # and no end of the heap given back
         mallopt(_TOP_PAD, 64 << 20)  # bytes that the heap grows by
+
+
+def available_bytes() -> int:
+    """Memory that may be taken without swapping, of the computer or of the container we are in."""
+    room = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")  # version 2; in a container, its own
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return room
+    if limit == "max":
+        return room
+    used -= int(facts["active_file"]) + int(facts["inactive_file"])  # the system's copies of files
+    return max(0, min(room, int(limit) - used))

@@ -3,11 +3,11 @@
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from src.code import ROOT, blob_id
+from src.command import run
 from src.files import InputError, file_digest
 from src.model.weights import read_description
 
@@ -79,7 +79,4 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -6,6 +6,7 @@ test_images/ID.npy  (H, W, 3) uint8, RGB; a folder of their own, for KITTI gives
                     the test pictures the same names
 classes.json        the class map
 sizes.json          [H, W] of each picture in images/ before it was scaled
+scale.json          remap.scale
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from src.files import InputError, file_digest, read_json
 from src.labels import ClassMap
 
 IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
-CLASSES, SIZES = "classes.json", "sizes.json"
+CLASSES, SIZES, SCALE = "classes.json", "sizes.json", "scale.json"
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -37,6 +38,10 @@ class Cache:
     def class_map(self) -> ClassMap:
         path = self.root / CLASSES
         return ClassMap.from_json(read_json(path), path)
+
+    def scale(self) -> float:
+        """Of height and width, as a share of the originals'."""
+        return read_json(self.root / SCALE)
 
     def recorded_sizes(self) -> dict[str, tuple[int, int]]:
         """(H, W) of each picture with a mask before it was scaled, by its id."""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from src.data.cache import CLASSES, IMAGES, MASKS, SIZES, TEST_IMAGES, save_array
+from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES, save_array
 from src.data.layout import FORMATS, TRAIN_IMAGES, TRAIN_MASKS, Dataset, check_dataset, picture_path
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
 from src.files import InputError, write_json
@@ -47,6 +47,7 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
         (cache / folder).mkdir(parents=True)
     write_json(cache / CLASSES, class_map.to_json())
     write_json(cache / SIZES, dataset.train_sizes)
+    write_json(cache / SCALE, scale)
     totals = np.zeros(256, dtype=np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
@@ -118,9 +119,13 @@ def _scaled_image(path: Path, scale: float) -> np.ndarray:
             f"{path}: {size[1]}x{size[0]} pixels at remap.scale {scale}; the network halves a "
             f"picture four times and needs {SMALLEST_SIDE} on each side"
         )
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    return np.asarray(resized(picture, scale))
+
+
+def resized(picture: Image.Image, scale: float) -> Image.Image:
+    """The picture as the network sees it at `scale`."""
+    size = scaled_size(*picture.size, scale)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
 
 
 def _decoded(path: Path, mode: str | None) -> Image.Image:

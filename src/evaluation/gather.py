@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from src.command import run
 from src.files import InputError
 
 
@@ -180,7 +181,4 @@ def _sortable(value: Any) -> tuple[bool, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -6,34 +6,20 @@ Shapes: N pictures, P pictures of the data set, K classes, H and W pixels.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from src.data.batches import evaluation_batches
 from src.data.cache import Cache
 from src.evaluation.metrics import confusion_matrix, figures_of_merit
 from src.files import InputError
+from src.inference.views import AS_IT_IS, View, mean_logits
 from src.labels import IGNORE_INDEX
 from src.model.loss import cross_entropy_sum
 from src.model.machine import Machine
-from src.model.unet import SMALLEST_SIDE
-
-
-class View(NamedTuple):
-    """One of several looks at a picture (test-time augmentation)."""
-
-    scale: float
-    """Of height and width."""
-    flip: bool
-    """Mirrored left for right."""
-
-
-AS_IT_IS = View(1.0, False)
 
 
 @dataclass(frozen=True)
@@ -112,43 +98,3 @@ def evaluated(
     if math.isnan(evaluation.figures()["miou"]):
         raise InputError(f"{cache.root}: no pixel counts in the masks of {', '.join(ids[:5])}")
     return evaluation
-
-
-def mean_logits(
-    network: nn.Module, images: Tensor, machine: Machine, views: Sequence[View]
-) -> Tensor:
-    """Logits whose softmax is the mean of the probabilities that `views` give.
-
-    Args:
-        images: (N, 3, H, W) float32, 0..1.
-
-    Returns:
-        (N, K, H, W); of one view as it is, the network's own.
-    """
-    if list(views) == [AS_IT_IS]:
-        return machine.logits(network, images)
-    total: Tensor | float = 0.0
-    for view in views:
-        total = total + _viewed_logits(network, images, machine, view).softmax(1)
-    return (total / len(views)).clamp(min=1e-30).log()
-
-
-def _viewed_logits(network: nn.Module, images: Tensor, machine: Machine, view: View) -> Tensor:
-    """(N, K, H, W) float32, of the picture as it lies."""
-    size = images.shape[2:]
-    seen = images.flip(3) if view.flip else images
-    if view.scale != 1:
-        sides = [max(SMALLEST_SIDE, round(side * view.scale)) for side in size]
-        seen = F.interpolate(seen, sides, mode="bilinear", antialias=True)
-    logits = machine.logits(network, seen.contiguous(memory_format=machine.memory_format)).float()
-    if view.scale != 1:
-        logits = F.interpolate(logits, size, mode="bilinear")
-    return logits.flip(3) if view.flip else logits
-
-
-@torch.inference_mode()
-def predicted_mask(network: nn.Module, image: np.ndarray, machine: Machine) -> np.ndarray:
-    """(H, W) uint8 class ids that `network` predicts for `image`, (H, W, 3) uint8."""
-    batch: Tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    logits = machine.logits(network, machine.images(batch))
-    return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()

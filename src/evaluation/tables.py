@@ -1,12 +1,14 @@
-"""The confusion matrix as tables for people and plots, classes in the order of the map.
+"""Confusion matrices as tables for people and plots, classes in the order of the map.
 
-Shapes: K classes.
+Shapes: K classes, P pictures.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from src.evaluation.metrics import class_accuracy, dice, iou, without_truth
+from src.evaluation.metrics import class_accuracy, dice, figures_of_merit, iou, without_truth
 from src.labels import ClassMap
 
 
@@ -18,9 +20,9 @@ def per_class(class_map: ClassMap, confusion: np.ndarray, boundary_f: np.ndarray
         boundary_f: (K,) float, the boundary F-score of each class, 0..1 or NaN.
 
     Returns:
-        Columns class, iou, dice, accuracy, boundary_f (0..1, NaN where absent) and pixels, in
-        class order. The void class has a row too, with its figures when it counts as a class,
-        but for boundary_f, which it never has.
+        Columns class, iou, dice, accuracy, boundary_f (0..1, NaN where absent), pixels, and the
+        class's color for plots (#rrggbb), in class order. The void class has a row too, with its
+        figures when it counts as a class, but for boundary_f, which it never has.
     """
     seen, void_id = without_truth(confusion, class_map.void_id), class_map.void_id
     columns = {"iou": iou, "dice": dice, "accuracy": class_accuracy}
@@ -29,7 +31,27 @@ def per_class(class_map: ClassMap, confusion: np.ndarray, boundary_f: np.ndarray
         for name, figure in columns.items():
             figures[name][void_id] = figure(confusion)[void_id]
     figures["boundary_f"] = boundary_f
-    return pd.DataFrame({"class": class_map.names, **figures, "pixels": confusion.sum(1)})
+    pixels = {"pixels": confusion.sum(1), "color": class_map.hex_colors}
+    return pd.DataFrame({"class": class_map.names, **figures, **pixels})
+
+
+def by_picture(class_map: ClassMap, ids: Sequence[str], confusions: np.ndarray) -> pd.DataFrame:
+    """The figures of each picture, the hardest first.
+
+    Args:
+        ids: P, of the pictures.
+        confusions: (P, K, K) int, their confusion matrices.
+
+    Returns:
+        Columns rank (1, 2, ..), picture, miou and pixel_accuracy (0..1, void left out), sorted by
+        miou; pictures in which nothing counts are not there.
+    """
+    figures = [figures_of_merit(confusion, class_map.void_id) for confusion in confusions]
+    columns = {name: [each[name] for each in figures] for name in ("miou", "pixel_accuracy")}
+    table = pd.DataFrame({"picture": list(ids), **columns}).dropna()
+    table = table.sort_values(["miou", "picture"], ignore_index=True)
+    table.insert(0, "rank", range(1, len(table) + 1))
+    return table
 
 
 def confusion_pairs(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:

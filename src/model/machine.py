@@ -6,6 +6,7 @@ Shapes: N pictures, K classes, H and W pixels.
 import os
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,14 @@ class Machine:
         """(N, H, W) uint8 -> int64 on the device."""
         return masks.to(self.device, non_blocking=True).long()
 
-    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """(N, 3, H, W) float32 -> (N, K, H, W), in bfloat16 where that is the precision."""
+    def logits(self, network: nn.Module, images: Tensor, *more: Any) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, K, H, W), in bfloat16 where that is the precision.
+
+        `more` goes to the network as it is.
+        """
         enabled = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            return network(images)
+            return network(images, *more)
 
 
 def chosen_machine(device: str, precision: str) -> Machine:

@@ -4,6 +4,8 @@ Shapes: N pictures, C channels, H and W pixels; K classes, B base channels.
 Four halvings, four doublings, each level two 3x3 convolutions that keep the size.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,24 @@ GROUPS = 32
 
 SMALLEST_SIDE = 16
 """Pixels of a side that four halvings leave one of."""
+
+REACH = 141
+"""Pixels, up, down, left and right, within which everything lies that decides a pixel's logits
+(but for a group norm, which looks at the whole picture): two convolutions a level, the halvings,
+and the doublings between them, added up."""
+
+
+class Window(NamedTuple):
+    """Where a part of a picture lies in it; pixels."""
+
+    top: int
+    left: int
+    height: int
+    """Of the whole picture."""
+    width: int
+
+    def halved(self) -> "Window":
+        return Window(*(pixels // 2 for pixels in self))
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
@@ -57,13 +77,39 @@ class Up(nn.Module):
             self.up = nn.ConvTranspose2d(in_channels, in_channels // 2, 2, stride=2)
             self.conv = DoubleConv(in_channels, out_channels, out_channels, norm)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = self.up(x)  # (N, C, 2h, 2w); one pixel short where the skip's side is odd
+    def forward(self, x: Tensor, skip: Tensor, window: Window | None = None) -> Tensor:
+        """`window`: where `x` lies in a larger picture of its level."""
+        partial = window is not None and isinstance(self.up, nn.Upsample)
+        # (N, C, 2h, 2w); one pixel short where the skip's side is odd
+        x = _doubled(x, window) if partial else self.up(x)
         rows, columns = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
-        if rows or columns:
+        # An exported graph is for all sizes, so it always pads, by nothing where they are even.
+        if torch.compiler.is_exporting() or rows or columns:
             pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
             x = F.pad(x, pad)  # (N, C, H, W)
         return self.conv(torch.cat([skip, x], dim=1))
+
+
+def _doubled(x: Tensor, window: Window) -> Tensor:
+    """What doubling the whole picture gives in this part of it.
+
+    Interpolation with aligned corners takes a pixel from another place in a part than in the
+    whole, for it stretches corner to corner; so the places are counted in the whole here.
+    """
+    x = _doubled_along(x, 2, window.top, window.height)
+    return _doubled_along(x, 3, window.left, window.width)
+
+
+def _doubled_along(x: Tensor, dim: int, start: int, whole: int) -> Tensor:
+    count = x.shape[dim]
+    places = torch.arange(2 * start, 2 * (start + count), dtype=torch.float64)
+    places = places * (whole - 1) / (2 * whole - 1) - start
+    lower = places.floor()
+    share = (places - lower).to(x.device, torch.float32)
+    lower = lower.long().to(x.device)
+    share = share.reshape([-1 if d == dim else 1 for d in range(4)])
+    low, high = (x.index_select(dim, (lower + k).clamp(0, count - 1)).float() for k in (0, 1))
+    return torch.lerp(low, high, share).to(x.dtype)
 
 
 class UNet(nn.Module):
@@ -98,15 +144,27 @@ class UNet(nn.Module):
         self.up4 = Up(2 * b, b, bilinear, norm)
         self.out = nn.Conv2d(b, num_classes, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) float in 0..1, H and W at least 16 -> logits (N, K, H, W)."""
+    def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
+        """Logits of pictures, or of the same part of larger ones.
+
+        Args:
+            images: (N, 3, H, W) float in 0..1, H and W at least 16.
+            window: where they lie in the larger pictures; top and left are multiples of 16.
+
+        Returns:
+            (N, K, H, W). Of a part, those further than REACH from its inner borders are those of
+            the whole picture, with batch norm.
+        """
+        windows = [window]
+        for _ in range(4):
+            windows.append(windows[-1].halved() if windows[-1] else None)
         x1 = self.inc(images)  # (N, B, H, W)
         x2 = self.down1(x1)  # (N, 2B, H/2, W/2)
         x3 = self.down2(x2)  # (N, 4B, H/4, W/4)
         x4 = self.down3(x3)  # (N, 8B, H/8, W/8)
         x5 = self.dropout(self.down4(x4))  # (N, 8B, H/16, W/16)
-        x = self.up1(x5, x4)  # (N, 4B, H/8, W/8)
-        x = self.up2(x, x3)  # (N, 2B, H/4, W/4)
-        x = self.up3(x, x2)  # (N, B, H/2, W/2)
-        x = self.up4(x, x1)  # (N, B, H, W)
+        x = self.up1(x5, x4, windows[4])  # (N, 4B, H/8, W/8)
+        x = self.up2(x, x3, windows[3])  # (N, 2B, H/4, W/4)
+        x = self.up3(x, x2, windows[2])  # (N, B, H/2, W/2)
+        x = self.up4(x, x1, windows[1])  # (N, B, H, W)
         return self.out(x)

@@ -27,9 +27,9 @@ def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, 
     """Write weights and buffers of a network in float32, with `description` as JSON beside them.
 
     `weights` are its state_dict; `description` must hold `unet`, the keyword arguments that build
-    the network, `classes`, the class map as JSON, and `ignored_class`, the id of a class that was
-    not trained or None. Raises InputError where the file cannot be
-    written.
+    the network, `classes`, the class map as JSON, `ignored_class`, the id of a class that was not
+    trained or None, and `scale`, the share of their size at which pictures pass the network.
+    Raises InputError where the file cannot be written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     metadata = {_KEY: json.dumps(description, sort_keys=True)}
@@ -55,19 +55,30 @@ def described_classes(path: Path) -> dict[str, Any] | None:
 
 
 def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
+    """The network in `path`, as `load_model` gives it, where its classes are those of `class_map`.
+
+    Raises:
+        InputError: as `load_model`, and a network of other classes than `class_map`.
+    """
+    network, description = load_model(path)
+    if description["classes"] != class_map.to_json():
+        raise InputError(f"{path}: was trained on other classes than the cached masks have")
+    return network, description
+
+
+def load_model(path: Path) -> tuple[UNet, dict[str, Any]]:
     """The network in `path`, on the CPU in evaluation mode, and its description.
 
     Raises:
-        InputError: no such file, not a safetensors file of this project, weights that do not fit
-            the network it describes, or a network of other classes than `class_map`.
+        InputError: no such file, not a safetensors file of this project, or weights that do not
+            fit the network it describes.
     """
     with _readable(path):
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         description = read_description(path)
-        if description["classes"] != class_map.to_json():
-            raise InputError(f"{path}: was trained on other classes than the cached masks have")
-        _ = description["ignored_class"]  # a KeyError in what is not of this project
+        for key in ("classes", "ignored_class", "scale"):
+            _ = description[key]  # a KeyError in what is not of this project
         network = UNet(**description["unet"])
         network.load_state_dict(state)
     return network.eval(), description

@@ -16,7 +16,7 @@ UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch"
 
 
 def facts(class_map: ClassMap) -> dict[str, object]:
-    return {"classes": class_map.to_json(), "ignored_class": None}
+    return {"classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
 
 
 def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:

@@ -1,4 +1,4 @@
-"""What every stage's command line shares: parameters, paths, and errors as one line."""
+"""What every command line shares: paths as options, and errors as one line."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ def parsed_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> ar
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
+    """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
     An interrupted stage must not exit with 0, or DVC would record a part of it as the whole.
     """

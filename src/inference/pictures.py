@@ -1,0 +1,92 @@
+"""A user's pictures: found by name, read as they are to be looked at.
+
+Shapes: H, W pixels.
+"""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from src.files import InputError
+
+T = TypeVar("T")
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS = ("PNG", "JPEG", "WEBP")  # the only ones that are read, whatever a file is called
+_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits a value
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class Source(NamedTuple):
+    path: Path
+    name: str
+    """Of what is made from it: the path below the folder that was asked for, without ending."""
+
+
+def found_pictures(arguments: Sequence[str]) -> list[Source]:
+    """The pictures that `arguments` name: files, folders with all below them, or patterns.
+
+    Sorted within each argument, each file once.
+
+    Raises:
+        InputError: an argument that names no picture, or two pictures of one name.
+    """
+    sources: dict[str, Source] = {}
+    for argument in arguments:
+        for source in _found(argument):
+            known = sources.setdefault(source.name, source)
+            if not known.path.samefile(source.path):
+                raise InputError(
+                    f"{source.path}: {known.path} has the same name; predict one after the other, "
+                    "with another --out"
+                )
+    return list(sources.values())
+
+
+def _found(argument: str) -> list[Source]:
+    path = Path(argument)
+    if path.is_dir():
+        inside = [p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()]
+        found = [Source(p, p.relative_to(path).with_suffix("").as_posix()) for p in sorted(inside)]
+    elif path.is_file():
+        found = [Source(path, path.stem)]
+    else:
+        files = [p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file()]
+        found = [Source(p, p.stem) for p in sorted(files) if p.suffix.lower() in ENDINGS]
+    if not found:
+        expected = f"expected a picture, or some that end in {', '.join(ENDINGS)}"
+        raise InputError(f"{argument}: no pictures; {expected}")
+    return found
+
+
+def read_picture(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8, RGB, turned the way that its EXIF data say; what is transparent is black.
+
+    Args:
+        name: what an error calls it.
+
+    Raises:
+        InputError: no such file, broken, or of another kind than FORMATS.
+    """
+    try:
+        with Image.open(source, formats=FORMATS) as picture:
+            if picture.mode not in _MODES:
+                raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
+            turned = ImageOps.exif_transpose(picture)
+            return np.asarray(turned.convert("RGB"))
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{name}: not a picture; expected PNG, JPEG or WebP") from None
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name}: cannot be read ({reason})") from None
+
+
+def spaced(items: Sequence[T], count: int) -> list[T]:
+    """`count` of `items`, evenly spaced from first to last; all of them if they are fewer."""
+    if count >= len(items):
+        return list(items)
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, count).round()]

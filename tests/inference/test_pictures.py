@@ -1,0 +1,110 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.files import InputError
+from src.inference.pictures import found_pictures, read_picture, spaced
+
+
+def corner(mode: str = "RGB") -> Image.Image:
+    """40 x 20 pixels, the first of them white."""
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[0, 0] = 255
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [("png", {}), ("jpg", {"quality": 100}), ("webp", {"lossless": True})],
+)
+def test_kinds_that_are_read(tmp_path: Path, ending: str, options: dict):
+    corner().save(tmp_path / f"a.{ending}", **options)
+    picture = read_picture(tmp_path / f"a.{ending}", "a")
+    assert (picture.shape, picture.dtype) == ((20, 40, 3), np.uint8)
+    assert picture[0, 0].min() > 150
+    assert picture[10:].max() < 30
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK"])
+def test_every_kind_of_colours_turns_into_rgb(mode: str):
+    file = io.BytesIO()
+    corner(mode).save(file, format="JPEG" if mode == "CMYK" else "PNG")
+    assert read_picture(file, "a").shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shape", "place"),
+    [
+        (1, (20, 40), (0, 0)),
+        (3, (20, 40), (-1, -1)),
+        (6, (40, 20), (0, -1)),
+        (8, (40, 20), (-1, 0)),
+    ],
+)
+def test_a_picture_is_turned_as_its_camera_was_held(orientation, shape, place):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    corner().save(file, format="PNG", exif=exif)
+    picture = read_picture(file, "a")
+    assert picture.shape[:2] == shape
+    assert picture[place].tolist() == [255] * 3
+    assert picture.sum() == 255 * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a: not a picture; expected PNG, JPEG or WebP"),
+        (b"GIF89a" + bytes(100), "a: not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a: "),
+    ],
+)
+def test_what_is_no_picture_is_one_line(content: bytes, message: str):
+    with pytest.raises(InputError, match=message) as found:
+        read_picture(io.BytesIO(content), "a")
+    assert "\n" not in str(found.value)
+
+
+def test_a_truncated_picture_and_16_bits_are_refused(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    with pytest.raises(InputError, match=r"a: cannot be read \(.*truncated"):
+        read_picture(io.BytesIO(whole[: len(whole) // 2]), "a")
+    Image.fromarray(np.zeros((20, 20), dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match="mode I;16; expected colours or grey of 8 bits"):
+        read_picture(tmp_path / "deep.png", "a")
+    with pytest.raises(InputError, match=r"a: cannot be read \(No such file"):
+        read_picture(tmp_path / "none.png", "a")
+
+
+def test_files_folders_and_patterns(tmp_path: Path):
+    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt", "deep/d.jpeg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = found_pictures([str(tmp_path)])
+    assert [source.name for source in found] == ["a", "b", "deep/c", "deep/d"]
+    found = found_pictures([str(tmp_path / "**/*"), str(tmp_path / "b.png")])
+    assert sorted(source.name for source in found) == ["a", "b", "c", "d"]
+    assert [s.name for s in found_pictures([str(tmp_path / "notes.txt")])] == ["notes"]
+
+
+def test_no_pictures_and_two_of_one_name_are_refused(tmp_path: Path):
+    for name in ("one/a.png", "two/a.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"two/a.png: .*one/a.png has the same name"):
+        found_pictures([str(tmp_path / "one"), str(tmp_path / "two")])
+    for argument in (tmp_path / "none", tmp_path / "*.png"):
+        with pytest.raises(InputError, match="no pictures; expected"):
+            found_pictures([str(argument)])
+
+
+def test_spaced_takes_the_first_and_the_last():
+    ids = [str(i) for i in range(20)]
+    assert spaced(ids, 5) == ["0", "5", "10", "14", "19"]
+    assert spaced(ids[:3], 5) == ["0", "1", "2"]
+    assert spaced([], 5) == []

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.files import InputError
+from src.inference.predictor import Predictor
+from src.inference.views import predicted_mask
+from tests.conftest import striped_pair
+from tests.inference.small import saved_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_model(tmp_path_factory.mktemp("model") / "model.safetensors")
+
+
+def fp32(model: Path, **options: object) -> Predictor:
+    return Predictor(model, "cpu", "fp32", **options)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (37, 51), (20, 90), (1, 1)])
+def test_any_size_gives_classes_of_that_size(model: Path, size: tuple[int, int]):
+    picture, _ = striped_pair(*size, shift=1)
+    (class_ids,) = fp32(model).class_ids([picture])
+    assert (class_ids.shape, class_ids.dtype) == (size, np.uint8)
+
+
+def test_it_predicts_what_the_network_does(model: Path):
+    predictor = fp32(model)
+    picture, _ = striped_pair(40, 60, shift=1)
+    (class_ids,) = predictor.class_ids([picture])
+    expected = predicted_mask(predictor.network, picture, predictor.machine)
+    assert np.array_equal(class_ids, expected)
+    assert len(np.unique(class_ids)) > 2
+
+
+def test_a_batch_gives_what_its_pictures_give(model: Path):
+    pictures = [striped_pair(40, 60, shift=i)[0] for i in range(3)]
+    together = fp32(model).logits(pictures)
+    alone = torch.cat([fp32(model).logits([picture]) for picture in pictures])
+    torch.testing.assert_close(together, alone)
+
+
+def test_pictures_pass_at_the_scale_of_the_training(tmp_path: Path):
+    half = fp32(saved_model(tmp_path / "half.safetensors", scale=0.5))
+    seen = []
+    half.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    picture, _ = striped_pair(80, 121, shift=1)
+    assert half.class_ids([picture]).shape == (1, 80, 121)
+    own = fp32(tmp_path / "half.safetensors", scale=1.0)
+    assert own.scale == 1.0
+    assert [tuple(shape) for shape in seen] == [(1, 3, 40, 60)]
+
+
+def test_tiles_and_looks_change_little(model: Path):
+    picture, _ = striped_pair(150, 200, shift=1)
+    whole = fp32(model).logits([picture])
+    assert (fp32(model, tile=64).logits([picture]) - whole).abs().max() < 1e-3
+    looks = fp32(model, tta=True).logits([picture])
+    assert looks.shape == whole.shape
+    torch.testing.assert_close(looks.exp().sum(1), torch.ones_like(looks[:, 0]))
+
+
+def test_no_model_is_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match="no such model"):
+        Predictor(tmp_path / "none.safetensors")
