@@ -1,0 +1,49 @@
+"""A local page to try a model: python -m src.demo, or `make demo`
+
+One drops a picture and sees its classes over it, and their shares. Nothing leaves the computer.
+"""
+
+import argparse
+from pathlib import Path
+
+from src.command import run
+from src.files import InputError
+from src.inference.options import add_model_options, made_predictor, positive
+
+HOST = "127.0.0.1"  # this computer alone
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
+    try:
+        import uvicorn
+
+        from src.demo.server import application
+    except ImportError as error:
+        raise InputError(
+            f"the page needs {error.name}: "
+            "pip install -r requirements-demo.txt -c constraints.txt, or make demo"
+        ) from None
+    page = application(made_predictor(args), args.examples)
+    print(f"demo: {args.model} at http://{HOST}:{args.port}/ - Ctrl-C ends it", flush=True)
+    uvicorn.run(page, host=HOST, port=args.port, log_level="warning")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m src.demo", description=__doc__.split("\n\n", 1)[1]
+    )
+    add_model_options(parser)
+    parser.add_argument("--port", type=positive, default=8000, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        default=Path("data/raw/testing/image_2"),
+        metavar="FOLDER",
+        help="of pictures that the page offers (%(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
