@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test bench lint clean
+.PHONY: help install repro test experiments board demo bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -19,8 +19,12 @@ $(VENV)/installed: requirements.txt constraints.txt | $(VENV)/bin/python
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: $(wildcard requirements-*.txt) $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+$(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt -c constraints.txt
 	touch $@
 
 install: $(VENV)/installed ## Create .venv with the pinned packages
@@ -28,8 +32,18 @@ install: $(VENV)/installed ## Create .venv with the pinned packages
 repro: $(VENV)/installed ## Run the pipeline (what changed since the last time)
 	dvc repro
 
-test: $(VENV)/installed-dev ## Run the tests
+test: $(VENV)/installed-dev ## Run the tests (with a browser's Debian package, where it can)
+	@.ci/browser
 	python -m pytest
+
+experiments: $(VENV)/installed ## Show the experiments in a table of 120 columns
+	dvc exp show --only-changed --drop '.*' --keep '$(COLUMNS_SHOWN)'
+
+board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
+	tensorboard --logdir runs
+
+demo: $(VENV)/installed-demo ## Open a page to try the model on pictures of your own
+	python -m src.demo
 
 bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
 	python -m benchmarks

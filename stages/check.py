@@ -1,8 +1,8 @@
 """Check params.yaml, and that device and file it names are there, before DVC removes old outs."""
 
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.files import InputError, repository_path
-from stages.command import parsed_paths, run
 
 MODELS = "models"  # train's out in dvc.yaml; no path of this stage, so not in its command
 
@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # Always the same text, so that a changed parameter reruns no stage but those that read it.
     args.out.write_text("params.yaml has been checked\n")
+    print(f"check: {args.params} is complete and within range; recipe {train.recipe}")
 
 
 def _require_start(start: str) -> None:

@@ -1,23 +1,25 @@
-"""Judge the best model on the validation pictures: figures, tables by class and by confidence."""
+"""Judge the best model on the validation pictures: figures, and tables to plot."""
 
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.evaluation.bootstrap import SEED, miou_interval
 from src.evaluation.calibration import calibration_table
 from src.evaluation.details import Details
-from src.evaluation.prediction import View, evaluated
-from src.evaluation.tables import confusion_pairs, per_class
+from src.evaluation.prediction import evaluated
+from src.evaluation.tables import by_picture, confusion_pairs, per_class
 from src.files import read_json, write_json
+from src.inference.views import View
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.weights import load_network
 from src.report.tables import rounded, write_table
-from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
     inputs = ("params", "cache", "split", "model")
-    args = parsed_paths(argv, __doc__, *inputs, "metrics", "confusion", "per-class", "calibration")
+    tables = ("confusion", "per-class", "calibration", "pictures")
+    args = parsed_paths(argv, __doc__, *inputs, "metrics", *tables)
     params = load_params(args.params)
     cache, val_ids = Cache(args.cache), read_json(args.split)["val"]
     class_map = cache.class_map()
@@ -46,10 +48,14 @@ def main(argv: list[str] | None = None) -> None:
     write_table(args.confusion, confusion_pairs(class_map, evaluation.confusion))
     write_table(args.per_class, table)
     write_table(args.calibration, calibration_table(details.calibration))
-    print(f"evaluate: {args.model} on {len(val_ids)} validation pictures")
-    print(table.round(4).to_string(index=False, na_rep="absent"))
+    pictures = by_picture(class_map, val_ids, evaluation.confusions)
+    write_table(args.pictures, pictures)
+    print(f"evaluate: {args.model} on {len(val_ids)} validation pictures; in {args.metrics}")
+    print(table.drop(columns="color").round(4).to_string(index=False, na_rep="absent"))
     print(f"mIoU {figures['miou']:.4f}, 95 % interval {low:.4f} to {high:.4f}")
     print(f"mIoU with void as a class {figures['miou_with_void']:.4f}")
+    hardest = pictures.iloc[0]
+    print(f"hardest picture {hardest['picture']}, mIoU {hardest['miou']:.4f}")
     print(f"cross-entropy {figures['cross_entropy']:.4f}, calibration error {figures['ece']:.4f}")
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.naming import Naming
 from src.data.source import fetch
-from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:

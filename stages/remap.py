@@ -1,12 +1,13 @@
 """Turn masks of label ids into cached arrays of class ids, and pictures into arrays beside them."""
 
+from src.command import parsed_paths, run
 from src.config import load_params
+from src.data.cache import Cache
 from src.data.remap import remap_dataset
 from src.files import replaced_folder
 from src.labels import class_map_path, read_class_map
 from src.memory import keep_freed_memory
 from src.report.tables import class_frequency, write_table
-from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -15,10 +16,15 @@ def main(argv: list[str] | None = None) -> None:
     class_map_file = class_map_path(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
     keep_freed_memory()
-    with replaced_folder(args.out) as cache:
-        pixels = remap_dataset(args.raw, cache, class_map, params.scale)
+    with replaced_folder(args.out) as fresh:
+        pixels = remap_dataset(args.raw, fresh, class_map, params.scale)
     write_table(args.frequency, class_frequency(class_map, pixels))
-    print(f"remap: {class_map.num_classes} classes of {class_map_file}, {pixels.sum()} pixels")
+    cache = Cache(args.out)
+    print(
+        f"remap: {len(cache.train_ids())} pictures with masks, {len(cache.test_ids())} without, at "
+        f"scale {params.scale:g} in {args.out}"
+    )
+    print(f"remap: {pixels.sum():,} pixels in {class_map.num_classes} classes of {class_map_file}")
     if args.classes.resolve() not in class_map_file.resolve().parents:
         print(f"remap: DVC does not watch {class_map_file}; kept in {args.classes}/, it would")
 

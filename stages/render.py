@@ -1,25 +1,36 @@
-"""Draw what the networks of chosen epochs predict, as the course report shows it."""
+"""Draw what the networks of chosen epochs predict, and what is hardest for the best of them."""
 
+import pandas as pd
+
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.files import read_json
+from src.inference.pictures import spaced
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
-from src.report.predictions import draw_epochs, spaced
-from stages.command import parsed_paths, run
+from src.report.predictions import Chosen, draw_epochs, draw_extremes
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parsed_paths(argv, __doc__, "params", "cache", "split", "epochs", "out")
+    inputs = ("params", "cache", "split", "epochs", "best", "pictures")
+    args = parsed_paths(argv, __doc__, *inputs, "out")
     params = load_params(args.params)
     split, epochs = read_json(args.split), params.epochs_to_render
-    count = params.render.num_pictures
+    cache, count = Cache(args.cache), params.render.num_pictures
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
     keep_freed_memory()
-    train_ids, test_ids = spaced(split["train"], count), spaced(split["test"], count)
-    draw_epochs(args.out, args.epochs, epochs, Cache(args.cache), train_ids, test_ids, machine)
-    print(f"render: epochs {epochs} in {args.out}")
+    chosen = Chosen(
+        training=spaced(split["train"], count),
+        validation=spaced(split["val"], count),
+        test=spaced(split["test"], count),
+    )
+    draw_epochs(args.out, args.epochs, epochs, params.train.epochs, cache, chosen, machine)
+    mious = pd.read_csv(args.pictures, dtype={"picture": str}).set_index("picture")["miou"]
+    draw_extremes(args.out, args.best, cache, mious.to_dict(), count, machine)
+    files = sorted(path.name for path in args.out.iterdir())
+    print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")
 
 
 if __name__ == "__main__":

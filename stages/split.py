@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.data.split import split_dataset
 from src.files import write_json
-from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,7 +16,8 @@ def main(argv: list[str] | None = None) -> None:
     split = split_dataset(cache.recorded_sizes(), cache.test_ids(), **dataclasses.asdict(params))
     write_json(args.out, split)
     counts = ", ".join(f"{len(split[part])} {part}" for part in ("train", "val", "test"))
-    print(f"split: {counts}; groups kept whole: {split['grouped_by'] or 'none'}")
+    groups = split["grouped_by"] or "none"
+    print(f"split: {counts} in {args.out}; groups kept whole: {groups}")
 
 
 if __name__ == "__main__":

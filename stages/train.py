@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from src.code import code_of
+from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.files import read_json, repository_path
@@ -11,7 +12,6 @@ from src.training.outputs import Outputs
 from src.training.record import Record
 from src.training.stop import Stop
 from stages import STARTED_BY
-from stages.command import parsed_paths, run
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT, write_params
 
-STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
+STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
 SMALL = {
     "sample__num_train": 8,
     "sample__num_test": 2,

@@ -13,9 +13,16 @@ import pytest
 from PIL import Image
 
 from src.files import InputError
-from stages import check, fetch, render, train
+from stages import check, fetch, train
 from tests.conftest import write_params
-from tests.test_stages import arguments, run_evaluate, run_remap, run_split, train_arguments
+from tests.test_stages import (
+    arguments,
+    run_evaluate,
+    run_remap,
+    run_render,
+    run_split,
+    train_arguments,
+)
 
 CLASS_MAP = """
 void: null
@@ -72,8 +79,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_split(folder)
     train.main(train_arguments(folder))
     run_evaluate(folder)
-    paths = {"epochs": "models/epochs", "out": "plots/predictions"}
-    render.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
+    run_render(folder)
     return folder
 
 

@@ -58,7 +58,7 @@ def test_a_second_repository_computes_the_same_lock(repository: Path, tmp_path: 
 
 def test_experiments_metrics_and_plots(repository: Path):
     output = succeeds(repository, "dvc", "exp", "run", "-n", "longer", "-S", "train.epochs=3")
-    assert stages_run(output) == ["check", "train", "evaluate", "render"]
+    assert stages_run(output) == ["check", "train", "evaluate", "render", "card"]
     diff = json.loads(succeeds(repository, "dvc", "metrics", "diff", "--json"))
     assert diff["metrics/train.json"]["val_ce"]["diff"] != 0
     assert diff["metrics/evaluate.json"]["cross_entropy"]["diff"] != 0

@@ -14,16 +14,19 @@ from tests.conftest import ROOT
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = PIPELINE["stages"]
-ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render"]
-COMMANDS = {"provenance.py"}  # of src itself: what a user calls beside the pipeline
+ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
+COMMANDS = {"export.py", "predict.py", "provenance.py", "submission.py"}
+"""Of src itself: what a user calls beside the pipeline."""
 CHANGES_NO_RESULT = {"resume"}
 # What each room may import besides itself; `model` needs no data, `data` no model.
 ARROWS = {
-    "commands": {"model", ""},
-    "stages": {"training", "evaluation", "report", "data", "model", ""},
-    "training": {"evaluation", "report", "data", "model", ""},
-    "evaluation": {"data", "model", ""},
-    "report": {"evaluation", "data", "model", ""},
+    "commands": {"inference", "model", ""},
+    "demo": {"inference", "model", ""},
+    "stages": {"training", "evaluation", "report", "inference", "data", "model", ""},
+    "training": {"evaluation", "report", "inference", "data", "model", ""},
+    "evaluation": {"inference", "data", "model", ""},
+    "report": {"evaluation", "inference", "data", "model", ""},
+    "inference": {"data", "model", ""},
     "data": {""},
     "model": {""},
     "": set(),
@@ -52,9 +55,7 @@ def room(path: Path) -> str:
 
 def test_the_stages_are_those_of_the_design():
     assert list(STAGES) == ORDER
-    assert sorted(p.stem for p in (ROOT / "stages").glob("*.py")) == sorted(
-        [*ORDER, "__init__", "command"]
-    )
+    assert sorted(p.stem for p in (ROOT / "stages").glob("*.py")) == sorted([*ORDER, "__init__"])
 
 
 @pytest.mark.parametrize("stage", ORDER)
@@ -86,7 +87,9 @@ def test_every_data_dependency_is_written_by_an_earlier_stage(stage: str):
 def test_parameters_that_a_stage_reads_are_tracked(stage: str):
     """`params.train.device` in the stage's source must stand in dvc.yaml, itself or its section."""
     source = (ROOT / "stages" / f"{stage}.py").read_text()
-    tracked = {name.split(".")[0] if "$" in name else name for name in STAGES[stage]["params"]}
+    tracked = {
+        name.split(".")[0] if "$" in name else name for name in STAGES[stage].get("params", [])
+    }
     reads = re.findall(r"(?:params|load_params\(args\.params\))\.([a-z_]+(?:\.[a-z_]+)?)", source)
     derived = {
         "recipe": {"recipes", "train"},
@@ -101,7 +104,7 @@ def test_parameters_that_a_stage_reads_are_tracked(stage: str):
 
 def test_every_tracked_parameter_exists():
     for stage in ORDER[1:]:
-        for name in STAGES[stage]["params"]:
+        for name in STAGES[stage].get("params", []):
             section, *rest = name.replace("${train.recipe}", "modern").split(".")
             value = PARAMS[section]
             for key in rest:
@@ -163,7 +166,7 @@ def plotted_columns() -> list[tuple[str, str, list[str]]]:
 
 def test_plots_name_templates_and_columns_that_exist():
     graphs = plotted_columns()
-    assert len(graphs) == 6
+    assert len(graphs) == 7
     for template, path, columns in graphs:
         assert template == "simple" or (ROOT / f".dvc/plots/{template}.json").is_file()
         header = (ROOT / path).read_text().splitlines()[0].split(",")
@@ -171,9 +174,9 @@ def test_plots_name_templates_and_columns_that_exist():
 
 
 def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
-    required = (ROOT / "requirements.txt").read_text()
+    required = "".join(path.read_text() for path in sorted(ROOT.glob("requirements*.txt")))
     for line in required.splitlines():
-        assert re.fullmatch(r"#.*|[a-zA-Z0-9.-]+==[0-9.]+", line), line
+        assert re.fullmatch(r"#.*|-r requirements[a-z-]*.txt|[a-zA-Z0-9.-]+==[0-9.]+", line), line
     assert "torch==2.13.0\n" in required
     constraints = (ROOT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+", line) for line in constraints)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.files import InputError
 from src.labels import read_class_map
-from stages import check, evaluate, fetch, remap, render, split, train
+from stages import card, check, evaluate, fetch, remap, render, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 
 
@@ -58,13 +58,34 @@ def run_evaluate(folder: Path) -> None:
         "confusion": "plots/confusion.csv",
         "per-class": "plots/per_class.csv",
         "calibration": "plots/calibration.csv",
+        "pictures": "plots/pictures.csv",
     }
     evaluate.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
 
 
 def run_render(folder: Path) -> None:
-    paths = {"epochs": "models/epochs", "out": "plots/predictions"}
+    paths = {
+        "epochs": "models/epochs",
+        "best": "models/best.safetensors",
+        "pictures": "plots/pictures.csv",
+        "out": "plots/predictions",
+    }
     render.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
+
+
+def run_card(folder: Path) -> None:
+    paths = {
+        "raw": "data/raw",
+        "model": "models/best.safetensors",
+        "training": "metrics/train.json",
+        "evaluation": "metrics/evaluate.json",
+        "history": "plots/history.csv",
+        "per-class": "plots/per_class.csv",
+        "confusion": "plots/confusion.csv",
+        "card": "models/README.md",
+        "figures": "plots/figures",
+    }
+    card.main([word for name, path in paths.items() for word in (f"--{name}", str(folder / path))])
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +102,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train.main(train_arguments(folder))
     run_evaluate(folder)
     run_render(folder)
+    run_card(folder)
     return folder
 
 
@@ -112,7 +134,9 @@ def test_groups_are_kept_whole_and_named(done: Path, tmp_path: Path, capsys):
     parts = json.loads((tmp_path / "split.json").read_text())
     assert parts["grouped_by"] == "picture size"
     assert len({int(name[:6]) % 2 for name in parts["val"]}) == 1
-    assert "4 train, 4 val, 2 test; groups kept whole: picture size" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "split: 4 train, 4 val, 2 test in " in said
+    assert "; groups kept whole: picture size" in said
 
 
 def test_train_writes_a_model_an_epoch(done: Path):
@@ -152,13 +176,33 @@ def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
     assert accuracy == pytest.approx(figures["pixel_accuracy"], abs=1e-5)
 
 
-def test_render_draws_the_chosen_epochs(done: Path):
+def test_render_draws_the_chosen_epochs_and_the_extremes(done: Path):
     pictures = sorted(path.name for path in (done / "plots/predictions").iterdir())
-    assert pictures == ["epoch_002_test.png", "epoch_002_training.png"]
+    expected = ["best.png", "epoch_002_test.png", "epoch_002_training.png"]
+    assert pictures == [*expected, "epochs.gif", "epochs.png", "hardest.png"]
     with Image.open(done / "plots/predictions/epoch_002_training.png") as picture:
         colors = set(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     assert {tuple(color) for color in class_map.colors.tolist()} <= colors
+    with Image.open(done / "plots/predictions/epochs.gif") as animation:
+        assert animation.n_frames == 2  # one an epoch
+
+
+def test_the_card_tells_what_the_files_do(done: Path):
+    text = (done / "models/README.md").read_text()
+    figures = json.loads((done / "metrics/evaluate.json").read_text())
+    manifest = json.loads((done / "data/raw/manifest.json").read_text())
+    assert f"| mIoU, void left out | {figures['miou']:.4g} |" in text
+    assert f"`{manifest['sha256']}`" in text
+    assert "6 trained and 2 validated" in text
+    assert "Recipe `modern`, epochs 2, seed 0, device cpu" in text
+    per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
+    assert f"| 1 | road | `#804080` | 7 | {per_class['iou']['road']:.3f} |" in text
+    assert "2 validation pictures are few" in text
+    for name in ("curves", "confusion", "per_class"):
+        assert f"(../plots/figures/{name}.png)" in text
+        with Image.open(done / f"plots/figures/{name}.png") as picture:
+            assert picture.width > 1000
 
 
 def test_the_same_again_gives_the_same_bytes(done: Path):
@@ -169,7 +213,7 @@ def test_the_same_again_gives_the_same_bytes(done: Path):
         return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
 
     before = tree()
-    for step in (run_fetch, run_remap, run_split, run_evaluate, run_render):
+    for step in (run_fetch, run_remap, run_split, run_evaluate, run_render, run_card):
         step(done)
     assert tree() == before
 

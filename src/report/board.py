@@ -2,12 +2,15 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 HISTOGRAM_VALUES = 10_000
 """Largest number of values of one tensor that a histogram counts, evenly spaced over it."""
@@ -20,16 +23,18 @@ def run_name() -> str:
 
 
 class Board:
-    """Scalars by step, and at each validation histograms and pictures.
+    """Scalars by step and by epoch, and at each validation histograms and pictures.
 
     Args:
-        first_step: the first step that will be logged; what an interrupted process has logged from
-            there on is not shown.
+        first_step, first_epoch: the first that will be logged; what an interrupted process has
+            logged from there on is not shown.
     """
 
-    def __init__(self, folder: Path, first_step: int = 1) -> None:
+    def __init__(self, folder: Path, first_step: int = 1, first_epoch: int = 1) -> None:
         self.folder = folder
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        # a run of its own: what is not shown is told by one number for all of a run's graphs
+        self._by_epoch = SummaryWriter(str(folder / "epochs"), purge_step=first_epoch)
 
     def step(self, step: int, loss: float, learning_rate: float) -> None:
         """`loss` of the batch of `step` (1, 2, ..)."""
@@ -40,6 +45,26 @@ class Board:
         self._writer.add_scalar("loss/val", cross_entropy, step)
         self._writer.add_scalar("miou/val", miou, step)
 
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """`figures` of `epoch` (1, 2, ..), whose number is the step that the graphs show."""
+        for name, value in figures.items():
+            self._by_epoch.add_scalar(f"epoch/{name}", value, epoch)
+
+    def parameters(
+        self, step: int, parameters: Mapping[str, Any], figures: Mapping[str, float]
+    ) -> None:
+        """A row of the table of trainings: what decides this one, and its figures at the end.
+
+        Args:
+            parameters: texts, numbers and truth values.
+        """
+        final = {f"final/{name}": value for name, value in figures.items()}
+        for name, value in final.items():
+            self._writer.add_scalar(name, value, step)
+        # add_hparams of the writer itself would make a run of its own below this one
+        for summary in hparams(dict(parameters), final):
+            self._writer.file_writer.add_summary(summary)
+
     def histograms(self, step: int, network: nn.Module) -> None:
         """Distribution of each parameter and of its last gradient."""
         for name, parameter in network.named_parameters():
@@ -49,16 +74,18 @@ class Board:
                 self._writer.add_histogram(f"grads/{tag}", _spaced(parameter.grad), step)
 
     def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
-        """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction."""
+        """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction, errors."""
         for tag, image in pictures.items():
             self._writer.add_image(f"val/{tag}", image, step, dataformats="HWC")
 
     def flush(self) -> None:
         """Hand everything to the system, so that no kill of this process loses it."""
         self._writer.flush()
+        self._by_epoch.flush()
 
     def close(self) -> None:
         self._writer.close()
+        self._by_epoch.close()
 
 
 def _spaced(tensor: torch.Tensor) -> torch.Tensor:

@@ -42,8 +42,9 @@ def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequen
         pixels: (256,) int, pixels of each class id.
 
     Returns:
-        Columns class, pixels, share (0..1), in class order.
+        Columns class, pixels, share (0..1), color (#rrggbb), in class order.
     """
     counted = pixels[: class_map.num_classes]
     share = counted / max(1, counted.sum())
-    return {"class": class_map.names, "pixels": counted, "share": share}
+    rows = {"class": class_map.names, "pixels": counted, "share": share}
+    return {**rows, "color": class_map.hex_colors}

@@ -15,13 +15,14 @@ from src.config import Model, Recipe, Train
 from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
 from src.evaluation.bootstrap import SEED, miou_draws
-from src.evaluation.prediction import evaluated, predicted_mask
+from src.evaluation.prediction import evaluated
 from src.files import InputError, repository_path
+from src.inference.views import predicted_mask
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.start import load_start
 from src.model.unet import UNet
-from src.report.palette import colorized
+from src.palette import colorized, errors
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
@@ -73,6 +74,7 @@ class Trainer:
             "unet": self.unet,
             "classes": self.class_map.to_json(),
             "ignored_class": self.objective.ignored,
+            "scale": cache.scale(),
             "provenance": provenance(
                 code, cache, split, model, train, recipe, self.machine, start=self.start
             ),
@@ -147,6 +149,7 @@ class Trainer:
             total=len(self.pictures),
             initial=min(done * size, len(self.pictures)),
             unit="img",
+            leave=False,
             disable=None,
         ) as bar:
             read_at = time.monotonic()
@@ -168,7 +171,7 @@ class Trainer:
         self._close_epoch(state, record)
 
     def _close_epoch(self, state: State, record: Record) -> None:
-        """Add a row to the history, and save."""
+        """Add a row to the history, save, and say how it went."""
         state.epoch += 1
         row = {
             "epoch": state.epoch,
@@ -179,7 +182,13 @@ class Trainer:
         }
         state.history.append(row)
         state.draws.append(state.validation.draws)
+        record.board.epoch(state.epoch, {key: row[key] for key in row if key != "epoch"})
         record.save(state, epoch_done=True)
+        print(
+            f"train: epoch {state.epoch}/{self.train.epochs}: cross-entropy {row['train_ce']:.3f}, "
+            f"validation {row['val_ce']:.3f}, mIoU {row['val_miou']:.3f}",
+            flush=True,
+        )
 
     def step(self, state: State, batch: Batch) -> StepResult:
         """One step of training at the rate of the schedule; what it gave stays on the device."""
@@ -251,9 +260,11 @@ class Trainer:
     def _example(self, network: UNet) -> dict[str, np.ndarray]:
         """The first validation picture, its mask and its prediction, (H, W, 3) uint8 each."""
         first, colors = self.val_ids[0], self.class_map.colors
-        predicted = predicted_mask(network, self.cache.image(first), self.machine)
+        image, mask = self.cache.image(first), self.cache.mask(first)
+        predicted = predicted_mask(network, image, self.machine)
         return {
-            "image": np.array(self.cache.image(first)),
-            "mask": colorized(self.cache.mask(first), colors),
+            "image": np.array(image),
+            "mask": colorized(mask, colors),
             "prediction": colorized(predicted, colors),
+            "errors": errors(image, mask, predicted, self.class_map.void_id),
         }

@@ -13,7 +13,12 @@ from torch import Tensor
 from src.config import Resume
 from src.report.board import Board, run_name
 from src.training.lock import held
-from src.training.outputs import Outputs, write_epoch, write_epochs_again
+from src.training.outputs import (
+    Outputs,
+    training_figures,
+    write_epoch,
+    write_epochs_again,
+)
 from src.training.state import State
 from src.training.stop import Stop
 from src.training.store import Store
@@ -72,6 +77,7 @@ class Record:
             try:
                 yield
                 self.wait()
+                self._log_final(state)
             except KeyboardInterrupt:
                 if state.step > self._saved_at[0]:
                     self.save(state)
@@ -82,6 +88,15 @@ class Record:
                 self._writer.shutdown()  # before the locks are lifted
                 if self.board:
                     self.board.close()
+
+    def _log_final(self, state: State) -> None:
+        """The training in TensorBoard's table of trainings, once it is at its end."""
+        if self.board:
+            origin = self.description["provenance"]
+            parts = {"recipe": origin["recipe"], "model": origin["model"], "train": origin["train"]}
+            parameters = {f"{p}.{k}": v for p, values in parts.items() for k, v in values.items()}
+            figures = training_figures(state.history, state.draws)
+            self.board.parameters(state.step, parameters, figures)
 
     def is_save_due(self) -> bool:
         return time.monotonic() - self._saved_at[1] >= 60 * self.resume.minutes
@@ -147,7 +162,7 @@ class Record:
         _note_machine(state, machine)
         state.run = state.run or run_name()
         first_step = state.step + (not state.validation_due)
-        self.board = Board(self.outputs.runs / state.run, first_step)
+        self.board = Board(self.outputs.runs / state.run, first_step, state.epoch + 1)
         print(f"train: TensorBoard in {self.board.folder}")
         if not newest:
             self.save(state)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.evaluation.prediction import AS_IT_IS, View, evaluated, mean_logits, predicted_mask
+from src.evaluation.prediction import evaluated
 from src.files import InputError
+from src.inference.views import AS_IT_IS, View, mean_logits, predicted_mask
 from src.labels import IGNORE_INDEX
 from tests.evaluation.small import CPU, PAIRS, RedIsTheClass, made_cache
 

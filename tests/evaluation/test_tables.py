@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.evaluation.tables import confusion_pairs, per_class
+from src.evaluation.tables import by_picture, confusion_pairs, per_class
 from src.labels import read_class_map
 from src.report.tables import write_table
 from tests.conftest import ROOT
@@ -28,10 +28,10 @@ def test_per_class_table_by_hand():
 def test_an_absent_class_is_an_empty_field(tmp_path: Path):
     write_table(tmp_path / "t.csv", per_class(TWELVE, CONFUSION, BOUNDARY_F))
     lines = (tmp_path / "t.csv").read_text().splitlines()
-    assert lines[0] == "class,iou,dice,accuracy,boundary_f,pixels"
-    assert lines[1] == "void,0.222222,0.363636,0.25,,8"
-    assert lines[2] == "road,0.75,0.857143,0.75,0.5,4"
-    assert lines[3] == "sidewalk,,,,,0"
+    assert lines[0] == "class,iou,dice,accuracy,boundary_f,pixels,color"
+    assert lines[1] == "void,0.222222,0.363636,0.25,,8,#000000"
+    assert lines[2] == "road,0.75,0.857143,0.75,0.5,4,#804080"
+    assert lines[3] == "sidewalk,,,,,0,#f423e8"
 
 
 def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():
@@ -42,3 +42,17 @@ def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():
     assert table["share"].tolist()[:2] == [0.25, 0.75]
     assert table["share"].tolist()[12:14] == [0.25, 0.75]
     assert table["share"][24:].isna().all()
+
+
+def test_pictures_stand_from_the_hardest_to_the_best():
+    right, wrong, void = (np.zeros((12, 12), dtype=np.int64) for _ in range(3))
+    right[1, 1], right[2, 2] = 30, 10
+    wrong[1, 1], wrong[1, 2] = 10, 30  # IoU of road a quarter, of sidewalk none
+    void[0, 3] = 40  # nothing of it counts
+    table = by_picture(TWELVE, ["a", "b", "c"], np.stack([right, wrong, void]))
+    assert table.to_dict("list") == {
+        "rank": [1, 2],
+        "picture": ["b", "a"],
+        "miou": [0.125, 1.0],
+        "pixel_accuracy": [0.25, 1.0],
+    }

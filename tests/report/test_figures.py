@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from src.labels import IGNORE_INDEX, read_class_map
-from src.report.figures import save_picture_grid
-from src.report.palette import IGNORED_COLOR, colorized, overlaid
-from src.report.predictions import spaced
+from src.palette import IGNORED_COLOR, WRONG_COLOR, colorized, errors, overlaid
+from src.report.animation import save_animation
+from src.report.figures import DPI, PAGE_WIDTH, PictureRow, save_picture_grid
 from src.report.tables import class_frequency, rounded, write_table
 from tests.conftest import ROOT
 
@@ -34,10 +34,12 @@ def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path)
     fills = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)]]
     sizes = [(20, 60), (30, 60)]
     rows = [
-        {
-            name: np.full((*size, 3), color, dtype=np.uint8)
-            for name, color in zip(("left", "right"), row, strict=True)
-        }
+        PictureRow(
+            {
+                name: np.full((*size, 3), color, dtype=np.uint8)
+                for name, color in zip(("left", "errors"), row, strict=True)
+            }
+        )
         for size, row in zip(sizes, fills, strict=True)
     ]
     for name in ("a.png", "b.png"):
@@ -48,10 +50,57 @@ def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path)
         pixels = np.asarray(picture.convert("RGB"))
     areas = [(pixels == color).all(axis=2).sum() for row in fills for color in row]
     for area, (height, width) in zip(areas, [s for s in sizes for _ in range(2)], strict=True):
-        expected = 400 * 400 * height / width  # a column is 4 inches of 100 dots
+        column = PAGE_WIDTH * DPI / 2
+        expected = column * column * height / width
         assert area == pytest.approx(expected, rel=0.05)
-    for color in TWELVE.colors:  # the legend has a patch of each class
+    for color in (*TWELVE.colors, WRONG_COLOR):  # the legend has a patch of each
         assert (pixels == color).all(axis=2).sum() > 30
+
+
+def test_a_caption_stands_in_the_first_picture_of_its_row(tmp_path: Path):
+    blank = np.full((20, 60, 3), 255, dtype=np.uint8)
+    for name, caption in (("with.png", "mIoU 0.5"), ("without.png", "")):
+        rows = [PictureRow({"image": blank, "mask": blank}, caption)]
+        save_picture_grid(tmp_path / name, "title", rows, TWELVE)
+    pictures = [np.asarray(Image.open(tmp_path / f"{n}.png")).copy() for n in ("with", "without")]
+    rows, columns = (pictures[0] != pictures[1]).any(axis=2).nonzero()
+    assert len(rows) > 100
+    assert columns.max() < pictures[0].shape[1] / 2
+
+
+def test_errors_are_red_and_what_is_not_judged_is_white():
+    truth = np.array([[0, 1, 2, IGNORE_INDEX]], dtype=np.uint8)
+    predicted = np.array([[1, 1, 1, 1]], dtype=np.uint8)
+    image = np.full((1, 4, 3), 100, dtype=np.uint8)
+    shown = errors(image, truth, predicted, void_id=0).tolist()[0]
+    assert shown == [list(IGNORED_COLOR), [173] * 3, list(WRONG_COLOR), list(IGNORED_COLOR)]
+    assert errors(image, truth, predicted, void_id=None).tolist()[0][0] == list(WRONG_COLOR)
+
+
+def test_an_animation_has_a_frame_an_epoch_in_exactly_the_classes_colours(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (20, 64, 3), dtype=np.uint8)
+    frames = [(f"epoch {i}", np.full((20, 64), i, dtype=np.uint8)) for i in (1, 7)]
+    for name in ("a.gif", "b.gif"):
+        save_animation(tmp_path / name, image, frames, TWELVE.colors)
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert (animation.n_frames, animation.width) == (2, 640)
+        for number, class_id in enumerate((1, 7)):
+            animation.seek(number)
+            pixels = np.asarray(animation.convert("RGB"))
+            assert (pixels[-200:] == TWELVE.colors[class_id]).all()
+            enlarged = Image.fromarray(image).resize((640, 200), Image.Resampling.BICUBIC)
+            assert abs(pixels[:200].astype(int) - np.asarray(enlarged)).mean() < 20
+
+
+def test_an_animation_of_as_many_classes_as_there_can_be(tmp_path: Path):
+    colors = np.arange(254 * 3).reshape(254, 3).astype(np.uint8)
+    image = np.zeros((20, 640, 3), dtype=np.uint8)
+    class_ids = np.full((20, 640), 253, dtype=np.uint8)
+    save_animation(tmp_path / "a.gif", image, [("epoch 1", class_ids)], colors)
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert np.asarray(animation.convert("RGB"))[-1, -1].tolist() == colors[253].tolist()
 
 
 def test_class_frequency_leaves_ignored_pixels_out():
@@ -61,13 +110,6 @@ def test_class_frequency_leaves_ignored_pixels_out():
     assert table.loc["road", "share"] == 0.75
     assert table["share"].sum() == 1
     assert pd.api.types.is_integer_dtype(table["pixels"])
-
-
-def test_spaced_takes_the_first_and_the_last():
-    ids = [str(i) for i in range(20)]
-    assert spaced(ids, 5) == ["0", "5", "10", "14", "19"]
-    assert spaced(ids[:3], 5) == ["0", "1", "2"]
-    assert spaced([], 5) == []
 
 
 def test_tables_hold_six_significant_digits(tmp_path: Path):

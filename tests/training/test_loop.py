@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from src.config import Params
 from src.data.batches import training_batches
@@ -181,14 +182,31 @@ def test_a_validation_that_is_not_finite_stops_and_saves_nothing(cache, params, 
 def test_tensorboard_has_what_the_report_logged(cache: Cache, params: Params, tmp_path: Path):
     trainer = made_trainer(cache, made_params(tmp_path, "report"), batch_size=2)
     trained(trainer, tmp_path)
-    board = EventAccumulator(str(next((tmp_path / "runs").iterdir())), size_guidance={"scalars": 0})
-    board.Reload()
+    (run,) = (tmp_path / "runs").iterdir()
+    board, epochs = (
+        EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+        for folder in (run, run / "epochs")
+    )
     tags = board.Tags()
-    assert set(tags["scalars"]) == {"loss/train", "learning_rate", "loss/val", "miou/val"}
+    by_step = {"loss/train", "learning_rate", "loss/val", "miou/val"}
+    by_epoch = {f"epoch/{name}" for name in ("train_ce", "val_ce", "val_miou", "lr")}
+    figures = json.loads((tmp_path / "train.json").read_text())
+    assert set(tags["scalars"]) == by_step | {f"final/{name}" for name in figures}
+    assert set(epochs.Tags()["scalars"]) == by_epoch
+    assert [event.step for event in epochs.Scalars("epoch/val_miou")] == [1, 2]
+    assert board.Scalars("final/val_miou")[0].value == pytest.approx(figures["val_miou"])
+    parameters = HParamsPluginData.FromString(
+        board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    ).session_start_info.hparams
+    assert parameters["recipe.name"].string_value == "report"
+    assert parameters["recipe.batch_size"].number_value == 2
+    assert parameters["train.seed"].number_value == 0
     assert [event.step for event in board.Scalars("loss/train")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in board.Scalars("loss/val")] == [2, 3, 5, 6]  # twice an epoch
     assert {"weights/out/bias", "grads/out/bias"} <= set(tags["histograms"])
-    assert set(tags["images"]) == {"val/image", "val/mask", "val/prediction"}
+    assert set(tags["images"]) == {
+        f"val/{name}" for name in ("image", "mask", "prediction", "errors")
+    }
 
 
 def test_the_best_epoch_is_the_first_of_the_highest():

@@ -104,10 +104,12 @@ def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of the one run in `folder`."""
     (run,) = (folder / "runs").iterdir()
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    tags = events.Tags()["scalars"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    shown = {}
+    for part in (run, run / "epochs"):
+        events = EventAccumulator(str(part), size_guidance={"scalars": 0}).Reload()
+        for tag in events.Tags()["scalars"]:
+            shown[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
+    return shown
 
 
 def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
