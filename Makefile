@@ -36,8 +36,8 @@ test: $(VENV)/installed-dev ## Run the tests (with a browser's Debian package, w
 	@.ci/browser
 	python -m pytest
 
-experiments: $(VENV)/installed ## Show the experiments in a table of 120 columns
-	dvc exp show --only-changed --drop '.*' --keep '$(COLUMNS_SHOWN)'
+experiments: $(VENV)/installed ## Show the experiments in a table that fits 120 columns
+	dvc exp show --no-pager --only-changed --drop '^(Created|.*/.*|best_.*|train_ce|val_ce|val_miou|miou_.*|mean_.*|boundary_f|ece)$$'
 
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from benchmarks.table import Row, in_turn
 from src.code import ROOT
 
-STAGES = ("check", "fetch", "remap", "split", "train", "evaluate", "render")
+STAGES = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "card")
 
 
 def command(*arguments: str) -> Callable[[], None]:

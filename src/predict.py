@@ -62,8 +62,7 @@ def predict_files(
     Returns:
         (K,) int64, pixels predicted as each class, and how many pictures could not be read.
     """
-    class_map = predictor.class_map
-    pixels = np.zeros(class_map.num_classes, dtype=np.int64)
+    pixels = np.zeros(predictor.class_map.num_classes, dtype=np.int64)
     failures: list[InputError] = []
     with (
         ThreadPoolExecutor(_THREADS) as pool,
@@ -73,14 +72,10 @@ def predict_files(
         for batch in _batches(_read_ahead(sources, pool, failures, bar), batch_size):
             logits = predictor.logits([picture for _, picture in batch])
             class_ids = logits.argmax(1).to(torch.uint8).cpu().numpy()  # (N, H, W)
-            probabilities: Iterable[np.ndarray | None] = [None] * len(batch)
-            if with_probabilities:
-                probabilities = logits.float().softmax(1).half().cpu().numpy()
-            for (source, picture), ids, chances in zip(
-                batch, class_ids, probabilities, strict=True
-            ):
-                pixels += np.bincount(ids.reshape(-1), minlength=len(pixels))
-                work = (out, source.name, picture, ids, class_map, chances)
+            pixels += np.bincount(class_ids.reshape(-1), minlength=len(pixels))
+            chances = _probabilities(logits) if with_probabilities else [None] * len(batch)
+            for (source, picture), *found in zip(batch, class_ids, chances, strict=True):
+                work = (out, source.name, picture, predictor.class_map, *found)
                 writing.append(pool.submit(write_prediction, *work))
             while len(writing) > _WAITING:
                 writing.popleft().result()
@@ -88,6 +83,11 @@ def predict_files(
         for written in writing:
             written.result()
     return pixels, len(failures)
+
+
+def _probabilities(logits: torch.Tensor) -> np.ndarray:
+    """(N, K, H, W) float16, 0..1, of logits of that shape."""
+    return logits.float().softmax(1).half().cpu().numpy()
 
 
 def _read_ahead(

@@ -48,14 +48,11 @@ def main(argv: list[str] | None = None) -> None:
     write_table(args.confusion, confusion_pairs(class_map, evaluation.confusion))
     write_table(args.per_class, table)
     write_table(args.calibration, calibration_table(details.calibration))
-    pictures = by_picture(class_map, val_ids, evaluation.confusions)
-    write_table(args.pictures, pictures)
+    write_table(args.pictures, by_picture(class_map, val_ids, evaluation.confusions))
     print(f"evaluate: {args.model} on {len(val_ids)} validation pictures; in {args.metrics}")
     print(table.drop(columns="color").round(4).to_string(index=False, na_rep="absent"))
     print(f"mIoU {figures['miou']:.4f}, 95 % interval {low:.4f} to {high:.4f}")
     print(f"mIoU with void as a class {figures['miou_with_void']:.4f}")
-    hardest = pictures.iloc[0]
-    print(f"hardest picture {hardest['picture']}, mIoU {hardest['miou']:.4f}")
     print(f"cross-entropy {figures['cross_entropy']:.4f}, calibration error {figures['ece']:.4f}")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from src.data.layout import TRAIN_MASKS
-from tests.conftest import write_params, write_pictures
+from tests.conftest import ROOT, write_params, write_pictures
 from tests.repository import (
     SMALL,
     STAGES,
@@ -46,6 +47,34 @@ def test_what_is_done_is_not_done_again(repository: Path):
     assert stages_run(succeeds(repository, "dvc", "repro")) == []
     assert "up to date" in succeeds(repository, "dvc", "status")
     assert succeeds(repository, "git", "status", "--porcelain") == ""
+
+
+def test_a_report_for_a_pull_request(repository: Path):
+    succeeds(repository, "dvc", "exp", "run", "-S", "evaluate.flip=true")
+    url = "https://example.invalid/blob/1"
+    report = succeeds(repository, ".ci/report", "HEAD", url)
+    assert report.startswith("## Against ")
+    figures, parameters, pictures = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
+    assert re.search(r"^\| metrics.evaluate.json +\| miou +\| [\d.]+", figures, re.MULTILINE)
+    assert re.search(
+        r"^\| params.yaml +\| evaluate.flip +\| False +\| True", parameters, re.MULTILINE
+    )
+    shown = re.findall(rf"\]\({url}/(.*)\?raw=true\)", pictures)
+    assert "plots/figures/confusion.png" in shown
+    assert "plots/figures/curves.png" not in shown  # no other training
+    tracked = succeeds(repository, "git", "ls-files", "plots").splitlines()
+    assert set(shown) <= set(tracked)
+    assert run(repository, ".ci/report", "nowhere").returncode == 1
+
+
+def test_experiments_fit_a_terminal_of_120_columns(repository: Path):
+    succeeds(repository, "dvc", "exp", "run", "-S", "evaluate.flip=true")
+    (command,) = re.findall(r"^\t(dvc exp show.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = succeeds(repository, "bash", "-c", f"COLUMNS=120 {command.replace('$$', '$')}")
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert all(name in shown for name in ("Experiment", "miou", "cross_entropy", "evaluate.flip"))
+    assert "…" not in shown  # nothing cut off
 
 
 def test_a_second_repository_computes_the_same_lock(repository: Path, tmp_path: Path):

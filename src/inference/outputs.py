@@ -27,8 +27,8 @@ def write_prediction(
     folder: Path,
     name: str,
     picture: np.ndarray,
-    class_ids: np.ndarray,
     class_map: ClassMap,
+    class_ids: np.ndarray,
     probabilities: np.ndarray | None = None,
 ) -> None:
     """Write what was predicted for one picture; each file is whole or not there.

@@ -33,34 +33,34 @@ def save_animation(
         colors: (C, 3) uint8.
     """
     times = max(1, round(_WIDTH / image.shape[1]))
-    size = (image.shape[1] * times, image.shape[0] * times)
+    above, palette = _quantized(image, times, colors)
     black, white = len(colors), len(colors) + 1
-    photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    photograph = photograph.quantize(max(1, 254 - len(colors)), Image.Quantize.MEDIANCUT)
-    shades = np.array(photograph.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    table = np.concatenate([colors, [[0, 0, 0], [255, 255, 255]], shades]).astype(np.uint8)[:256]
-    above = (np.asarray(photograph).astype(int) + white + 1).clip(max=255).astype(np.uint8)
     pictures = []
     for caption, class_ids in frames:
         enlarged = class_ids.repeat(times, axis=0).repeat(times, axis=1)
-        band = np.full((_BAND, size[0]), black, dtype=np.uint8)
+        band = np.full((_BAND, above.shape[1]), black, dtype=np.uint8)
         picture = Image.fromarray(np.concatenate([above, band, enlarged])).convert("P")
-        picture.putpalette(table.tobytes())
-        place = (8, size[1] + _BAND // 2)
-        font = ImageFont.load_default(_BAND * 0.6)
+        picture.putpalette(palette)
         draw = ImageDraw.Draw(picture)
         draw.fontmode = "1"  # no shades between the two colours, which the palette has not
+        place, font = (8, len(above) + _BAND // 2), ImageFont.load_default(_BAND * 0.6)
         draw.text(place, caption, fill=white, font=font, anchor="lm")
         pictures.append(picture)
+    options = {"loop": 0, "optimize": False, "save_all": True, "append_images": pictures[1:]}
     durations = [_FRAME_MS] * (len(pictures) - 1) + [_LAST_MS]
-    first, *rest = pictures
     with replaced_file(path) as temporary:
-        first.save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=rest,
-            duration=durations,
-            loop=0,
-            optimize=False,
-        )
+        pictures[0].save(temporary, format="GIF", duration=durations, **options)
+
+
+def _quantized(image: np.ndarray, times: int, colors: np.ndarray) -> tuple[np.ndarray, bytes]:
+    """The picture, `times` as large, as places in a palette, and the palette.
+
+    The palette has the colours of the classes, black, white, and the picture's most frequent ones.
+    """
+    size = (image.shape[1] * times, image.shape[0] * times)
+    photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    photograph = photograph.quantize(max(1, 254 - len(colors)), Image.Quantize.MEDIANCUT)
+    shades = np.array(photograph.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    palette = np.concatenate([colors, [[0, 0, 0], [255, 255, 255]], shades])[:256]
+    places = (np.asarray(photograph).astype(int) + len(colors) + 2).clip(max=255)
+    return places.astype(np.uint8), palette.astype(np.uint8).tobytes()

@@ -1,0 +1,67 @@
+"""What `python -m src.predict` takes beyond the forward passes of its pictures."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import sample
+from benchmarks.table import Row, in_turn
+from src.data.layout import TRAIN_IMAGES
+from src.inference.pictures import found_pictures, read_picture
+from src.inference.predictor import Predictor
+from src.model.unet import UNet
+from src.model.weights import save_weights
+from src.predict import predict_files
+
+_UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
+_PICTURES = {"KITTI": (sample.KITTI, 12), "the sample": (sample.SMALL, 60)}
+
+
+def saved_model(path: Path) -> Path:
+    """The default network, untrained: what it predicts costs the same."""
+    class_map = sample.class_map()
+    unet = {"num_classes": class_map.num_classes, **_UNET}
+    facts = {"unet": unet, "classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
+    save_weights(path, UNet(**unet).state_dict(), facts)
+    return path
+
+
+def rows() -> Iterator[Row]:
+    for name, (size, count) in _PICTURES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield _row(Path(folder), name, size, count)
+
+
+def _row(folder: Path, name: str, size: dict[str, int], count: int) -> Row:
+    pictures = sample.raw(folder, count, min(count, 12), **size) / TRAIN_IMAGES
+    predictor = Predictor(saved_model(folder / "model.safetensors"))
+    sources = found_pictures([str(pictures)])
+    machine = predictor.machine
+    batches = [
+        torch.from_numpy(np.array(read_picture(source.path, source.path))).permute(2, 0, 1)[None]
+        for source in sources
+    ]
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for batch in batches:
+            machine.logits(predictor.network, machine.images(batch)).argmax(1).cpu()
+
+    def whole() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder / "out")
+        predict_files(predictor, sources, folder / "out")
+
+    found = in_turn(whole, bare)
+    return Row(
+        name=f"predict {count} pictures of {name}'s size: read, predict, write three files each",
+        sides="src.predict / bare forward passes",
+        seconds=found,
+        ratio=found[0] / found[1],
+        at_most=1.15,
+    )
