@@ -28,7 +28,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="mean of four looks: mirrored, and at 1.25 times the size",
+        help="mean of two looks, one of them mirrored",
     )
     parser.add_argument(
         "--tile",

@@ -20,8 +20,9 @@ from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.weights import load_model
 
-TTA_VIEWS = tuple(View(scale, flip) for scale in (1.0, 1.25) for flip in (False, True))
-"""The looks of test-time augmentation."""
+TTA_VIEWS = (AS_IT_IS, View(1.0, flip=True))
+"""The looks of test-time augmentation. Other scales were measured as well: they cost more mIoU on
+the sample (0.758 to 0.715) than they brought on photographs."""
 
 
 class Predictor:
@@ -78,9 +79,8 @@ class Predictor:
         return logits
 
     def _fitting_tile(self, seen: Tensor) -> int | None:
-        largest = max(view.scale for view in self.views)
         pixels = seen.shape[0] * seen.shape[2] * seen.shape[3]
-        return fitting_tile(self.network, self.machine, int(pixels * largest**2))
+        return fitting_tile(self.network, self.machine, pixels)
 
     def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`."""
