@@ -42,7 +42,7 @@ experiments: $(VENV)/installed ## Show the experiments in a table that fits 120 
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs
 
-demo: $(VENV)/installed-demo ## Open a page to try the model on pictures of your own
+demo: $(VENV)/installed-demo ## Serve a page to try the model on pictures of your own
 	python -m src.demo
 
 bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)

@@ -1,10 +1,11 @@
 """Files that are whole or absent, and the one error that a user sees as a single line."""
 
 import contextlib
-import glob
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno is None:  # not the system's: a coder's, such as Pillow's
+            raise InputError(f"{path}: cannot be written: {error}") from None
         error.filename = error.filename or str(path)  # a full disk has no name of its own
         raise
     finally:
@@ -79,12 +82,26 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 def _temporary(path: Path) -> Path:
     """A name beside `path` for this process; what killed ones left under theirs is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in _left_over(path.parent).pop(path.name, []):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@functools.cache
+def _left_over(folder: Path) -> dict[str, list[Path]]:
+    """What other processes have under temporary names in `folder`, by the name that they stand for.
+
+    Listed once a process: a folder of many files is not listed for each of them.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        name = re.fullmatch(r"\.(.+)\.(\d+)\.tmp", path.name)
+        if name and int(name[2]) != os.getpid():
+            found.setdefault(name[1], []).append(path)
+    return found
 
 
 def file_digest(path: Path) -> str:

@@ -32,7 +32,7 @@ Read = tuple[Source, np.ndarray]
 
 def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
-    sources = found_pictures(args.pictures)
+    sources = found_pictures(args.pictures, args.out)
     predictor = made_predictor(args)
     args.out.mkdir(parents=True, exist_ok=True)
     write_classes(args.out, predictor.class_map)
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     most = [i for i in np.argsort(-shares) if shares[i] >= 0.001]
     print("  " + ", ".join(f"{predictor.class_map.names[i]} {shares[i]:.1%}" for i in most))
     if failed:
-        raise InputError(f"{failed} of {len(sources)} pictures could not be read; see above")
+        raise InputError(f"{failed} of {len(sources)} pictures could not be predicted; see above")
 
 
 def predict_files(
@@ -55,48 +55,73 @@ def predict_files(
     batch_size: int = 1,
     with_probabilities: bool = False,
 ) -> tuple[np.ndarray, int]:
-    """Predict `sources`; a broken one is named on standard error and left out.
+    """Predict `sources`; what cannot be is named on standard error and left out.
 
     Threads read the next pictures and write the last ones while the network computes.
 
     Returns:
-        (K,) int64, pixels predicted as each class, and how many pictures could not be read.
+        (K,) int64, pixels predicted as each class, and how many pictures were left out.
     """
     pixels = np.zeros(predictor.class_map.num_classes, dtype=np.int64)
-    failures: list[InputError] = []
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(sources), desc="predict", unit="img", leave=False, disable=None) as bar,
     ):
+        left_out = _LeftOut(bar)
         writing: deque[Future[None]] = deque()
-        for batch in _batches(_read_ahead(sources, pool, failures, bar), batch_size):
-            logits = predictor.logits([picture for _, picture in batch])
-            class_ids = logits.argmax(1).to(torch.uint8).cpu().numpy()  # (N, H, W)
-            pixels += np.bincount(class_ids.reshape(-1), minlength=len(pixels))
-            chances = _probabilities(logits) if with_probabilities else [None] * len(batch)
-            for (source, picture), *found in zip(batch, class_ids, chances, strict=True):
-                work = (out, source.name, picture, predictor.class_map, *found)
+        for batch in _batches(_read_ahead(sources, pool, left_out), batch_size):
+            try:
+                found = _predicted(predictor, [read[1] for read in batch], with_probabilities)
+            except InputError as error:
+                names = ", ".join(str(source.path) for source, _ in batch)
+                left_out.add(InputError(f"{names}: {error}"), len(batch))
+                continue
+            for (source, picture), (class_ids, chances) in zip(batch, found, strict=True):
+                pixels += np.bincount(class_ids.reshape(-1), minlength=len(pixels))
+                work = (out, source.name, picture, predictor.class_map, class_ids, chances)
                 writing.append(pool.submit(write_prediction, *work))
-            while len(writing) > _WAITING:
-                writing.popleft().result()
-            bar.update(len(batch))
-        for written in writing:
-            written.result()
-    return pixels, len(failures)
+            _wait(writing, _WAITING, left_out, bar)
+        _wait(writing, 0, left_out, bar)
+    return pixels, left_out.count
 
 
-def _probabilities(logits: torch.Tensor) -> np.ndarray:
-    """(N, K, H, W) float16, 0..1, of logits of that shape."""
-    return logits.float().softmax(1).half().cpu().numpy()
+class _LeftOut:
+    """Says at once what could not be predicted, and counts it."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.count, self._bar = 0, bar
+
+    def add(self, error: InputError, pictures: int = 1) -> None:
+        self.count += pictures
+        tqdm.write(f"error: {error}", file=sys.stderr)
+        self._bar.update(pictures)
+
+
+def _predicted(
+    predictor: Predictor, pictures: list[np.ndarray], with_probabilities: bool
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Of each picture: class ids (H, W) uint8, and probabilities (K, H, W) float16, if wanted."""
+    logits = predictor.logits(pictures)  # (N, K, H, W)
+    class_ids = logits.argmax(1).to(torch.uint8).cpu().numpy()
+    if not with_probabilities:
+        return [(ids, None) for ids in class_ids]
+    return list(zip(class_ids, logits.float().softmax(1).half().cpu().numpy(), strict=True))
+
+
+def _wait(writing: deque[Future[None]], most: int, left_out: _LeftOut, bar: tqdm) -> None:
+    """Until at most so many pictures are being written."""
+    while len(writing) > most:
+        try:
+            writing.popleft().result()
+            bar.update()
+        except InputError as error:
+            left_out.add(error)
 
 
 def _read_ahead(
-    sources: Sequence[Source],
-    pool: ThreadPoolExecutor,
-    failures: list[InputError],
-    bar: tqdm,
+    sources: Sequence[Source], pool: ThreadPoolExecutor, left_out: _LeftOut
 ) -> Iterator[Read]:
-    """The pictures in order; what cannot be read goes to `failures` and is said at once."""
+    """The pictures in order, without those that cannot be read."""
     left = iter(sources)
     reading: deque[tuple[Source, Future[np.ndarray]]] = deque()
     while True:
@@ -106,11 +131,11 @@ def _read_ahead(
             return
         source, picture = reading.popleft()
         try:
-            yield source, picture.result()
+            read = picture.result()
         except InputError as error:
-            failures.append(error)
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            bar.update()
+            left_out.add(error)
+        else:
+            yield source, read
 
 
 def _batches(pictures: Iterable[Read], size: int) -> Iterator[list[Read]]:

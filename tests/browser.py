@@ -24,11 +24,13 @@ def opened_page() -> Iterator[tuple[Page, list[str]]]:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: pytest.fail(f"the page's script: {error}"))
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
         try:
             yield page, asked
         finally:
             browser.close()
+        assert errors == []
 
 
 def outside(asked: list[str], *inside: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The page to try a model, in a real browser, served by the real command."""
 
-import os
 import re
 import subprocess
 import sys
@@ -32,19 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """The page of `python -m src.demo`, which runs while a test does."""
-    port = 20_000 + os.getpid() % 20_000
     command = [sys.executable, "-m", "src.demo", "--model", str(folder / "model.safetensors")]
-    command += ["--examples", str(folder / "examples"), "--port", str(port), "--device", "cpu"]
+    command += ["--examples", str(folder / "examples"), "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        line = process.stdout.readline()
+        line = process.stdout.readline()  # it listens from here on
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert found, line
-        for _ in range(100):
-            try:
-                requests.get(found[0], timeout=1)
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None
         yield found[0]
         process.terminate()
         process.communicate(timeout=20)
@@ -99,6 +91,18 @@ def test_the_server_refuses_what_is_not_meant_for_it(address: str):
     assert (
         requests.get(address, headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
     )
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert requests.post(f"{address}predict", headers=foreign, timeout=5).status_code == 403
     assert requests.get(f"{address}examples/99", timeout=5).status_code == 404
     large = requests.post(f"{address}predict", data=bytes((64 << 20) + 1), timeout=30)
     assert (large.status_code, large.json()) == (413, {"error": "the file is larger than 64 MiB"})
+
+
+def test_a_port_that_is_taken_is_one_line(folder: Path, address: str):
+    port = re.search(r":(\d+)/", address)[1]
+    command = [sys.executable, "-m", "src.demo", "--model", str(folder / "model.safetensors")]
+    result = subprocess.run([*command, "--port", port], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Address already in use" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -100,10 +100,43 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     errors = result.stderr.splitlines()
     assert errors[0].startswith(f"error: {pictures}/a0.png: not a picture")
     assert errors[1].startswith(f"error: {pictures}/drive/d0.png: cannot be read")
-    assert errors[2] == "error: 2 of 7 pictures could not be read; see above"
+    assert errors[2] == "error: 2 of 7 pictures could not be predicted; see above"
     assert len(errors) == 3  # no progress bar where nobody looks
     done = {path.stem for path in (tmp_path / "out/label_ids").rglob("*.png")}
     assert done == {"a", "b", "c", "d", "e"}
+
+
+def test_a_second_run_leaves_out_what_the_first_has_made(model: Path, pictures: Path, capsys):
+    for _ in range(2):
+        run(model, pictures / "made", pictures)
+        assert "predict: 5 pictures" in capsys.readouterr().out
+
+
+def test_names_that_continue_each_other_do_not_disturb_each_other(model: Path, tmp_path: Path):
+    """x.png.jpg is written as x.png.png, beside x.png."""
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        picture = Image.fromarray(striped_pair(60, 90, number)[0])
+        picture.save(tmp_path / f"in/{number}.png")
+        picture.resize((900, 600)).save(tmp_path / f"in/{number}.png.jpg")
+    names = [f"{tmp_path}/in/{i}{end}" for i in range(12) for end in (".png.jpg", ".png")]
+    run(model, tmp_path / "out", *names)
+    assert len(list((tmp_path / "out/label_ids").iterdir())) == 24
+
+
+def test_what_cannot_be_written_or_is_too_large_is_left_out(model, pictures, tmp_path, capsys):
+    Image.new("RGB", (66_000, 1)).save(pictures / "wide.png")  # wider than JPEG allows
+    with pytest.raises(InputError, match="1 of 6 pictures could not be predicted"):
+        run(model, tmp_path / "out", pictures)
+    assert "overlay/wide.jpg: cannot be written: " in capsys.readouterr().err
+    grouped = saved_model(tmp_path / "group.safetensors", norm="group")
+    large = pictures / "large.png"
+    Image.new("RGB", (200, 100)).save(large)
+    with pytest.raises(InputError, match="1 of 2 pictures"):
+        run(grouped, tmp_path / "group", large, pictures / "a.png", "--tile", 64)
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {large}: 100x200 pixels would pass by tiles of 64, ")
+    assert (tmp_path / "group/label_ids/a.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +157,9 @@ def test_wrong_options_are_refused(model, pictures, tmp_path, capsys, option, va
 def test_nothing_is_written_where_nothing_can_be_predicted(model, pictures, tmp_path):
     for arguments, message in (
         ((tmp_path / "nowhere",), "no pictures"),
-        ((pictures, "--device", "cuda:99"), "this computer has"),
+        ((pictures, "--device", "cuda:99"), "--device: cuda:99: this computer has"),
+        ((pictures, "--device", "meta"), "--device: 'meta' names no device"),
+        (("",), "no pictures"),
     ):
         with pytest.raises(InputError, match=message):
             run(model, tmp_path / "out", *arguments)

@@ -4,11 +4,12 @@ One drops a picture and sees its classes over it, and their shares. Nothing leav
 """
 
 import argparse
+import socket
 from pathlib import Path
 
 from src.command import run
 from src.files import InputError
-from src.inference.options import add_model_options, made_predictor, positive
+from src.inference.options import add_model_options, made_predictor
 
 HOST = "127.0.0.1"  # this computer alone
 
@@ -25,8 +26,10 @@ def main(argv: list[str] | None = None) -> None:
             "pip install -r requirements-demo.txt -c constraints.txt, or make demo"
         ) from None
     page = application(made_predictor(args), args.examples)
-    print(f"demo: {args.model} at http://{HOST}:{args.port}/ - Ctrl-C ends it", flush=True)
-    uvicorn.run(page, host=HOST, port=args.port, log_level="warning")
+    with socket.create_server((HOST, args.port)) as listening:
+        port = listening.getsockname()[1]
+        print(f"demo: {args.model} at http://{HOST}:{port}/ - Ctrl-C ends it", flush=True)
+        uvicorn.Server(uvicorn.Config(page, log_level="warning")).run(sockets=[listening])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,7 +37,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m src.demo", description=__doc__.split("\n\n", 1)[1]
     )
     add_model_options(parser)
-    parser.add_argument("--port", type=positive, default=8000, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        choices=range(65536),
+        metavar="N",
+        help="0 is any that is free (%(default)s)",
+    )
     parser.add_argument(
         "--examples",
         type=Path,

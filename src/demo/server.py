@@ -30,7 +30,7 @@ from src.inference.pictures import Source, found_pictures, read_picture, spaced
 from src.inference.predictor import Predictor
 from src.palette import palette_picture
 
-HOSTS = ["127.0.0.1", "localhost"]  # no page of another name may ask a browser to come here
+HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_FILE = 64 << 20
 """Bytes of a picture's file that are taken."""
@@ -65,7 +65,7 @@ def _pictures(folder: Path) -> list[Source]:
 class _Server:
     def __init__(self, predictor: Predictor, examples: list[Source]) -> None:
         self.predictor, self.examples = predictor, examples
-        self._turn = threading.Lock()  # the network computes for one picture at a time
+        self._turn = threading.Lock()  # one picture at a time, in memory and in the network
 
     async def page(self, _: Request) -> Response:
         return FileResponse(PAGE)
@@ -90,6 +90,9 @@ class _Server:
         return FileResponse(self.examples[number].path)
 
     async def predict(self, request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            # a browser sends it: another site's page may not make this computer work
+            return JSONResponse({"error": "only for this computer's own page"}, status_code=403)
         body = bytearray()
         async for part in request.stream():
             body += part
@@ -102,8 +105,8 @@ class _Server:
             return JSONResponse({"error": str(error)}, status_code=400)
 
     def _predicted(self, file: bytes) -> dict[str, Any]:
-        picture = read_picture(io.BytesIO(file), "the picture")
         with self._turn:
+            picture = read_picture(io.BytesIO(file), "the picture")
             started = time.perf_counter()
             (class_ids,) = self.predictor.class_ids([picture])
             seconds = time.perf_counter() - started
@@ -114,7 +117,7 @@ class _Server:
             "width": picture.shape[1],
             "seconds": round(seconds, 3),
             "shares": (pixels / pixels.sum()).tolist(),  # in class order
-            "class_ids": _data_url(Image.fromarray(class_ids)),
+            "class_ids": base64.b64encode(class_ids.tobytes()).decode(),  # row by row
             "color": _data_url(palette_picture(class_ids, class_map.colors)),
             "label_ids": _data_url(Image.fromarray(class_map.label_ids()[class_ids])),
         }

@@ -19,8 +19,6 @@ from src.labels import ClassMap
 from src.palette import overlaid, palette_picture
 
 COLOR, LABEL_IDS, OVERLAY, PROBABILITIES = "color", "label_ids", "overlay", "probabilities"
-_LEVEL = 1
-"""Of PNG's compression: masks are small at any, and higher ones take longer than the network."""
 
 
 def write_prediction(
@@ -41,7 +39,7 @@ def write_prediction(
     write_label_ids(folder / LABEL_IDS / f"{name}.png", class_ids, class_map)
     with replaced_file(folder / COLOR / f"{name}.png") as path:
         colored = palette_picture(class_ids, class_map.colors)
-        colored.save(path, format="PNG", compress_level=_LEVEL)
+        colored.save(path, format="PNG")
     with replaced_file(folder / OVERLAY / f"{name}.jpg") as path:
         shown = Image.fromarray(overlaid(picture, class_ids, class_map.colors))
         shown.save(path, format="JPEG", quality=90, subsampling=0)
@@ -54,7 +52,7 @@ def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> N
     """Write (H, W) uint8 class ids as a mask of label ids, 8-bit grey PNG."""
     with replaced_file(path) as temporary:
         mask = Image.fromarray(class_map.label_ids()[class_ids])
-        mask.save(temporary, format="PNG", compress_level=_LEVEL)
+        mask.save(temporary, format="PNG")
 
 
 def write_classes(folder: Path, class_map: ClassMap) -> None:

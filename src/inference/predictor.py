@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.data.remap import SMALLEST_SIDE, resized
+from src.files import InputError
 from src.inference.tiling import fitting_tile
 from src.inference.views import AS_IT_IS, View, mean_logits
 from src.labels import ClassMap
@@ -49,7 +50,7 @@ class Predictor:
         tta: bool = False,
         tile: int | None = None,
     ) -> None:
-        self.machine = chosen_machine(device, precision)
+        self.machine = chosen_machine(device, precision, said_as="--")
         make_deterministic()
         keep_freed_memory()
         self.network, self.description = load_model(path)
@@ -58,14 +59,24 @@ class Predictor:
         self.scale = scale or self.description["scale"]
         self.views = TTA_VIEWS if tta else (AS_IT_IS,)
         self.tile = tile
+        self._fitting: dict[torch.Size, int | None] = {}  # once a shape, so that like stays like
 
     @torch.inference_mode()
     def logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """(N, K, H, W) on the device, of N pictures (H, W, 3) uint8, RGB, of one size.
 
         Raises:
-            InputError: more than fits in memory, for a network that cannot work by parts.
+            InputError: more than fits in memory.
         """
+        try:
+            return self._logits(pictures)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no class
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                size = "x".join(map(str, pictures[0].shape[:2]))
+                raise InputError(f"{size} pixels: out of memory; try a smaller --tile") from None
+            raise
+
+    def _logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
         height, width = pictures[0].shape[:2]
         scaled = [_at_scale(picture, self.scale) for picture in pictures]
         images = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)  # (N, 3, h, w)
@@ -79,8 +90,9 @@ class Predictor:
         return logits
 
     def _fitting_tile(self, seen: Tensor) -> int | None:
-        pixels = seen.shape[0] * seen.shape[2] * seen.shape[3]
-        return fitting_tile(self.network, self.machine, pixels)
+        if seen.shape not in self._fitting:
+            self._fitting[seen.shape] = fitting_tile(self.network, self.machine, seen.shape)
+        return self._fitting[seen.shape]
 
     def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`."""

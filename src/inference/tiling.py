@@ -5,7 +5,8 @@ Shapes: N pictures, K classes, H and W pixels.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,29 +22,32 @@ OVERLAP = math.ceil(REACH / _STEP) * _STEP
 """Pixels that a part sees beyond what is kept of it."""
 SMALLEST_TILE = 64
 """Pixels of a side; smaller ones would mostly compute overlaps."""
-_FEATURES = 10
-"""Maps of a picture's size and `base_channels` channels that a pass holds at its peak; measured."""
+_FEATURES, _LOGITS = 10, 3
+"""How many times a pass holds, at its peak, maps of `base_channels` channels and of all classes."""
 _SHARE = 0.5
 """Of the memory at hand, what a pass may take."""
 
 
 def bytes_per_pixel(network: UNet, machine: Machine) -> int:
     """What a pass takes at its peak, for each pixel that passes."""
-    channels = network.out.in_channels
-    return _FEATURES * channels * (2 if machine.precision == "bf16" else 4)
+    values = _FEATURES * network.out.in_channels + _LOGITS * network.out.out_channels
+    return values * (2 if machine.precision == "bf16" else 4)
 
 
-def fitting_tile(network: UNet, machine: Machine, pixels: int) -> int | None:
-    """The side of the tiles for a batch of so many pixels; None where it fits in whole."""
-    room = machine.free_bytes() or available_bytes()
-    fits = int(_SHARE * room) // bytes_per_pixel(network, machine)
-    if pixels <= fits:
+def fitting_tile(network: UNet, machine: Machine, shape: Sequence[int]) -> int | None:
+    """The side of the tiles for a batch of images of `shape`, (N, 3, H, W).
+
+    None where it fits into the memory at hand in whole.
+    """
+    room = machine.free_bytes() if machine.device.type == "cuda" else available_bytes()
+    fits = int(_SHARE * room) // bytes_per_pixel(network, machine) // shape[0]
+    if shape[2] * shape[3] <= fits:
         return None
     return max(SMALLEST_TILE, (math.isqrt(fits) - 2 * OVERLAP) // _STEP * _STEP)
 
 
 def tiled_logits(network: UNet, images: Tensor, machine: Machine, tile: int | None) -> Tensor:
-    """What `machine.logits` gives, with the memory of one tile at a time.
+    """What `machine.logits` gives, with the memory of one tile at a time, and of the result.
 
     Each tile sees OVERLAP pixels more on each side, and interpolates where the whole picture would,
     so the result is that of the whole up to rounding.
@@ -63,25 +67,36 @@ def tiled_logits(network: UNet, images: Tensor, machine: Machine, tile: int | No
         return machine.logits(network, images)
     if any(isinstance(module, torch.nn.GroupNorm) for module in network.modules()):
         raise InputError(
-            f"{height}x{width} pixels are more than fits in memory at once, and a network with "
-            "model.norm group needs the whole picture; use a smaller one, or one with norm batch"
+            f"{height}x{width} pixels would pass by tiles of {tile}, and a network with model.norm "
+            "group needs the whole picture; use a smaller one, or a network with norm batch"
         )
     whole: Tensor | None = None
     for rows, columns in itertools.product(_spans(height, tile), _spans(width, tile)):
-        window = Window(rows[0], columns[0], height, width)
-        part = images[:, :, rows[0] : rows[3], columns[0] : columns[3]]
+        part = images[:, :, rows.seen, columns.seen]
         part = part.contiguous(memory_format=machine.memory_format)
+        window = Window(rows.seen.start, columns.seen.start, height, width)
         logits = machine.logits(network, part, window)
         if whole is None:
             whole = logits.new_empty(count, logits.shape[1], height, width)
-        kept = logits[:, :, rows[1] - rows[0] :, columns[1] - columns[0] :]
-        kept = kept[:, :, : rows[2] - rows[1], : columns[2] - columns[1]]
-        whole[:, :, rows[1] : rows[2], columns[1] : columns[2]] = kept
+        kept = logits[:, :, rows.kept_of_seen, columns.kept_of_seen]
+        whole[:, :, rows.kept, columns.kept] = kept
     return whole
 
 
-def _spans(length: int, tile: int) -> Iterator[tuple[int, int, int, int]]:
-    """Along one side, each tile: where it begins to see, to be kept, ends to be kept, to see."""
+class _Span(NamedTuple):
+    """One tile along one side of the picture."""
+
+    seen: slice
+    kept: slice
+
+    @property
+    def kept_of_seen(self) -> slice:
+        return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
+
+
+def _spans(length: int, tile: int) -> Iterator[_Span]:
     for start in range(0, length, tile):
         end = min(length, start + tile)
-        yield max(0, start - OVERLAP), start, end, min(length, end + OVERLAP)
+        yield _Span(
+            seen=slice(max(0, start - OVERLAP), min(length, end + OVERLAP)), kept=slice(start, end)
+        )

@@ -5,6 +5,7 @@ Shapes: N pictures, K classes, H and W pixels.
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,11 @@ class Machine:
 
     def free_bytes(self) -> int:
         """Room for data in the device's own memory; none where that is the computer's memory."""
-        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+        if self.device.type != "cuda":
+            return 0
+        reserved = torch.cuda.memory_reserved(self.device)  # by torch, for what it will allocate
+        unused = reserved - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + unused
 
     def placed(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in that memory format."""
@@ -65,16 +70,26 @@ class Machine:
             return network(images, *more)
 
 
-def chosen_machine(device: str, precision: str) -> Machine:
+def chosen_machine(device: str, precision: str, said_as: str = "train.") -> Machine:
     """The machine that the parameters `train.device` and `train.precision` name.
+
+    Args:
+        said_as: what stands before `device` and `precision` in errors; of options, `--`.
 
     Raises:
         InputError: a device or precision that this computer does not have.
     """
+    try:
+        return _machine(device, precision)
+    except InputError as error:
+        raise InputError(f"{said_as}{error}") from None
+
+
+def _machine(device: str, precision: str) -> Machine:
     found = _device(device)
     native = _multiplies_bf16(found)
     if precision == "bf16" and not native:
-        raise InputError(f"train.precision: {found} has no native bf16; use fp32 or auto")
+        raise InputError(f"precision: {found} has no native bf16; use fp32 or auto")
     if precision == "auto":
         precision = "bf16" if native else "fp32"
     return Machine(found, precision)
@@ -96,17 +111,14 @@ def _device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(
-            f"train.device: {name!r} names no device; use auto, cpu, mps, cuda, cuda:N"
-        ) from None
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise InputError(f"device: {name!r} names no device; use auto, cpu, mps, cuda, cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise InputError(f"train.device: {name}: this computer has {count} CUDA devices")
+        raise InputError(f"device: {name}: this computer has {count} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("train.device: mps: this computer has no Apple GPU")
+        raise InputError("device: mps: this computer has no Apple GPU")
     return device
 
 

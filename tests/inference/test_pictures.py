@@ -1,3 +1,4 @@
+import contextlib
 import io
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_kinds_that_are_read(tmp_path: Path, ending: str, options: dict):
     assert picture[10:].max() < 30
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 def test_every_kind_of_colours_turns_into_rgb(mode: str):
     file = io.BytesIO()
     corner(mode).save(file, format="JPEG" if mode == "CMYK" else "PNG")
@@ -81,14 +82,42 @@ def test_a_truncated_picture_and_16_bits_are_refused(tmp_path: Path):
         read_picture(tmp_path / "none.png", "a")
 
 
+def test_transparency_is_left_out_as_remap_does():
+    for picture in (Image.new("RGBA", (20, 20), (255, 0, 0, 0)), Image.new("P", (20, 20), 0)):
+        file = io.BytesIO()
+        if picture.mode == "P":
+            picture.putpalette([255, 0, 0])
+        extra = {"transparency": b"\0"} if picture.mode == "P" else {}
+        picture.save(file, format="PNG", **extra)
+        assert (read_picture(file, "a") == (255, 0, 0)).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as the program does
+def test_damaged_exif_data_are_one_line_or_no_matter():
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    exif[0x010F] = "a camera"
+    corner().save(file, format="JPEG", exif=exif)
+    whole, rng = bytearray(file.getvalue()), np.random.default_rng(0)
+    begin = whole.index(b"Exif")
+    for _ in range(500):
+        damaged = whole.copy()
+        for place in rng.integers(begin, begin + 80, 4):
+            damaged[place] = rng.integers(256)
+        with contextlib.suppress(InputError):
+            assert read_picture(io.BytesIO(damaged), "a").shape in ((20, 40, 3), (40, 20, 3))
+
+
 def test_files_folders_and_patterns(tmp_path: Path):
-    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt", "deep/d.jpeg"):
+    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt", "deep/d.jpeg", "._b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = found_pictures([str(tmp_path)])
     assert [source.name for source in found] == ["a", "b", "deep/c", "deep/d"]
     found = found_pictures([str(tmp_path / "**/*"), str(tmp_path / "b.png")])
     assert sorted(source.name for source in found) == ["a", "b", "c", "d"]
+    inside = found_pictures([str(tmp_path)], out=tmp_path / "deep")
+    assert [source.name for source in inside] == ["a", "b"]
     assert [s.name for s in found_pictures([str(tmp_path / "notes.txt")])] == ["notes"]
 
 

@@ -54,13 +54,30 @@ def test_pictures_pass_at_the_scale_of_the_training(tmp_path: Path):
     assert [tuple(shape) for shape in seen] == [(1, 3, 40, 60)]
 
 
-def test_tiles_and_looks_change_little(model: Path):
+def test_tiles_change_little(model: Path):
     picture, _ = striped_pair(150, 200, shift=1)
     whole = fp32(model).logits([picture])
     assert (fp32(model, tile=64).logits([picture]) - whole).abs().max() < 1e-3
+
+
+def test_two_looks_are_the_mean_of_the_picture_and_its_mirror_image(model: Path):
+    picture, _ = striped_pair(40, 61, shift=1)
+    plain = fp32(model).logits([picture]).softmax(1)
+    mirrored = fp32(model).logits([np.ascontiguousarray(picture[:, ::-1])]).softmax(1).flip(3)
     looks = fp32(model, tta=True).logits([picture])
-    assert looks.shape == whole.shape
-    torch.testing.assert_close(looks.exp().sum(1), torch.ones_like(looks[:, 0]))
+    torch.testing.assert_close(looks.exp(), (plain + mirrored) / 2)
+    assert not torch.allclose(plain, mirrored, atol=0.01)
+
+
+def test_memory_that_runs_out_is_one_line(model: Path, monkeypatch):
+    predictor = fp32(model)
+
+    def fails(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(predictor, "_logits", fails)
+    with pytest.raises(InputError, match="40x60 pixels: out of memory; try a smaller --tile"):
+        predictor.class_ids([striped_pair(40, 60, shift=1)[0]])
 
 
 def test_no_model_is_one_line(tmp_path: Path):

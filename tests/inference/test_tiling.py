@@ -80,10 +80,12 @@ def test_the_whole_picture_where_it_fits_and_smaller_tiles_where_memory_is_short
     made, found = network(), []
     for room in (1 << 40, 1 << 30, 1 << 28, 1):
         monkeypatch.setattr(tiling, "available_bytes", lambda room=room: room)
-        found.append(fitting_tile(made, CPU, 10_000_000))
+        found.append(fitting_tile(made, CPU, (1, 3, 2500, 4000)))
     assert found[0] is None
     assert found[1] > found[2] > found[3] == tiling.SMALLEST_TILE
     assert all(tile % 16 == 0 for tile in found[1:])
+    monkeypatch.setattr(tiling, "available_bytes", lambda: 1 << 30)
+    assert fitting_tile(made, CPU, (4, 3, 2500, 4000)) < found[1]  # all of a batch pass together
     taken = (found[1] + 2 * OVERLAP) ** 2 * tiling.bytes_per_pixel(made, CPU)
     assert taken <= (1 << 30) // 2
 
