@@ -9,7 +9,7 @@ from typing import Any
 from src.code import ROOT, blob_id
 from src.command import run
 from src.files import InputError, file_digest
-from src.model.weights import read_description
+from src.model.description import read_description
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,23 +3,25 @@
 import os
 from pathlib import Path
 
-import pandas as pd
-
 from src.command import parsed_paths, run
+from src.config import load_params
 from src.files import read_json, replaced_file, replaced_folder
-from src.model.weights import read_description
+from src.model.description import read_description
 from src.report.card import model_card
 from src.report.charts import save_class_bars, save_confusion, save_curves
+from src.report.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
     inputs = ("raw", "model", "training", "evaluation", "history", "per-class", "confusion")
-    args = parsed_paths(argv, __doc__, *inputs, "card", "figures")
-    training, per_class = read_json(args.training), pd.read_csv(args.per_class)
+    args = parsed_paths(argv, __doc__, "params", *inputs, "card", "figures")
+    evaluate = load_params(args.params).evaluate
+    num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
+    training, per_class = read_json(args.training), read_table(args.per_class)
     with replaced_folder(args.figures) as folder:
-        save_curves(folder / "curves.png", pd.read_csv(args.history), training["best_epoch"])
+        save_curves(folder / "curves.png", read_table(args.history), training["best_epoch"])
         save_class_bars(folder / "per_class.png", per_class)
-        save_confusion(folder / "confusion.png", pd.read_csv(args.confusion))
+        save_confusion(folder / "confusion.png", read_table(args.confusion))
     card = model_card(
         args.model,
         read_description(args.model),
@@ -27,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         training,
         read_json(args.evaluation),
         per_class,
+        num_looks,
         Path(os.path.relpath(args.figures, args.card.parent)).as_posix(),
     )
     with replaced_file(args.card) as temporary:

@@ -1,7 +1,5 @@
 """Draw what the networks of chosen epochs predict, and what is hardest for the best of them."""
 
-import pandas as pd
-
 from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
@@ -10,6 +8,7 @@ from src.inference.pictures import spaced
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.report.predictions import Chosen, draw_epochs, draw_extremes
+from src.report.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         test=spaced(split["test"], count),
     )
     draw_epochs(args.out, args.epochs, epochs, params.train.epochs, cache, chosen, machine)
-    mious = pd.read_csv(args.pictures, dtype={"picture": str}).set_index("picture")["miou"]
+    mious = read_table(args.pictures).set_index("picture")["miou"]
     draw_extremes(args.out, args.best, cache, mious.to_dict(), count, machine)
     files = sorted(path.name for path in args.out.iterdir())
     print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")

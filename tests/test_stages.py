@@ -85,7 +85,7 @@ def run_card(folder: Path) -> None:
         "card": "models/README.md",
         "figures": "plots/figures",
     }
-    card.main([word for name, path in paths.items() for word in (f"--{name}", str(folder / path))])
+    card.main(arguments(folder, **paths))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from src.labels import ClassMap
 Job = Callable[[], Any]
 """Caches one file and returns what it adds to the pixels of each class."""
 
-SMALLEST_SIDE = 32
+SMALLEST_PICTURE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
 
 
@@ -114,10 +114,10 @@ def _scaled_image(path: Path, scale: float) -> np.ndarray:
     """(h, w, 3) uint8, RGB."""
     picture = _decoded(path, "RGB")
     size = scaled_size(*picture.size, scale)
-    if min(size) < SMALLEST_SIDE:
+    if min(size) < SMALLEST_PICTURE:
         raise InputError(
             f"{path}: {size[1]}x{size[0]} pixels at remap.scale {scale}; the network halves a "
-            f"picture four times and needs {SMALLEST_SIDE} on each side"
+            f"picture four times and needs {SMALLEST_PICTURE} on each side"
         )
     return np.asarray(resized(picture, scale))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.data.remap import SMALLEST_SIDE, resized
+from src.data.remap import SMALLEST_PICTURE, resized
 from src.files import InputError
 from src.inference.tiling import fitting_tile
 from src.inference.views import AS_IT_IS, View, mean_logits
@@ -80,7 +80,7 @@ class Predictor:
         height, width = pictures[0].shape[:2]
         scaled = [_at_scale(picture, self.scale) for picture in pictures]
         images = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)  # (N, 3, h, w)
-        seen = _padded(self.machine.images(images), SMALLEST_SIDE)
+        seen = _padded(self.machine.images(images), SMALLEST_PICTURE)
         seen = seen.contiguous(memory_format=self.machine.memory_format)
         tile = self.tile or self._fitting_tile(seen)
         logits = mean_logits(self.network, seen, self.machine, self.views, tile)

@@ -19,7 +19,7 @@ from src.model.unet import SMALLEST_SIDE, UNet
 
 INPUT = (
     f"images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
-    f"at least {SMALLEST_SIDE}, of pictures at the share `scale` of their own size, if that is said"
+    f"at least {SMALLEST_SIDE}, of pictures at the share `scale` of their own size"
 )
 OUTPUT = (
     "logits: (N, K, H, W) float32; a pixel's class is the place in `classes` of the largest; "

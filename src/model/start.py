@@ -16,8 +16,8 @@ from torch import Tensor
 
 from src.files import InputError
 from src.labels import ClassMap
+from src.model.description import described_classes
 from src.model.unet import UNet
-from src.model.weights import described_classes
 
 _LAST = "out."
 _UNREADABLE = (

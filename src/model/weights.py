@@ -1,9 +1,6 @@
 """A model on disk: a safetensors file that also says what network its weights belong to."""
 
-import contextlib
 import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +10,8 @@ from torch import Tensor
 
 from src.files import InputError, replaced_file
 from src.labels import ClassMap
+from src.model.description import KEY, read_description, readable
 from src.model.unet import UNet
-
-_KEY = "model"  # one metadata key only: safetensors writes several in changing order
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
@@ -32,26 +28,12 @@ def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, 
     Raises InputError where the file cannot be written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    metadata = {_KEY: json.dumps(description, sort_keys=True)}
+    metadata = {KEY: json.dumps(description, sort_keys=True)}
     try:
         with replaced_file(path) as temporary:
             save_file(state, temporary, metadata=metadata)
     except SafetensorError as error:  # a full disk among them
         raise InputError(f"{path}: cannot be written: {error}") from None
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """What `save_weights` wrote beside the weights. Raises InputError as `load_network` does."""
-    with _readable(path), safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {})[_KEY])
-
-
-def described_classes(path: Path) -> dict[str, Any] | None:
-    """The class map of the model in `path`, None in a file that is not of this project."""
-    try:
-        return read_description(path)["classes"]
-    except (InputError, KeyError, TypeError):
-        return None
 
 
 def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
@@ -73,28 +55,21 @@ def load_model(path: Path) -> tuple[UNet, dict[str, Any]]:
         InputError: no such file, not a safetensors file of this project, or weights that do not
             fit the network it describes.
     """
-    with _readable(path):
+    with readable(path):
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         description = read_description(path)
-        for key in ("classes", "ignored_class", "scale"):
-            _ = description[key]  # a KeyError in what is not of this project
+        _require_whole(description)
         network = UNet(**description["unet"])
         network.load_state_dict(state)
     return network.eval(), description
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Every way in which reading `path` can fail, as an InputError."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such model; run dvc repro train") from None
-    except (SafetensorError, OSError, struct.error) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a model of this project: {error!r}") from None
-    except RuntimeError as error:  # load_state_dict lists every key, a line each
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: the weights do not fit the network: {reason}") from None
+def _require_whole(description: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError where `description` is not of this project."""
+    scale, classes = description["scale"], description["classes"]["classes"]
+    _ = description["ignored_class"]
+    if not 0 < scale <= 1:
+        raise ValueError(f"scale {scale} is not above 0, at most 1")
+    if len(classes) != description["unet"]["num_classes"]:
+        raise ValueError(f"{len(classes)} classes for a network of another number")

@@ -13,7 +13,7 @@ from src.files import replaced_file
 
 _FRAME_MS, _LAST_MS = 600, 2400
 _BAND = 24  # pixels of the text's height
-_WIDTH = 640  # pixels that narrower pictures are enlarged to
+_WIDTH = 640  # pixels of every animation
 
 
 def save_animation(
@@ -32,14 +32,15 @@ def save_animation(
         frames: caption and class ids (H, W) uint8 of each, in order.
         colors: (C, 3) uint8.
     """
-    times = max(1, round(_WIDTH / image.shape[1]))
-    above, palette = _quantized(image, times, colors)
+    size = (_WIDTH, max(1, round(_WIDTH * image.shape[0] / image.shape[1])))
+    above, palette = _quantized(image, size, colors)
     black, white = len(colors), len(colors) + 1
     pictures = []
     for caption, class_ids in frames:
-        enlarged = class_ids.repeat(times, axis=0).repeat(times, axis=1)
+        # NEAREST: other filters invent classes at the edges
+        resized = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
         band = np.full((_BAND, above.shape[1]), black, dtype=np.uint8)
-        picture = Image.fromarray(np.concatenate([above, band, enlarged])).convert("P")
+        picture = Image.fromarray(np.concatenate([above, band, np.asarray(resized)])).convert("P")
         picture.putpalette(palette)
         draw = ImageDraw.Draw(picture)
         draw.fontmode = "1"  # no shades between the two colours, which the palette has not
@@ -52,12 +53,13 @@ def save_animation(
         pictures[0].save(temporary, format="GIF", duration=durations, **options)
 
 
-def _quantized(image: np.ndarray, times: int, colors: np.ndarray) -> tuple[np.ndarray, bytes]:
-    """The picture, `times` as large, as places in a palette, and the palette.
+def _quantized(
+    image: np.ndarray, size: tuple[int, int], colors: np.ndarray
+) -> tuple[np.ndarray, bytes]:
+    """The picture at (width, height) `size`, as places in a palette, and the palette.
 
     The palette has the colours of the classes, black, white, and the picture's most frequent ones.
     """
-    size = (image.shape[1] * times, image.shape[0] * times)
     photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     photograph = photograph.quantize(max(1, 254 - len(colors)), Image.Quantize.MEDIANCUT)
     shades = np.array(photograph.getpalette(), dtype=np.uint8).reshape(-1, 3)

@@ -74,7 +74,7 @@ class Board:
                 self._writer.add_histogram(f"grads/{tag}", _spaced(parameter.grad), step)
 
     def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
-        """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction, errors."""
+        """Pictures (H, W, 3) uint8 by what they show: image, mask, prediction.."""
         for tag, image in pictures.items():
             self._writer.add_image(f"val/{tag}", image, step, dataformats="HWC")
 

@@ -19,6 +19,8 @@ _FIGURES = {
     "ece": "expected calibration error",
     "cross_entropy": "cross-entropy, nats per pixel",
 }
+_SIZES = 5
+"""Of the pictures' sizes, how many the card names, the most frequent ones."""
 _WEAK = 0.5
 """IoU below which the card names a class as weak."""
 _FEW = 50
@@ -32,6 +34,7 @@ def model_card(
     training: Facts,
     evaluation: Facts,
     per_class: pd.DataFrame,
+    num_looks: int,
     figures: str,
 ) -> str:
     """The card as Markdown.
@@ -41,6 +44,7 @@ def model_card(
         manifest: of the data set.
         training: metrics/train.json; evaluation: metrics/evaluate.json.
         per_class: plots/per_class.csv.
+        num_looks: views of each picture whose mean `evaluation` judges; 1 is the network alone.
         figures: the folder of curves.png, per_class.png and confusion.png, as seen from the card.
     """
     class_map = ClassMap.from_json(description["classes"], model)
@@ -49,7 +53,7 @@ def model_card(
         _head(model, description, manifest, class_map),
         _data(manifest, origin, description["scale"]),
         _training(description, training, figures),
-        _quality(evaluation, training, origin, figures),
+        _quality(evaluation, training, origin, num_looks, figures),
         _classes(class_map, per_class, figures),
         _limits(class_map, origin, manifest, per_class),
     ]
@@ -80,13 +84,16 @@ python -m src.provenance {model.as_posix()}   # code, data, versions, processor
 
 
 def _data(manifest: Facts, origin: Facts, scale: float) -> str:
-    sizes = ", ".join(f"{count} of {size}" for size, count in manifest["train_sizes"].items())
+    by_count = sorted(manifest["train_sizes"].items(), key=lambda entry: -entry[1])
+    sizes = ", ".join(f"{count} of {size}" for size, count in by_count[:_SIZES])
+    sizes += ", and others" if len(by_count) > _SIZES else ""
+    scaled = "in their own size" if scale == 1 else f"at {scale:g} of their size"
     return f"""## Data
 
 {manifest["num_train"]} pictures with masks ({sizes}; height x width), of which
 {origin["data"]["train"]["pictures"]} trained and {origin["data"]["val"]["pictures"]} validated; \
 {manifest["num_test"]} without masks, which are only rendered.
-They pass the network at {scale:g} of their size. SHA-256 of the archive:
+They pass the network {scaled}. SHA-256 of the data:
 `{manifest["sha256"]}`. Licence: {manifest["licence"]}."""
 
 
@@ -114,17 +121,20 @@ Epoch {training["best_epoch"]} had the highest validation mIoU; of other draws o
 ![Cross-entropy and validation mIoU by epoch]({figures}/curves.png)"""
 
 
-def _quality(evaluation: Facts, training: Facts, origin: Facts, figures: str) -> str:
+def _quality(
+    evaluation: Facts, training: Facts, origin: Facts, num_looks: int, figures: str
+) -> str:
     rows = [
         f"| {text} | {evaluation[name]:.4g} |"
         for name, text in _FIGURES.items()
         if name in evaluation
     ]
+    looks = f" The mean of {num_looks} looks at each was judged." if num_looks > 1 else ""
     low, high = evaluation["miou_low"], evaluation["miou_high"]
     return f"""## Figures
 
 On the {origin["data"]["val"]["pictures"]} validation pictures, by epoch {training["best_epoch"]}. \
-These pictures chose the epoch, so a test set would give a little less.
+These pictures chose the epoch, so others would likely give less.{looks}
 
 | figure | value |
 |---|---|
@@ -142,7 +152,7 @@ def _classes(class_map: ClassMap, per_class: pd.DataFrame, figures: str) -> str:
         value = ious[entry.name]
         color = class_map.hex_colors[class_id]
         listed = ", ".join(map(str, entry.label_ids)) or "all others"
-        rows.append(f"| {class_id} | {entry.name} | `{color}` | {listed} | {_iou(value)} |")
+        rows.append(f"| {class_id} | {_cell(entry.name)} | `{color}` | {listed} | {_iou(value)} |")
     return f"""## Classes
 
 | class id | name | colour | label ids | IoU |
@@ -180,6 +190,11 @@ def _limits(class_map: ClassMap, origin: Facts, manifest: Facts, per_class: pd.D
 
 def _named(rows: pd.DataFrame) -> str:
     return ", ".join(rows["class"])
+
+
+def _cell(text: str) -> str:
+    """Where a vertical bar does not end the cell."""
+    return text.replace("|", "\\|")
 
 
 def _iou(value: float) -> str:

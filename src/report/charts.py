@@ -39,14 +39,14 @@ def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
         losses.plot(
             history["epoch"], history["val_ce"], "o-", c=_VAL_COLOR, ms=3, label="validation"
         )
-        losses.set(title="Cross-entropy", ylabel="nats per pixel", ylim=(0, None))
+        losses.set(title="Cross-entropy", ylabel="nats per pixel")
+        losses.set_ylim(bottom=0)
         losses.legend()
         mious.plot(history["epoch"], history["val_miou"], "o-", c=_VAL_COLOR, ms=3)
         best = history.set_index("epoch")["val_miou"][best_epoch]
         mious.plot([best_epoch], [best], "o", ms=8, mfc="none", c=_VAL_COLOR)
-        note = {"textcoords": "offset points", "xytext": (-6, -12), "ha": "right", "va": "top"}
-        mious.annotate(f"best: {best:.3f}", (best_epoch, best), **note)
-        mious.set(title="Validation mIoU, void left out", ylabel="mIoU", ylim=(0, 1))
+        mious.set(title=f"Validation mIoU, best {best:.3f} in epoch {best_epoch}", ylabel="mIoU")
+        mious.set_ylim(0, 1)
         for axes in (losses, mious):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

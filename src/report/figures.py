@@ -23,7 +23,8 @@ PAGE_WIDTH = 7.0  # inches
 DPI = 200
 FONT = 8  # points
 _LEGEND_HEIGHT = 0.19  # inches a line
-_LEGEND_ENTRY = 0.98  # inches
+_LEGEND_PATCH = 0.3  # inches, with the gap before the next entry
+_LETTER = 0.062  # inches, of the legend's size, on the wide side
 _TITLE_HEIGHT = 0.40  # inches, title and column titles
 _GAP = 0.035  # inches between pictures
 
@@ -54,7 +55,9 @@ def save_picture_grid(
     entries = list(zip(class_map.names, class_map.colors, strict=True))
     if "errors" in columns:
         entries += [("wrong", WRONG_COLOR), ("not judged", IGNORED_COLOR)]
-    lines = math.ceil(len(entries) / (PAGE_WIDTH // _LEGEND_ENTRY))
+    longest = max(len(name) for name, _ in entries)
+    fit = max(1, int(PAGE_WIDTH / (_LEGEND_PATCH + _LETTER * longest)))
+    lines = math.ceil(len(entries) / fit)
     figure, grid = _figure_with_grid(heights, len(columns), _LEGEND_HEIGHT * lines + 0.06)
     for i, row in enumerate(rows):
         for j, (column, picture) in enumerate(row.pictures.items()):
@@ -81,7 +84,8 @@ def _show(axes: Axes, picture: np.ndarray, column: str, caption: str) -> None:
     if caption:
         box = {"facecolor": "black", "alpha": 0.6, "pad": 1.2, "linewidth": 0}
         place = {"transform": axes.transAxes, "va": "bottom", "ha": "left"}
-        axes.text(0.015, 0.035, caption, color="white", fontsize=FONT - 2, bbox=box, **place)
+        text = axes.text(0.015, 0.035, caption, color="white", fontsize=FONT - 2, bbox=box, **place)
+        text.set_parse_math(False)
 
 
 def _figure_with_grid(
@@ -113,7 +117,7 @@ def _add_legend(figure: Figure, entries: list[tuple[str, Sequence]], lines: int)
         Patch(facecolor=np.divide(color, 255), edgecolor="black", linewidth=0.4, label=name)
         for name, color in entries
     ]
-    figure.legend(
+    legend = figure.legend(
         handles=patches,
         ncols=math.ceil(len(patches) / lines),
         loc="lower center",
@@ -126,3 +130,5 @@ def _add_legend(figure: Figure, entries: list[tuple[str, Sequence]], lines: int)
         columnspacing=1.0,
         labelspacing=0.3,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a $ in a name is a $

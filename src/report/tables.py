@@ -4,12 +4,15 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from src.files import replaced_file
 from src.labels import ClassMap
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def rounded(value: float) -> float:
@@ -33,6 +36,14 @@ def _text(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def read_table(path: Path) -> "pandas.DataFrame":
+    """What `write_table` has written; names stay the texts that they are, null and 1 among them."""
+    import pandas  # takes half a second; the stages that only write do not need it
+
+    texts = dict.fromkeys(("class", "actual", "predicted", "picture"), str)
+    return pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
 
 
 def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequence]:

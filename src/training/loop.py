@@ -17,12 +17,11 @@ from src.data.cache import Cache
 from src.evaluation.bootstrap import SEED, miou_draws
 from src.evaluation.prediction import evaluated
 from src.files import InputError, repository_path
-from src.inference.views import predicted_mask
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.start import load_start
 from src.model.unet import UNet
-from src.palette import colorized, errors
+from src.report.comparison import compared
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
@@ -254,17 +253,6 @@ class Trainer:
             state.plateau.step(cross_entropy)
         record.board.validation(state.step, cross_entropy, miou)
         record.board.histograms(state.step, state.network)
-        record.board.pictures(state.step, self._example(state.judged))
+        example = compared(state.judged, self.cache, self.val_ids[0], self.machine)
+        record.board.pictures(state.step, example)
         state.validation_due = False
-
-    def _example(self, network: UNet) -> dict[str, np.ndarray]:
-        """The first validation picture, its mask and its prediction, (H, W, 3) uint8 each."""
-        first, colors = self.val_ids[0], self.class_map.colors
-        image, mask = self.cache.image(first), self.cache.mask(first)
-        predicted = predicted_mask(network, image, self.machine)
-        return {
-            "image": np.array(image),
-            "mask": colorized(mask, colors),
-            "prediction": colorized(predicted, colors),
-            "errors": errors(image, mask, predicted, self.class_map.void_id),
-        }

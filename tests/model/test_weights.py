@@ -70,6 +70,14 @@ def test_what_is_no_model_is_named(tmp_path: Path):
     save_file(network.state_dict(), path)
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
         load_network(path, TWELVE)
+    for wrong, reason in (
+        ({"scale": "big"}, "TypeError"),
+        ({"scale": 1e5}, "scale 100000.0 is not above 0, at most 1"),
+        ({"unet": {**UNET, "num_classes": 5}}, "12 classes for a network of another number"),
+    ):
+        save_weights(path, network.state_dict(), {**facts(TWELVE), "unet": UNET, **wrong})
+        with pytest.raises(InputError, match=f"a.safetensors: not a model of .*{reason}"):
+            load_network(path, TWELVE)
     wide = {**facts(TWELVE), "unet": {**UNET, "base_channels": 3}}
     save_weights(path, network.state_dict(), wide)
     with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:

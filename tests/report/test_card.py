@@ -45,7 +45,7 @@ def per_class() -> pd.DataFrame:
 def card(**manifest: object) -> str:
     known = {**MANIFEST, **manifest}
     model = Path("models/best.safetensors")
-    facts = (DESCRIPTION, known, TRAINING, EVALUATION, per_class(), "../plots/figures")
+    facts = (DESCRIPTION, known, TRAINING, EVALUATION, per_class(), 4, "../plots/figures")
     return model_card(model, *facts)
 
 
@@ -64,6 +64,7 @@ def test_it_says_what_went_in_and_what_came_out():
     for part in (
         "200 pictures with masks (120 of 375x1242, 80 of 370x1224; height x width)",
         "Licence: CC BY-NC-SA 3.0",
+        "The mean of 4 looks at each was judged.",
         "They pass the network at 0.5 of their size",
         "Recipe `modern`, seed 0, epochs 7, device cpu, precision bf16",
         "from epoch 1: processor a processor, threads 2",

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src.labels import IGNORE_INDEX, read_class_map
+from src.labels import IGNORE_INDEX, ClassMap, LabelClass, read_class_map
 from src.palette import IGNORED_COLOR, WRONG_COLOR, colorized, errors, overlaid
 from src.report.animation import save_animation
 from src.report.figures import DPI, PAGE_WIDTH, PictureRow, save_picture_grid
-from src.report.tables import class_frequency, rounded, write_table
+from src.report.tables import class_frequency, read_table, rounded, write_table
 from tests.conftest import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
@@ -68,6 +68,21 @@ def test_a_caption_stands_in_the_first_picture_of_its_row(tmp_path: Path):
     assert columns.max() < pictures[0].shape[1] / 2
 
 
+def test_long_names_stay_within_the_page(tmp_path: Path):
+    classes = [
+        LabelClass(name=f"a class with a long name {i} $", color=[9 * i, 0, 0], label_ids=[i])
+        for i in range(14)
+    ]
+    facts = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "error"}
+    blank = np.full((20, 60, 3), 255, dtype=np.uint8)
+    row = PictureRow({"image": blank, "errors": blank})
+    save_picture_grid(tmp_path / "a.png", "title", [row], ClassMap(classes=classes, **facts))
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert (pixels[:, :6] > 250).all()
+    assert (pixels[:, -6:] > 250).all()
+
+
 def test_errors_are_red_and_what_is_not_judged_is_white():
     truth = np.array([[0, 1, 2, IGNORE_INDEX]], dtype=np.uint8)
     predicted = np.array([[1, 1, 1, 1]], dtype=np.uint8)
@@ -110,6 +125,16 @@ def test_class_frequency_leaves_ignored_pixels_out():
     assert table.loc["road", "share"] == 0.75
     assert table["share"].sum() == 1
     assert pd.api.types.is_integer_dtype(table["pixels"])
+
+
+def test_names_are_texts_whatever_they_look_like(tmp_path: Path):
+    names = ["None", "null", "NA", "1", "007"]
+    write_table(
+        tmp_path / "t.csv", {"class": names, "picture": names, "iou": [0.5, np.nan, 1, 1, 1]}
+    )
+    table = read_table(tmp_path / "t.csv")
+    assert table["class"].tolist() == table["picture"].tolist() == names
+    assert table["iou"].isna().tolist() == [False, True, False, False, False]
 
 
 def test_tables_hold_six_significant_digits(tmp_path: Path):

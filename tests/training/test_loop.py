@@ -205,7 +205,7 @@ def test_tensorboard_has_what_the_report_logged(cache: Cache, params: Params, tm
     assert [event.step for event in board.Scalars("loss/val")] == [2, 3, 5, 6]  # twice an epoch
     assert {"weights/out/bias", "grads/out/bias"} <= set(tags["histograms"])
     assert set(tags["images"]) == {
-        f"val/{name}" for name in ("image", "mask", "prediction", "errors")
+        f"val/{name}" for name in ("image", "mask", "prediction", "overlay", "errors")
     }
 
 
