@@ -41,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         after_batch=details.add,
     )
     low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
-    interval = {"miou_low": low, "miou_high": high}
-    figures = {**evaluation.figures(), **interval, **details.figures()}
+    figures = {**evaluation.figures(), "miou_low": low, "miou_high": high, **details.figures()}
     table = per_class(class_map, evaluation.confusion, details.boundary_f)
     write_json(args.metrics, {name: rounded(value) for name, value in figures.items()})
     write_table(args.confusion, confusion_pairs(class_map, evaluation.confusion))
