@@ -49,6 +49,28 @@ def test_what_is_done_is_not_done_again(repository: Path):
     assert succeeds(repository, "git", "status", "--porcelain") == ""
 
 
+def test_a_report_for_a_pull_request(repository: Path):
+    succeeds(repository, "dvc", "exp", "run", "-S", "train.seed=5")
+    url = "https://example.invalid/blob/1"
+    report = succeeds(repository, ".ci/report", "HEAD", url)
+    assert report.startswith("## Against ")
+    figures, parameters, pictures = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
+    assert re.search(r"^\| metrics.train.json +\| val_ce +\| [\d.]+", figures, re.MULTILINE)
+    assert re.search(r"^\| params.yaml +\| train.seed +\| 0 +\| 5", parameters, re.MULTILINE)
+    shown = re.findall(rf"\]\({url}/(.*)\?raw=true\)", pictures)
+    assert "plots/figures/curves.png" in shown
+    tracked = succeeds(repository, "git", "ls-files", "plots").splitlines()
+    assert set(shown) <= set(tracked)
+    assert run(repository, ".ci/report", "nowhere").returncode == 1
+    # and the table of experiments fits a terminal of 120 columns
+    (command,) = re.findall(r"^\t(dvc exp show.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    table = succeeds(repository, "bash", "-c", f"COLUMNS=120 {command.replace('$$', '$')}")
+    assert max(map(len, table.splitlines())) <= 120
+    assert "Experiment" in table
+    assert "train.seed" in table
+    assert "…" not in table  # nothing cut off, where one parameter differs
+
+
 def test_a_second_repository_computes_the_same_lock(repository: Path, tmp_path: Path):
     clone = tmp_path / "clone"
     succeeds(tmp_path, "git", "clone", "-q", str(repository), str(clone))
@@ -143,25 +165,3 @@ def test_bad_input_is_one_line_and_the_results_stay(repository, tmp_path, change
     # A data set that is whole but has an unknown label id is fetched, and says so in the lock.
     allowed = ("data/raw/", "dvc.lock") if "label id 200" in message else ("dvc.lock",)
     assert {name for name in changed if not name.startswith(allowed)} == set()
-
-
-def test_a_report_for_a_pull_request(repository: Path):
-    succeeds(repository, "dvc", "exp", "run", "-S", "train.seed=5")
-    url = "https://example.invalid/blob/1"
-    report = succeeds(repository, ".ci/report", "HEAD", url)
-    assert report.startswith("## Against ")
-    figures, parameters, pictures = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
-    assert re.search(r"^\| metrics.train.json +\| val_ce +\| [\d.]+", figures, re.MULTILINE)
-    assert re.search(r"^\| params.yaml +\| train.seed +\| 0 +\| 5", parameters, re.MULTILINE)
-    shown = re.findall(rf"\]\({url}/(.*)\?raw=true\)", pictures)
-    assert "plots/figures/curves.png" in shown
-    tracked = succeeds(repository, "git", "ls-files", "plots").splitlines()
-    assert set(shown) <= set(tracked)
-    assert run(repository, ".ci/report", "nowhere").returncode == 1
-    # and the table of experiments fits a terminal of 120 columns
-    (command,) = re.findall(r"^\t(dvc exp show.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    table = succeeds(repository, "bash", "-c", f"COLUMNS=120 {command.replace('$$', '$')}")
-    assert max(map(len, table.splitlines())) <= 120
-    assert "Experiment" in table
-    assert "train.seed" in table
-    assert "…" not in table  # nothing cut off
