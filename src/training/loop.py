@@ -16,12 +16,13 @@ from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
 from src.evaluation.bootstrap import SEED, miou_draws
 from src.evaluation.prediction import evaluated
-from src.files import InputError, repository_path
+from src.files import repository_path
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.start import load_start
 from src.model.unet import UNet
 from src.report.comparison import compared
+from src.training.finite import require_finite, require_finite_state
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
@@ -216,18 +217,15 @@ class Trainer:
         """Log the steps since the last time. Waits for the device.
 
         Raises:
-            InputError: a loss is not finite; says where, and what to lower.
+            NotFiniteError: a loss is not finite; says where, and what to lower.
         """
         for step, learning_rate, loss in state.read():
             self._require_finite("loss", loss, step, state)
             record.board.step(step, loss, learning_rate)
+        self._require_finite("cross-entropy", state.epoch_sum.cross_entropy, state.step, state)
 
     def _require_finite(self, name: str, value: float, step: int, state: State) -> None:
-        if not math.isfinite(value):
-            raise InputError(
-                f"train: the {name} is {value} at step {step}, epoch {state.epoch + 1}; "
-                f"lower the recipe's learning_rate ({self.recipe.learning_rate}) or clip_limit"
-            )
+        require_finite(name, value, step, state.epoch + 1, self.description["provenance"])
 
     def _seed_dropout(self, epoch: int) -> None:
         """Let what torch draws in `epoch` depend on seed and epoch, not on the epochs before."""
@@ -236,6 +234,7 @@ class Trainer:
 
     def _validate(self, state: State, record: Record) -> None:
         """Cross-entropy and confusion over the validation pictures; the plateau sees the first."""
+        require_finite_state(state, state.epoch + 1, self.description["provenance"])
         found = evaluated(
             state.judged,
             self.cache,

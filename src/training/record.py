@@ -12,6 +12,7 @@ from torch import Tensor
 
 from src.config import Resume
 from src.report.board import Board, run_name
+from src.training.finite import NotFiniteError, require_finite_state
 from src.training.lock import held
 from src.training.outputs import (
     Outputs,
@@ -84,6 +85,9 @@ class Record:
                 self.wait()
                 self._say(f"stopped after step {state.step}; the next run goes on from there")
                 raise
+            except NotFiniteError:
+                self._say(f"stopped at step {state.step}; the last that was saved is finite")
+                raise
             finally:
                 self._writer.shutdown()  # before the locks are lifted
                 if self.board:
@@ -109,8 +113,11 @@ class Record:
                 due or the training has ended.
 
         Raises:
+            NotFiniteError: something of `state` is NaN or infinite; nothing of it is saved.
             InputError: this save would have to wait for one that has found no room.
         """
+        epoch = state.epoch + (not epoch_done)
+        require_finite_state(state, epoch, self.description["provenance"])
         try:
             if self.board:
                 self.board.flush()

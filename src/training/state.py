@@ -103,8 +103,8 @@ class State:
         self.loss = losses[-1]
         return list(zip(steps, rates, losses, strict=True))
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights, the optimizer's averages and the generators; copies, contiguous, on the CPU.
+    def named(self) -> dict[str, Tensor]:
+        """Weights and the optimizer's averages, as they are; what changes them changes these.
 
         Also the last gradients, where a validation is due that shows them.
         """
@@ -115,8 +115,12 @@ class State:
             named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
         if self.validation_due:
             named |= {_GRADIENT + name: p.grad for name, p in self.network.named_parameters()}
-        named |= {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
-        return {name: _copied(value) for name, value in named.items()}
+        return named
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is `named`, and the generators; copies, contiguous, on the CPU."""
+        drawn = {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
+        return {name: _copied(value) for name, value in (self.named() | drawn).items()}
 
     def weights(self) -> dict[str, Tensor]:
         """The judged network's state_dict; copies, as in `tensors`."""

@@ -1,0 +1,131 @@
+"""Trainings that diverge or compute wrongly: stopped with a reason, and nothing of it is saved."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from src.data.cache import Cache
+from src.model import machine
+from src.training.finite import NotFiniteError
+from src.training.loop import Trainer
+from src.training.state import State
+from tests.training.small import (
+    EVERY_STEP,
+    ODD,
+    RARELY,
+    made_params,
+    made_trainer,
+    outs,
+    trained,
+)
+
+pytestmark = pytest.mark.usefixtures("without_histograms")
+
+
+@pytest.fixture(autouse=True)
+def any_processor_has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_multiplies_bf16", lambda _: True)  # else it is emulated; slow
+
+
+def require_finite_files(folder: Path) -> None:
+    files = list(folder.rglob("*.safetensors"))
+    assert files
+    for path in files:
+        for name, value in load_file(path).items():
+            assert not value.is_floating_point() or value.isfinite().all(), (path, name)
+
+
+@pytest.mark.parametrize(
+    ("precision", "optimizer", "clip"),
+    [
+        (precision, optimizer, clip)
+        for precision in ("fp32", "bf16")
+        for optimizer in ("sgd", "rmsprop", "adamw", "muon")
+        for clip in ("none", "value", "norm")
+    ],
+)
+def test_an_absurd_learning_rate(cache, tmp_path, precision: str, optimizer: str, clip: str):
+    """Beyond what params.yaml may say, to diverge within steps: one line, no file of it."""
+    params = made_params(tmp_path, precision=precision)
+    changes = {"optimizer": optimizer, "clip": clip, "clip_limit": 0.5, "schedule": "constant"}
+    trainer = made_trainer(cache, params, **changes, **ODD)
+    for rate in ("learning_rate", "rest_learning_rate"):
+        object.__setattr__(trainer.recipe, rate, 1e30)
+    trainer.description["provenance"]["recipe"]["learning_rate"] = 1e30
+    with pytest.raises(NotFiniteError) as caught:
+        trained(trainer, tmp_path / "a", resume=EVERY_STEP)
+    said = str(caught.value)
+    assert re.search(r"(at|after) step [1-6], epoch [12]", said)
+    assert "lower the recipe's learning_rate (1e+30)" in said
+    assert ("clip the gradients" in said) == (clip == "none")
+    assert ("set train.precision to fp32" in said) == (precision == "bf16")
+    assert "\n" not in said
+    require_finite_files(tmp_path / "a")
+
+
+def view(state: State) -> torch.Tensor:
+    return state.optimizer.param_groups[0]["params"][0]
+
+
+PLACES: dict[str, Callable[[State], torch.Tensor]] = {
+    "a weight": lambda state: next(state.network.parameters()),
+    "a bias": lambda state: state.network.out.bias,
+    "a norm's mean": lambda state: dict(state.network.named_buffers())["inc.1.running_mean"],
+    "a norm's variance": lambda state: dict(state.network.named_buffers())["inc.1.running_var"],
+    "the average": lambda state: state.average.out.bias,
+    "the average's norm": lambda state: dict(state.average.named_buffers())["inc.1.running_var"],
+    "the optimizer": lambda state: next(
+        value for value in state.optimizer.state[view(state)].values() if value.dim()
+    ),
+}
+
+
+def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
+    """A trainer in whose memory `value` appears at `place` after the step `after`."""
+    step = trainer.step
+
+    def poisoning_step(state: State, batch):
+        result = step(state, batch)
+        if state.step == after:
+            with torch.no_grad():
+                PLACES[place](state).view(-1)[0] = value
+        return result
+
+    trainer.step = poisoning_step
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "after"),
+    [
+        ("a weight", float("nan"), 2),
+        ("a weight", 3e38, 5),
+        ("a bias", float("-inf"), 6),
+        ("a norm's mean", float("nan"), 1),
+        ("a norm's variance", float("inf"), 4),
+        ("the average", float("nan"), 3),
+        ("the average's norm", float("inf"), 6),
+        ("the optimizer", float("nan"), 2),
+        ("the optimizer", -1e30, 6),
+    ],
+)
+@pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
+def test_a_poisoned_number(cache: Cache, straight, tmp_path, place, value, after, resume):
+    """As a flaw of memory would do it: the next run goes on before it, to the right bytes."""
+    trainer = made_trainer(cache, made_params(tmp_path), **ODD)
+    with pytest.raises(NotFiniteError, match=rf"(at|after) step [{after}-6], epoch [12]"):
+        trained(poisoned(trainer, place, value, after), tmp_path / "a", resume=resume)
+    require_finite_files(tmp_path / "a")
+    trained(made_trainer(cache, made_params(tmp_path), **ODD), tmp_path / "a", resume=resume)
+    assert outs(tmp_path / "a") == straight
+
+
+@pytest.fixture(scope="module")
+def straight(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("straight")
+    trained(made_trainer(cache, made_params(folder), **ODD), folder / "a", resume=RARELY)
+    return outs(folder / "a")
