@@ -1,0 +1,6 @@
+"""All kinds of hostile input, by name."""
+
+from tests.fuzz import archives, pictures, texts
+from tests.fuzz.case import Make
+
+KINDS: dict[str, Make] = {**archives.KINDS, **pictures.KINDS, **texts.KINDS}

@@ -1,0 +1,127 @@
+"""A small workspace that is whole, made once; cases copy what they damage."""
+
+import contextlib
+import functools
+import io
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from src.labels import read_class_map
+from src.model.unet import UNet
+from src.model.weights import save_weights
+from src.typed_yaml import read_yaml
+from stages import check, evaluate, fetch, remap, split
+from tests.conftest import ROOT, write_params, write_pictures
+from tests.fuzz.case import Step
+
+CLASSES = ROOT / "classes"
+TWELVE = read_class_map(CLASSES / "kitti12.yaml")
+UNET = {"num_classes": 12, "base_channels": 1, "bilinear": True, "norm": "batch", "dropout": 0.0}
+DESCRIPTION = {
+    "classes": TWELVE.to_json(),
+    "ignored_class": None,
+    "scale": 1.0,
+    "unet": UNET,
+}
+
+
+def step(main: Callable[[list[str]], object], outs: tuple[str, ...], **paths: str) -> Step:
+    """A stage with these paths as its options."""
+    options = [(f"--{name.replace('_', '-')}", path) for name, path in paths.items()]
+    return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs)
+
+
+RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/cache", "data/split.json", "best.safetensors"
+CHECK = step(check.main, ("data",), out="data/params.checked")
+FETCH = step(fetch.main, ("data/raw",), out=RAW)
+REMAP = step(
+    remap.main,
+    (CACHE, "plots"),
+    raw=RAW,
+    out=CACHE,
+    frequency="plots/frequency.csv",
+    classes=str(CLASSES),
+)
+SPLIT = step(split.main, (SPLIT_FILE,), cache=CACHE, out=SPLIT_FILE)
+EVALUATE = step(
+    evaluate.main,
+    ("out",),
+    cache=CACHE,
+    split=SPLIT_FILE,
+    model=MODEL,
+    metrics="out/evaluate.json",
+    confusion="out/confusion.csv",
+    per_class="out/per_class.csv",
+    calibration="out/calibration.csv",
+    pictures="out/pictures.csv",
+)
+
+
+@functools.cache
+def whole() -> Path:
+    """The folder of a workspace in which every stage up to evaluate has what it needs."""
+    folder = Path(tempfile.mkdtemp(prefix="whole"))
+    write_pictures(folder / "pictures", 4, 1)
+    write_params(
+        folder / "params.yaml",
+        data__source="pictures",
+        data__max_files=200,
+        data__max_gigabytes=0.2,
+        data__max_megapixels=1,
+        train__epochs=1,
+        render__epochs=["last"],
+    )
+    torch.manual_seed(0)
+    save_weights(folder / MODEL, UNet(**UNET).state_dict(), DESCRIPTION)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        for stage in (CHECK, FETCH, REMAP, SPLIT):
+            stage.main(stage.argv)
+    return folder
+
+
+@functools.cache
+def params() -> dict:
+    """The values of the whole workspace's params.yaml."""
+    return read_yaml(whole() / "params.yaml")
+
+
+def bring(work: Path, *names: str) -> None:
+    """Copy files and folders of the whole workspace into `work`."""
+    for name in names:
+        source, target = whole() / name, work / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+
+
+def old_out(work: Path, *names: str) -> None:
+    """Outs of an earlier run, which a refusal must leave as they are; a name/ is a folder."""
+    for name in names:
+        path = work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir()
+            path /= "old.txt"
+        path.write_text("of an earlier run")
+
+
+def require_whole_cache(work: Path, num_classes: int = 12, num_train: int | None = None) -> None:
+    """Raise AssertionError where data/cache is not what training can read."""
+    folder = work / "data/cache"
+    masks = sorted(path.name for path in (folder / "masks").iterdir())
+    assert masks == sorted(path.name for path in (folder / "images").iterdir())
+    assert num_train in (None, len(masks)), f"{len(masks)} masks, expected {num_train}"
+    for name in masks:
+        mask, image = np.load(folder / "masks" / name), np.load(folder / "images" / name)
+        assert mask.dtype == image.dtype == np.uint8
+        assert image.shape == (*mask.shape, 3)
+        known = (mask < num_classes) | (mask == 255)
+        assert known.all(), f"{name}: class ids {np.unique(mask)} of {num_classes} classes"
