@@ -35,6 +35,10 @@ class Data:
     images: str
     masks: str
     test_images: str | None
+    max_files: int
+    max_gigabytes: float
+    max_ratio: float
+    max_megapixels: float
 
     def __post_init__(self) -> None:
         _require(self.source.strip() != "", "source", self.source, "a source")
@@ -53,6 +57,10 @@ class Data:
                 expected = f"a relative path with one {{id}} that ends in {' or '.join(endings)}"
                 plain = not {"", ".", "..", "**"} & set(pattern.split("/"))
                 _require(fits and plain, key, pattern, expected)
+        _require(3 <= self.max_files <= 10**9, "max_files", self.max_files, "3 to 1000000000")
+        for key, most in (("max_gigabytes", 1e6), ("max_ratio", 1e5), ("max_megapixels", 1e5)):
+            limit = getattr(self, key)
+            _require(0 < limit <= most, key, limit, f"above 0, at most {most:.0f}")
 
 
 @dataclass(frozen=True, kw_only=True)

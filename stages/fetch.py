@@ -4,6 +4,7 @@ import dataclasses
 
 from src.command import parsed_paths, run
 from src.config import load_params
+from src.data.limits import Limits
 from src.data.naming import Naming
 from src.data.source import fetch
 
@@ -13,7 +14,13 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     data, sample = params.data, dataclasses.asdict(params.sample)
     naming = Naming(images=data.images, masks=data.masks, test_images=data.test_images)
-    manifest = fetch(data.source, data.sha256, naming, sample, args.out)
+    limits = Limits(
+        files=data.max_files,
+        bytes=round(data.max_gigabytes * 1e9),
+        ratio=data.max_ratio,
+        pixels=round(data.max_megapixels * 1e6),
+    )
+    manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out)
     print(
         f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "
         f"from {manifest['source']} (sha256 {manifest['sha256'][:12]}...) in {args.out}"

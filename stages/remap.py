@@ -12,12 +12,13 @@ from src.report.tables import class_frequency, write_table
 
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "raw", "classes", "out", "frequency")
-    params = load_params(args.params).remap
+    every = load_params(args.params)
+    params, max_pixels = every.remap, round(every.data.max_megapixels * 1e6)
     class_map_file = class_map_path(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
     keep_freed_memory()
     with replaced_folder(args.out) as fresh:
-        pixels = remap_dataset(args.raw, fresh, class_map, params.scale)
+        pixels = remap_dataset(args.raw, fresh, class_map, params.scale, max_pixels)
     write_table(args.frequency, class_frequency(class_map, pixels))
     cache = Cache(args.out)
     print(

@@ -13,6 +13,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from src.data.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from src.data.limits import Limits
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)
 """One label id of each class of kitti12, in class order."""
 SIZES = ((32, 48), (34, 50))
+LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
 
 
 def striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, np.ndarray]:

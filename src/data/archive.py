@@ -1,59 +1,123 @@
 """Unpacking a data set's zip: only what belongs to the data set, only to where it belongs."""
 
+import errno
+import io
+import lzma
+import re
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from src.data.layout import FOLDERS
+from src.data.limits import Limits
 from src.data.naming import Naming
 from src.files import InputError
 
+_DAMAGE = (
+    # what zipfile and the decompressors raise on damaged archives
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(struct.error, ValueError, OverflowError, RuntimeError, IndexError),
+)
+_ENTRY_BYTES = 1000  # of the archive's directory for a member, name and all
+_RATIO_MATTERS = 64 << 20  # bytes; below, any ratio is harmless
 
-def unpack(archive: Path, root: Path, naming: Naming) -> dict[str, str]:
+
+def unpack(archive: Path, root: Path, naming: Naming, limits: Limits) -> dict[str, str]:
     """Unpack the pictures and masks of the zip `archive` into `root`; other members stay out.
 
     Returns:
         member's name -> its place below `root`, in KITTI's layout.
 
     Raises:
-        InputError: not a zip, damaged (each member's CRC is checked), encrypted, or a member that
-            stands twice or is a link; names the archive and the member.
+        InputError: not a zip, damaged (each member's CRC is checked), beyond `limits`, larger than
+            the free disk, or a member that is encrypted, a link, stands twice, or would climb out;
+            names the archive and the member.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
-            places = _wanted_places(opened, archive, naming)
+        with (
+            _Bounded(archive, limits.files * _ENTRY_BYTES) as file,
+            zipfile.ZipFile(file) as opened,
+        ):
+            members = opened.infolist()
+            _require_harmless([member.filename for member in members], limits)
+            places = naming.places(member.filename for member in members)
+            wanted = [member for member in members if member.filename in places]
+            _require_plain(wanted)
+            _require_room(wanted, archive, root, limits)
             for folder in FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
-            for name, place in tqdm(places.items(), "unpack", unit="file", disable=None):
-                _write_member(opened, name, root / place, archive)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise InputError(f"{archive}: not a whole zip archive: {error}") from None
-    return places
-
-
-def _wanted_places(opened: zipfile.ZipFile, archive: Path, naming: Naming) -> dict[str, str]:
-    try:
-        places = naming.places(info.filename for info in opened.infolist())
+            for member in tqdm(wanted, "unpack", unit="file", disable=None):
+                _write_member(opened, member, root / places[member.filename])
     except InputError as error:
         raise InputError(f"{archive}: {error}") from None
-    for name in places:
-        if stat.S_ISLNK(opened.getinfo(name).external_attr >> 16):
-            raise InputError(f"{archive}: {name} is a link, not a picture")
+    except _DAMAGE as error:
+        raise InputError(f"{archive}: not a whole zip archive: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # else: a place before the file's begin is looked for
+            raise
+        raise InputError(f"{archive}: not a whole zip archive: {error.strerror}") from None
     return places
 
 
-def _write_member(opened: zipfile.ZipFile, name: str, path: Path, archive: Path) -> None:
+class _Bounded(io.FileIO):
+    """A file that is read in pieces; zipfile reads a directory of any stated size at once."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path)
+        self._most = max(most, 1 << 21)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self._most:
+            raise InputError(f"its directory has {size:,} bytes; data.max_files allows less")
+        return super().read(-1 if size is None else size)
+
+
+def _require_harmless(names: Sequence[str], limits: Limits) -> None:
+    if len(names) > limits.files:
+        raise InputError(f"holds {len(names):,} files; data.max_files allows {limits.files:,}")
+    for name in names:
+        if ".." in re.split(r"[/\\]", name) or re.match(r"[/\\]|[A-Za-z]:", name):
+            raise InputError(f"{name[:200]!r} would lie outside the folder; do not trust it")
+
+
+def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
+    for member in members:
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise InputError(f"{member.filename} is a link or a device, not a picture")
+        if member.flag_bits & 1:
+            raise InputError(f"{member.filename} is encrypted; unpack the archive yourself")
+
+
+def _require_room(
+    members: Sequence[zipfile.ZipInfo], archive: Path, root: Path, limits: Limits
+) -> None:
+    """`members` state their sizes; more than that is never written of one."""
+    total, packed = sum(member.file_size for member in members), archive.stat().st_size
+    if sum(member.compress_size for member in members) > packed:
+        raise InputError("its members overlap, or it is damaged")
+    if total > limits.bytes:
+        raise InputError(f"unpacks to {total:,} bytes; data.max_gigabytes allows {limits.bytes:,}")
+    if total > _RATIO_MATTERS and total > limits.ratio * packed:
+        raise InputError(
+            f"unpacks to {total:,} bytes, {total / packed:.0f} times its own; data.max_ratio "
+            f"allows {limits.ratio:g}"
+        )
+    free = shutil.disk_usage(root).free
+    if total > free:
+        raise InputError(f"unpacks to {total:,} bytes; the disk has room for {free:,}")
+
+
+def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
     try:
-        with opened.open(name) as source, path.open("wb") as target:
+        with opened.open(member) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-    except RuntimeError:  # zipfile's way to say: encrypted
-        raise InputError(f"{archive}: {name} is encrypted") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
-        raise InputError(f"{archive}: {name} is damaged: {error}") from None
-    except Exception as error:
-        if type(error).__module__ in ("zlib", "_lzma"):  # subclasses of nothing above
-            raise InputError(f"{archive}: {name} is damaged: {error}") from None
-        raise
+            if target.tell() != member.file_size:
+                raise EOFError(f"{target.tell()} of {member.file_size} bytes came")
+    except _DAMAGE as error:
+        raise InputError(f"{member.filename} is damaged: {error}") from None

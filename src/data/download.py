@@ -1,83 +1,254 @@
-"""Downloading one file over http(s), whole or not at all."""
+"""Downloading one archive over http(s), whole or not at all; what has come is not fetched again."""
 
+import contextlib
+import fcntl
+import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+import urllib3
 from tqdm import tqdm
-from urllib3.util import Retry
 
-from src.files import InputError, replaced_file
+from src.files import InputError, read_json, write_json
 
 ATTEMPTS = 5
-"""How often a connection is tried, and how often a transfer that breaks off begins again."""
+"""In a row that bring less than PROGRESS."""
+PROGRESS = 1 << 20
+"""Bytes that make an attempt a good one, however it ended."""
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, seconds without a byte."""
+LONGEST_WAIT = 300.0
+"""Seconds that a server may ask us to wait; beyond, the user is told."""
 
-_TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without a byte
 _CHUNK = 1 << 20  # bytes
-_RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
+_PASSING = (
+    *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
+    *(urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError),
+)
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # statuses that another attempt may not meet
+_BY_HAND = "download the zip in a browser and set data.source to its path"
+_UNREACHABLE = f"check the network and the proxy (HTTPS_PROXY), or {_BY_HAND}"
 
 
 class _BrokenOffError(Exception):
-    """The body ended before it was whole; another attempt may bring all of it."""
+    """An attempt failed in a way that the next one may not."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait  # seconds that the server asks for
 
 
-def download(url: str, path: Path, pause: float = 1.0) -> None:
-    """Write what `url` serves to `path`; a transfer that breaks off starts again.
+class _Session(requests.Session):
+    """Follows no redirect that leaves http(s) or falls back from https to http."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            before, after = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
+            if after not in ("http", "https") or (before, after) == ("https", "http"):
+                resp.close()
+                raise InputError(
+                    f"{resp.url}: redirects to {target[:200]!r}; from {before} that is not followed"
+                )
+        return target
+
+
+class _Part:
+    """What has come of a file, and what is known of the whole."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path, self._facts, self._url = path, path.with_name(path.name + ".json"), url
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it against other processes; a part of another URL is not kept."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{self.path}: another process downloads it") from None
+            if self.known().get("url") != self._url:
+                self.begin("")
+            yield
+
+    def known(self) -> dict[str, str]:
+        """url, and validator: what tells this version of the file from others, or nothing."""
+        with contextlib.suppress(InputError):
+            found = read_json(self._facts)
+            if isinstance(found, dict):
+                return {str(key): str(value) for key, value in found.items()}
+        return {}
+
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def begin(self, validator: str) -> None:
+        """Empty it: another version comes."""
+        os.truncate(self.path, 0)
+        write_json(self._facts, {"url": self._url, "validator": validator})
+
+    def finish(self, path: Path) -> None:
+        """Give it the name of a whole file, once its bytes are on disk."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self.path, path)
+        self._facts.unlink(missing_ok=True)
+
+
+def download(
+    url: str,
+    path: Path,
+    limit: int,
+    *,
+    pause: float = 1.0,
+    timeout: tuple[float, float] = TIMEOUT,
+) -> None:
+    """Write the zip that `url` serves to `path`; a transfer that breaks off is resumed.
+
+    What has come lies in `path`.part until it is whole, also for the next call; it is only used
+    where the server says that it is of the same version of the file (If-Range).
 
     Args:
         url: http or https.
         path: takes its name only when every byte has come.
+        limit: largest number of bytes.
         pause: seconds before the second attempt, doubled before each further one.
+        timeout: seconds to connect, and without a byte.
 
     Raises:
-        InputError: the server refuses, or each attempt broke off; names the URL and the reason.
+        InputError: the server refuses, sends something else, or each attempt broke off; names the
+            URL, the reason and what to do.
     """
-    retry = Retry(ATTEMPTS - 1, backoff_factor=pause, status_forcelist=_RETRIED_STATUS)
-    with requests.Session() as session:
-        session.mount("http://", HTTPAdapter(max_retries=retry))
-        session.mount("https://", HTTPAdapter(max_retries=retry))
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(pause * 2 ** (attempt - 1))
+    part = _Part(path.with_name(path.name + ".part"), url)
+    failures = 0
+    with _Session() as session, part.held():
+        while True:
+            before = part.size()
             try:
-                return _transfer(session, url, path)
+                _transfer(session, url, part, limit, timeout)
+                return part.finish(path)
             except _BrokenOffError as error:
-                reason = error
-            except requests.HTTPError as error:
-                status = error.response.status_code
-                raise InputError(f"{url}: the server answers {status}; check the URL") from None
-            except requests.RequestException as error:
-                raise InputError(f"{url}: cannot be reached: {_innermost(error)}") from None
-    raise InputError(f"{url}: broke off {ATTEMPTS} times, the last time because {reason}")
+                failures = 1 if part.size() - before >= PROGRESS else failures + 1
+                if failures == ATTEMPTS:
+                    raise InputError(
+                        f"{url}: failed {ATTEMPTS} times, the last time because {error}; "
+                        f"{_UNREACHABLE}. The next run goes on from {part.size():,} bytes"
+                    ) from None
+                wait = max(error.wait, pause * 2 ** (failures - 1))
+                tqdm.write(f"fetch: {error}; tries again in {wait:.0f} s")
+                time.sleep(wait)
 
 
-def _transfer(session: requests.Session, url: str, path: Path) -> None:
-    """One attempt; the session itself tries connections and busy servers again."""
-    plain = {"Accept-Encoding": "identity"}  # so that Content-Length counts what is written
-    with session.get(url, stream=True, timeout=_TIMEOUT, headers=plain) as response:
-        response.raise_for_status()
-        stated = response.headers.get("Content-Length", "")
-        length = int(stated) if stated.isdecimal() else None
-        bar = tqdm(desc="download", total=length, unit="B", unit_scale=True, disable=None)
-        with bar, replaced_file(path) as temporary:
-            received = _write_body(response, temporary, bar)
-            if length is not None and received != length:
-                raise _BrokenOffError(f"{received} of {length} bytes came")
-
-
-def _write_body(response: requests.Response, path: Path, bar: tqdm) -> int:
-    """Write the body to `path` and return its number of bytes."""
-    received = 0
-    with path.open("wb") as file:
-        try:
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
-                received += len(chunk)
-                bar.update(len(chunk))
-        except requests.RequestException as error:
+def _transfer(
+    session: requests.Session, url: str, part: _Part, limit: int, timeout: tuple[float, float]
+) -> None:
+    """One attempt, from where the last one ended, if the file is still the same."""
+    headers = {"Accept-Encoding": "identity"}  # so that lengths count what is written
+    validator = part.known().get("validator")
+    if part.size() and validator:
+        headers |= {"Range": f"bytes={part.size()}-", "If-Range": validator}
+    try:
+        with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
+            if response.status_code == 416 and "Range" in headers:
+                return _require_whole(response, part)
+            _require_ok(response, url)
+            total = _begun(response, part)
+            if total is not None and total > limit:
+                raise InputError(_too_large(url, f"{total:,}", limit))
+            _write_body(response, url, part, total, limit)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        if isinstance(error, _PASSING):  # also of a body
             raise _BrokenOffError(_innermost(error)) from None
-    return received
+        raise InputError(f"{url}: cannot be downloaded: {_innermost(error)}") from None
+
+
+def _require_ok(response: requests.Response, url: str) -> None:
+    """Raise where the status is no success."""
+    status, said = response.status_code, f"the server answers {response.status_code}"
+    if status in _BUSY:
+        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+            wait = urllib3.Retry(retry_after_max=10**9).get_retry_after(response.raw) or 0.0
+            if wait > LONGEST_WAIT:
+                raise InputError(f"{url}: {said} and asks to wait {wait:.0f} s; run it again then")
+            raise _BrokenOffError(said, wait)
+        raise _BrokenOffError(said)
+    if status in (401, 403, 407):
+        raise InputError(f"{url}: {said}: not without a permission; {_BY_HAND}")
+    if status not in (200, 206):
+        raise InputError(f"{url}: {said}; check the URL, or {_BY_HAND}")
+
+
+def _begun(response: requests.Response, part: _Part) -> int | None:
+    """Make `part` ready for the body; the bytes of the whole file, None if that is unknown."""
+    headers = response.headers
+    plain = headers.get("Content-Encoding", "identity") == "identity"
+    tag = headers.get("ETag", "")
+    # a weak tag does not promise the same bytes
+    validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
+    if response.status_code == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+        same = validator in ("", part.known().get("validator"))
+        if not (found and plain and same and int(found[1]) == part.size()):
+            part.begin("")
+            raise _BrokenOffError("the server sent another part than was asked for")
+        return int(found[2])
+    part.begin(validator if plain else "")
+    length = headers.get("Content-Length", "")
+    return int(length) if plain and re.fullmatch(r"[0-9]{1,18}", length) else None
+
+
+def _require_whole(response: requests.Response, part: _Part) -> None:
+    """After "range not satisfiable": nothing is missing where the whole has the part's size."""
+    if response.headers.get("Content-Range") != f"bytes */{part.size()}":
+        part.begin("")
+        raise _BrokenOffError("the file on the server is another one than before")
+
+
+def _write_body(
+    response: requests.Response, url: str, part: _Part, total: int | None, limit: int
+) -> None:
+    received = part.size()
+    with (
+        part.path.open("ab") as file,
+        tqdm(
+            desc="download", total=total, initial=received, unit="B", unit_scale=True, disable=None
+        ) as bar,
+    ):
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what has come, at once
+            if not received:
+                _require_zip(chunk, response, url)
+            received += len(chunk)
+            if received > limit:
+                raise InputError(_too_large(url, "more", limit))
+            _write(file, chunk)
+            bar.update(len(chunk))
+    if total is not None and received != total:
+        raise _BrokenOffError(f"{received:,} of {total:,} bytes came")
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    try:
+        file.write(chunk)
+        file.flush()
+    except OSError as error:
+        error.filename = file.name  # a full disk has no name of its own
+        raise
+
+
+def _require_zip(first: bytes, response: requests.Response, url: str) -> None:
+    if not first.startswith(b"PK"):
+        kind = response.headers.get("Content-Type", "something else")[:100]
+        raise InputError(f"{url}: the server sent {kind}, no zip archive; {_BY_HAND}")
+
+
+def _too_large(url: str, count: str, limit: int) -> str:
+    return f"{url}: has {count} bytes, allowed are {limit:,}; raise data.max_gigabytes if it may"
 
 
 def _innermost(error: Exception) -> str:

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from src.data.decoding import IMAGE_MODES, opened, orientation, upright_size
 from src.files import InputError
 
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
 ENDINGS = (".png", ".jpg")
-IMAGE_MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names
-FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is called
+MASK_FORMATS = ("PNG",)  # JPEG would invent label ids
 MASK_MODES = ("L", "P")  # of a palette, the index is the label id
+_DEPTH = 24  # place of the bits a value in a PNG
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
@@ -36,13 +35,17 @@ def picture_path(root: Path, folder: str, picture_id: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def check_dataset(root: Path) -> Dataset:
+def check_dataset(root: Path, max_pixels: int) -> Dataset:
     """Check that every picture under `root` has its mask, and the other way round, of one size.
 
     Only headers are read; broken pixels show when the pictures are decoded.
 
+    Args:
+        max_pixels: a larger picture or mask is refused.
+
     Raises:
-        InputError: names the first file that is missing, broken, or of a wrong kind or size.
+        InputError: names the first file that is missing, broken, too large, or of a wrong kind or
+            size.
     """
     train_ids, mask_ids = _ids(root, TRAIN_IMAGES), _ids(root, TRAIN_MASKS)
     if not train_ids:
@@ -57,10 +60,10 @@ def check_dataset(root: Path) -> Dataset:
             raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
     test_ids = _ids(root, TEST_IMAGES)
     for name in test_ids.values():
-        _image_size(root, name)
+        _image_size(root, name, max_pixels)
     return Dataset(
         train_sizes={
-            picture_id: _pair_size(root, name, mask_ids[picture_id])
+            picture_id: _pair_size(root, name, mask_ids[picture_id], max_pixels)
             for picture_id, name in train_ids.items()
         },
         test_ids=list(test_ids),
@@ -70,18 +73,18 @@ def check_dataset(root: Path) -> Dataset:
 def _ids(root: Path, folder: str) -> dict[str, str]:
     """Sorted ids, and the name of each one's file below `root`."""
     names = [path.name for path in (root / folder).glob("*") if path.suffix in ENDINGS]
-    return {Path(name).stem: f"{folder}/{name}" for name in sorted(names)}
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        other = found.setdefault(Path(name).stem, f"{folder}/{name}")
+        if other != f"{folder}/{name}":
+            raise InputError(f"{other} and {folder}/{name} both have the id {Path(name).stem}")
+    return found
 
 
-def _pair_size(root: Path, image_name: str, mask_name: str) -> tuple[int, int]:
+def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> tuple[int, int]:
     """(height, width) that a picture and its mask share."""
-    size = _image_size(root, image_name)
-    mask_size, mask_mode = _header(root, mask_name)
-    if mask_mode not in MASK_MODES:
-        raise InputError(
-            f"{mask_name}: mode {mask_mode}; a mask holds label ids in one 8-bit channel (modes L "
-            "and P), as KITTI's semantic/ does (semantic_rgb/ and instance/ are other things)"
-        )
+    size = _image_size(root, image_name, max_pixels)
+    mask_size = _mask_size(root, mask_name, max_pixels)
     if mask_size != size:
         raise InputError(
             f"{mask_name}: {'x'.join(map(str, mask_size))} pixels, but {image_name} has "
@@ -90,20 +93,28 @@ def _pair_size(root: Path, image_name: str, mask_name: str) -> tuple[int, int]:
     return size
 
 
-def _image_size(root: Path, name: str) -> tuple[int, int]:
-    """(height, width) of a picture that turns into RGB without loss."""
-    size, mode = _header(root, name)
-    if mode not in IMAGE_MODES:
-        raise InputError(f"{name}: mode {mode}; a picture is RGB, grey or palette, of 8 bits")
-    return size
+def _image_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
+    """(height, width) of a picture that turns into RGB, as it is to be looked at."""
+    with opened(root / name, name, max_pixels) as picture:
+        if picture.mode not in IMAGE_MODES:
+            raise InputError(
+                f"{name}: mode {picture.mode}; a picture is RGB, grey or palette, of 8 bits"
+            )
+        return upright_size(picture)
 
 
-def _header(root: Path, name: str) -> tuple[tuple[int, int], str]:
-    """(height, width) and Pillow's mode of the picture `name`."""
-    try:
-        with Image.open(root / name, formats=FORMATS) as picture:
-            return (picture.height, picture.width), picture.mode
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture that can be read; expected PNG or JPEG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: broken or too large a picture ({error})") from None
+def _mask_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
+    """(height, width) of a mask of label ids."""
+    with opened(root / name, name, max_pixels, MASK_FORMATS) as mask:
+        if mask.mode not in MASK_MODES:
+            raise InputError(
+                f"{name}: mode {mask.mode}; a mask holds label ids in one 8-bit channel (modes L "
+                "and P), as KITTI's semantic/ does (semantic_rgb/ and instance/ are other things)"
+            )
+        if orientation(mask) != 1:
+            raise InputError(f"{name}: its EXIF data turn it; save the mask as it is to be seen")
+        with (root / name).open("rb") as file:
+            depth = file.read(_DEPTH + 1)[_DEPTH]
+        if mask.mode == "L" and depth != 8:  # Pillow would stretch its values to 0..255
+            raise InputError(f"{name}: grey of {depth} bits; save its label ids with 8 bits")
+        return mask.height, mask.width

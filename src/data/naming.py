@@ -6,7 +6,8 @@ name: `leftImg8bit/train/*/{id}_leftImg8bit.png`.
 
 import glob
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -37,6 +38,8 @@ class Naming:
         """Where in KITTI's layout each file belongs, as FOLDER/ID.png or .jpg; others are left out.
 
         A place is made of a folder's name and an id without separators, so it never climbs out.
+        All may lie in one folder more than the patterns say. Hidden files are left out, and those
+        that macOS adds to archives.
 
         Args:
             names: relative, with slashes.
@@ -45,16 +48,19 @@ class Naming:
             name -> place, sorted by place.
 
         Raises:
-            InputError: two files that would have one id, or no file at all.
+            InputError: two files that would have one id, a picture where one is expected but under
+                another name, or no file at all.
         """
+        names = [name for name in names if not _is_hidden(name)]
         expressions = {kind: _expression(pattern) for kind, pattern in self.patterns().items()}
+        top = _top_folder(names, list(expressions.values()))
         origins: dict[str, str] = {}
         taken: dict[str, str] = {}
         placed: dict[str, str] = {}
         for name in names:
             for kind, expression in expressions.items():
-                if found := expression.fullmatch(name):
-                    picture = f"{kind}/{found['id']}"
+                if found := name.startswith(top) and expression.fullmatch(name[len(top) :]):
+                    picture = _key(kind, found["id"])
                     if picture in taken:
                         raise InputError(_twice(taken[picture], name, found["id"]))
                     if name in placed:
@@ -63,19 +69,25 @@ class Naming:
                         )
                     taken[picture] = name
                     placed[name] = kind
-                    origins[picture + _ending(name)] = name
+                    origins[f"{kind}/{found['id']}{_ending(name)}"] = name
         if not origins:
             raise InputError(f"no file is named {' or '.join(self.patterns().values())}")
+        for kind, pattern in self.patterns().items():
+            others = (name for name in names if name.startswith(top) and name not in placed)
+            _require_no_other(kind, pattern, top, others, taken)
         return {origins[place]: place for place in sorted(origins)}
 
     def files(self, root: Path) -> list[str]:
         """Names of the files below `root` that may belong to the data set."""
-        found = set()
-        for pattern in self.patterns().values():
-            parts = _TOKENS.split(pattern)
-            shell = "".join("*" if _TOKENS.fullmatch(part) else glob.escape(part) for part in parts)
-            shell = re.sub(r"\*+", "*", shell)
-            found |= {path for path in root.glob(shell) if path.is_file()}
+        for top in ("", "*/"):
+            found = set()
+            for pattern in self.patterns().values():
+                parts = _TOKENS.split(pattern.rpartition(".")[0])
+                shell = "".join("*" if _TOKENS.fullmatch(p) else glob.escape(p) for p in parts)
+                shell = re.sub(r"\*+", "*", f"{top}{shell}.*")
+                found |= {path for path in root.glob(shell) if path.is_file()}
+            if found:
+                break
         return sorted(path.relative_to(root).as_posix() for path in found)
 
 
@@ -90,6 +102,54 @@ def _expression(pattern: str) -> re.Pattern[str]:
     written = {"{id}": f"(?P<id>{_PART}+)", "*": f"{_PART}*"}
     parts = (written.get(part, re.escape(part)) for part in _TOKENS.split(pattern))
     return re.compile("".join(parts))
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or any(p.startswith(".") and p not in (".", "..") for p in parts)
+
+
+def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) -> str:
+    """The folder round the layout, with its slash, or nothing."""
+    tops = set()
+    for name in names:
+        top, _, rest = name.partition("/")
+        if any(expression.fullmatch(name) for expression in expressions):
+            return ""
+        if any(expression.fullmatch(rest) for expression in expressions):
+            tops.add(f"{top}/")
+    if len(tops) > 1:
+        first, second, *_ = sorted(tops)
+        raise InputError(f"{first} and {second} both hold such a data set; give one of them")
+    return tops.pop() if tops else ""
+
+
+def _require_no_other(
+    kind: str, pattern: str, top: str, names: Iterable[str], taken: Mapping[str, str]
+) -> None:
+    """Raise where a picture lies where `pattern` looks, but is named otherwise.
+
+    Left out in silence it would be missed. What is named by another picture's id and more, such as
+    a_colors.png beside a.png, is a companion and not meant.
+    """
+    stem = pattern.rpartition(".")[0]
+    parts = [{"{id}": "([^/]+)", "*": "[^/]*"}.get(p, re.escape(p)) for p in _TOKENS.split(stem)]
+    expression = re.compile(f"{''.join(parts)}\\.(png|jpe?g)", re.IGNORECASE)
+    for name in names:
+        if found := expression.fullmatch(name[len(top) :]):
+            own = found[1]
+            if twin := taken.get(_key(kind, own)):
+                raise InputError(_twice(twin, name, own))
+            if not any(_key(kind, own[:end]) in taken for end in range(1, len(own))):
+                raise InputError(
+                    f"{name!r} lies where {pattern} is looked for and is named otherwise; rename "
+                    "it or move it away"
+                )
+
+
+def _key(kind: str, picture_id: str) -> str:
+    """Equal where some file system takes two names for one: case and accents."""
+    return f"{kind}/{unicodedata.normalize('NFC', picture_id).casefold()}"
 
 
 def _ending(name: str) -> str:

@@ -15,7 +15,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES, save_array
-from src.data.layout import FORMATS, TRAIN_IMAGES, TRAIN_MASKS, Dataset, check_dataset, picture_path
+from src.data.decoding import MAX_PIXELS, opened, require_whole, upright_rgb
+from src.data.layout import (
+    MASK_FORMATS,
+    TRAIN_IMAGES,
+    TRAIN_MASKS,
+    Dataset,
+    check_dataset,
+    picture_path,
+)
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
 from src.files import InputError, write_json
 from src.labels import ClassMap
@@ -32,8 +40,13 @@ def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> np.ndarray:
+def remap_dataset(
+    raw: Path, cache: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Write every picture and mask of the data set at `raw` below `cache`, as `Cache` reads them.
+
+    Args:
+        max_pixels: a larger picture or mask is refused.
 
     Returns:
         (256,) int64, pixels of each class id in the cached masks; the last is IGNORE_INDEX.
@@ -42,7 +55,7 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
         InputError: a picture that cannot be decoded or is too small for the network, or a label
             id without a class.
     """
-    dataset = check_dataset(raw)
+    dataset = check_dataset(raw, max_pixels)
     for folder in (IMAGES, MASKS, TEST_IMAGES):
         (cache / folder).mkdir(parents=True)
     write_json(cache / CLASSES, class_map.to_json())
@@ -51,10 +64,11 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
     totals = np.zeros(256, dtype=np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
         try:
-            done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale)]
+            done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale, max_pixels)]
             import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
 
-            done += [pool.submit(job) for job in _mask_jobs(raw, cache, dataset, class_map, scale)]
+            masks = _mask_jobs(raw, cache, dataset, class_map, scale, max_pixels)
+            done += [pool.submit(job) for job in masks]
             for job in tqdm(done, desc="remap", unit="file", disable=None):
                 totals += job.result()
         except BaseException:
@@ -63,36 +77,55 @@ def remap_dataset(raw: Path, cache: Path, class_map: ClassMap, scale: float) -> 
     return totals
 
 
-def _image_jobs(raw: Path, cache: Path, dataset: Dataset, scale: float) -> Iterator[Job]:
-    for kind, folder, names in (
-        (TRAIN_IMAGES, IMAGES, dataset.train_ids),
-        (RAW_TEST_IMAGES, TEST_IMAGES, dataset.test_ids),
-    ):
-        for name in names:
-            cached = cache / folder / f"{name}.npy"
-            yield partial(_cache_image, picture_path(raw, kind, name), cached, scale)
+def _image_jobs(
+    raw: Path, cache: Path, dataset: Dataset, scale: float, max_pixels: int
+) -> Iterator[Job]:
+    for name, size in dataset.train_sizes.items():
+        path, cached = picture_path(raw, TRAIN_IMAGES, name), cache / IMAGES / f"{name}.npy"
+        yield partial(_cache_image, path, cached, scale, max_pixels, size)
+    for name in dataset.test_ids:
+        path = picture_path(raw, RAW_TEST_IMAGES, name)
+        yield partial(
+            _cache_image, path, cache / TEST_IMAGES / f"{name}.npy", scale, max_pixels, None
+        )
 
 
 def _mask_jobs(
-    raw: Path, cache: Path, dataset: Dataset, class_map: ClassMap, scale: float
+    raw: Path, cache: Path, dataset: Dataset, class_map: ClassMap, scale: float, max_pixels: int
 ) -> Iterator[Job]:
     for name, (height, width) in dataset.train_sizes.items():
         path, cached = picture_path(raw, TRAIN_MASKS, name), cache / MASKS / f"{name}.npy"
-        yield partial(_cache_mask, path, cached, class_map, scaled_size(width, height, scale))
+        size = scaled_size(width, height, scale)
+        yield partial(_cache_mask, path, cached, class_map, size, max_pixels)
 
 
-def _cache_image(path: Path, cached: Path, scale: float) -> int:
-    """Write a picture as an array; it adds 0 to the pixels of every class."""
-    save_array(cached, _scaled_image(path, scale))
+def _cache_image(
+    path: Path, cached: Path, scale: float, max_pixels: int, size: tuple[int, int] | None
+) -> int:
+    """Write a picture as an array; it adds 0 to the pixels of every class.
+
+    Args:
+        size: (height, width) that it must have, as its mask does; None: any.
+    """
+    require_whole(path, max_pixels)
+    with opened(path, path, max_pixels) as encoded:
+        picture = upright_rgb(encoded)
+    if size not in (None, picture.size[::-1]):  # its EXIF data stood behind its pixels
+        raise InputError(f"{path}: its EXIF data turn it away from its mask; save it upright")
+    save_array(cached, _scaled(picture, path, scale))
     return 0
 
 
-def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int]) -> np.ndarray:
+def _cache_mask(
+    path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int], max_pixels: int
+) -> np.ndarray:
     """Write a mask as an array of (width, height) `size`; (256,) int64, pixels of each class id."""
     from src.data.lookup import remapped  # loaded already, see above
 
     table, known = class_map.table()
-    mask = _decoded(path, None)
+    require_whole(path, max_pixels, MASK_FORMATS)
+    with opened(path, path, max_pixels, MASK_FORMATS) as mask:
+        mask.load()  # of a palette, the indices
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
@@ -110,9 +143,8 @@ def _cache_mask(path: Path, cached: Path, class_map: ClassMap, size: tuple[int, 
     return np.array(scaled.histogram())
 
 
-def _scaled_image(path: Path, scale: float) -> np.ndarray:
+def _scaled(picture: Image.Image, path: Path, scale: float) -> np.ndarray:
     """(h, w, 3) uint8, RGB."""
-    picture = _decoded(path, "RGB")
     size = scaled_size(*picture.size, scale)
     if min(size) < SMALLEST_PICTURE:
         raise InputError(
@@ -126,13 +158,3 @@ def resized(picture: Image.Image, scale: float) -> Image.Image:
     """The picture as the network sees it at `scale`."""
     size = scaled_size(*picture.size, scale)
     return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
-
-
-def _decoded(path: Path, mode: str | None) -> Image.Image:
-    """The picture at `path` in Pillow's `mode`; None: as it is stored, a palette's indices."""
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            picture.load()
-            return picture if mode in (None, picture.mode) else picture.convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be decoded: {error}") from None

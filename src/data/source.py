@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from src.data.archive import unpack
 from src.data.download import download
 from src.data.layout import FOLDERS, check_dataset
+from src.data.limits import Limits
 from src.data.naming import KITTI, Naming
 from src.data.sample.write import write_sample
 from src.files import InputError, file_digest, replaced_folder, repository_path, write_json
@@ -28,7 +28,12 @@ _OWN_LICENCE = "as stated by whoever offers it"
 
 
 def fetch(
-    source: str, sha256: str | None, naming: Naming, sample: dict[str, int], out: Path
+    source: str,
+    sha256: str | None,
+    naming: Naming,
+    limits: Limits,
+    sample: dict[str, int],
+    out: Path,
 ) -> dict[str, Any]:
     """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
 
@@ -38,6 +43,7 @@ def fetch(
         sha256: what the zip must hash to (for a sample or folder: what `folder_sha256` gives);
             None records it only.
         naming: which of the source's files are what; the sample has KITTI's.
+        limits: what the source may hold.
         sample: arguments of `write_sample`.
         out: in KITTI's layout, with the ids for names; replaced as a whole; stays as it was when
             anything is wrong.
@@ -49,9 +55,10 @@ def fetch(
         InputError: names the file or URL and what would be right.
     """
     with replaced_folder(out) as root:
-        found, places = _bring(source, sha256, naming, sample, root)
+        download_folder = out.with_name(f".{out.name}.download")
+        found, places = _bring(source, sha256, naming, limits, sample, root, download_folder)
         try:
-            dataset = check_dataset(root)
+            dataset = check_dataset(root, limits.pixels)
         except InputError as error:
             raise InputError(f"{source}: {_in_its_names(str(error), naming, places)}") from None
         manifest = {
@@ -67,27 +74,37 @@ def fetch(
 
 
 def _bring(
-    source: str, sha256: str | None, naming: Naming, sample: dict[str, int], root: Path
+    source: str,
+    sha256: str | None,
+    naming: Naming,
+    limits: Limits,
+    sample: dict[str, int],
+    root: Path,
+    download_folder: Path,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Put the pictures of `source` under `root`.
+
+    Args:
+        download_folder: keeps what has come of a download that is not whole yet.
 
     Returns:
         bytes and SHA-256 of its origin; name of each file there -> its place below `root`.
     """
     if source.startswith(("http://", "https://")) or source == "kitti":
-        url = KITTI_URL if source == "kitti" else source
-        with tempfile.TemporaryDirectory(dir=root.parent) as folder:
-            archive = Path(folder) / "download.zip"
-            download(url, archive)
-            return _from_zip(archive, source, sha256, naming, root)
+        archive = download_folder / "archive.zip"
+        download(KITTI_URL if source == "kitti" else source, archive, limits.bytes)
+        try:
+            return _from_zip(archive, source, sha256, naming, limits, root)
+        finally:  # whole, so whatever is wrong with it would be wrong the next time
+            shutil.rmtree(download_folder)
     if source == "sample":
         write_sample(root, **sample)
         return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
     path = repository_path(source)
     if path.is_dir():
-        return _from_folder(path, source, sha256, naming, root)
+        return _from_folder(path, source, sha256, naming, limits, root)
     if path.is_file():
-        return _from_zip(path, source, sha256, naming, root)
+        return _from_zip(path, source, sha256, naming, limits, root)
     raise InputError(
         f"data.source: {source!r}: no such file or folder ({path}); "
         "use sample, kitti, an http(s) URL, or a path from the repository's root"
@@ -95,23 +112,37 @@ def _bring(
 
 
 def _from_zip(
-    archive: Path, source: str, sha256: str | None, naming: Naming, root: Path
+    archive: Path,
+    source: str,
+    sha256: str | None,
+    naming: Naming,
+    limits: Limits,
+    root: Path,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     origin = {"bytes": archive.stat().st_size, "sha256": file_digest(archive)}
     _checked_origin(origin, sha256, source)
     try:
-        return origin, unpack(archive, root, naming)
+        return origin, unpack(archive, root, naming, limits)
     except InputError as error:  # a download's temporary name would tell nobody anything
         raise InputError(str(error).replace(str(archive), source)) from None
 
 
 def _from_folder(
-    folder: Path, source: str, sha256: str | None, naming: Naming, root: Path
+    folder: Path,
+    source: str,
+    sha256: str | None,
+    naming: Naming,
+    limits: Limits,
+    root: Path,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         places = naming.places(naming.files(folder))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    if len(places) > limits.files:
+        raise InputError(
+            f"{source}: holds {len(places):,} files; data.max_files allows {limits.files:,}"
+        )
     origin = _checked_origin(_folder_origin(folder, places), sha256, source)
     for kind in FOLDERS:
         (root / kind).mkdir(parents=True)

@@ -4,40 +4,19 @@ Shapes: H, W pixels.
 """
 
 import glob
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image
 
+from src.data.decoding import IMAGE_MODES, MAX_PIXELS, opened, upright_rgb
 from src.files import InputError
 
 T = TypeVar("T")
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")  # the only ones that are read, whatever a file is called
-_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits a value
-_UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
-    # what Pillow's reader of EXIF raises on damaged ones
-    *(struct.error, TypeError, KeyError, IndexError, OverflowError),
-)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each orientation that EXIF knows; 1 is as it is."""
-# These would stand between the user's lines; what cannot be read is an error of its own.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Source(NamedTuple):
@@ -102,20 +81,10 @@ def read_picture(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, broken, or of another kind than FORMATS.
     """
-    try:
-        with Image.open(source, formats=FORMATS) as picture:
-            if picture.mode not in _MODES:
-                raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
-            turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
-            if "transparency" in picture.info:  # else Pillow warns of what it leaves out
-                picture = picture.convert("RGBA")
-            picture = picture.convert("RGB")
-            return np.asarray(picture if turn is None else picture.transpose(turn))
-    except Image.UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture; expected PNG, JPEG or WebP") from None
-    except _UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{name}: cannot be read ({reason})") from None
+    with opened(source, name, MAX_PIXELS, FORMATS) as picture:
+        if picture.mode not in IMAGE_MODES:
+            raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
+        return np.asarray(upright_rgb(picture))
 
 
 def spaced(items: Sequence[T], count: int) -> list[T]:
