@@ -16,7 +16,7 @@ from src.data.batches import Batch, TrainingPictures, training_batches
 from src.data.cache import Cache
 from src.evaluation.bootstrap import SEED, miou_draws
 from src.evaluation.prediction import evaluated
-from src.files import repository_path
+from src.files import InputError, repository_path
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.start import load_start
@@ -46,7 +46,7 @@ class Trainer:
     """What stays the same while training, and the loop.
 
     Raises:
-        InputError: a device or precision that is not there.
+        InputError: a device or precision that is not there, or batches larger than the data set.
     """
 
     def __init__(
@@ -64,6 +64,11 @@ class Trainer:
         self.start = None if train.start is None else repository_path(train.start)
         changes = {"flip": recipe.flip, "jitter": recipe.jitter}
         self.pictures = TrainingPictures(cache, split["train"], train.seed, **changes)
+        if recipe.batch_size > len(self.pictures):
+            raise InputError(
+                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
+                f"{len(self.pictures)} training pictures; lower it"
+            )
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.total_steps = self.steps_per_epoch * train.epochs
         self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)

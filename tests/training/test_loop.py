@@ -245,3 +245,8 @@ def test_a_training_starts_from_the_weights_of_another(cache: Cache, tmp_path: P
 def test_a_start_that_is_not_there_is_named(cache: Cache, tmp_path: Path):
     with pytest.raises(InputError, match=r"train.start: nowhere.pt: No such file"):
         made_trainer(cache, made_params(tmp_path, start="nowhere.pt"))
+
+
+def test_batches_larger_than_the_data_set_are_refused(cache: Cache, params: Params):
+    with pytest.raises(InputError, match=r"recipes.modern.batch_size: 7 is more than the 6 train"):
+        made_trainer(cache, params, batch_size=7)
