@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from src.files import InputError
+from src.files import InputError, one_line
 
 
 def parsed_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> argparse.Namespace:
@@ -32,4 +32,4 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:  # disk full, no permission: the machine's fault, not ours
-        sys.exit(f"error: {error.filename or os.getcwd()}: {error.strerror or error}")
+        sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {error.strerror or error}"))

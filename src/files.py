@@ -11,12 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_LONGEST_LINE = 600
+"""Characters of an error."""
+
 
 class InputError(Exception):
     """Something from outside is wrong: one line with the file, the value and what would be right.
 
     Stages print it and exit with 1; anything else that is raised is a fault of ours.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` for a terminal: control characters, which could hide or fake some, are escaped.
+
+    Of a long text the beginning and the end.
+    """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    half = _LONGEST_LINE // 2
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:half]} ... {shown[-half:]}"
 
 
 def repository_path(path: str) -> Path:
@@ -73,6 +89,10 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)
+    except OSError as error:  # the name that it is to have says more than the temporary one
+        if isinstance(error.filename, str):
+            error.filename = error.filename.replace(str(fresh), str(path))
+        raise
     finally:
         if old.exists() and not path.exists():  # interrupted between the two
             os.replace(old, path)
@@ -120,8 +140,12 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value in `path`. Raises InputError when it is missing or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the stage that writes it") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); run the stage that writes it") from None
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

@@ -6,29 +6,78 @@ PyYAML's YAML 1.1 takes the first for a string and the second for False.
 
 import dataclasses
 import difflib
+import sys
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from src.files import InputError
+
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
+"""Each alias counted with all that it stands for."""
+_DEEPEST = 32
+_DAMAGE = (
+    # what ruamel raises on a text that it cannot make values of; a bad date is a ValueError
+    *(YAMLError, ValueError, KeyError, IndexError, AssertionError, TypeError, AttributeError),
+    OverflowError,
+)
 
 
 def read_yaml(path: Path) -> Any:
     """The plain value (dict, list, str, int, float, bool, None) in the YAML file `path`.
 
     Raises:
-        InputError: no such file, not UTF-8, or not YAML.
+        InputError: no such file, not UTF-8, not YAML, or larger than any parameters are.
     """
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise InputError(f"{path}: {size:,} bytes; no such file needs {_MOST_BYTES:,}")
+        text = path.read_text(encoding="utf-8")
+        _require_bounded(text)
+        return YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a YAML file: {reason}") from None
+    except _DAMAGE as error:
+        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+
+
+def _require_bounded(text: str) -> None:
+    """Raise ValueError where few lines stand for many values, or for endless ones.
+
+    Anchors and merge keys multiply: ten of ten of ten. Nothing is built for the count.
+    """
+    sizes: dict[str, int] = {}
+    around: list[tuple[str | None, int]] = []  # of each open collection: anchor, values so far
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, CollectionStartEvent):
+            around.append((event.anchor, 1))
+            if len(around) > _DEEPEST:
+                raise ValueError(f"nested more than {_DEEPEST} deep, line {event.start_mark.line}")
+            continue
+        if isinstance(event, AliasEvent):
+            if event.anchor not in sizes:
+                raise ValueError(f"*{event.anchor} stands before &{event.anchor} ends")
+            anchor, size = None, sizes[event.anchor]
+        elif isinstance(event, CollectionEndEvent):
+            anchor, size = around.pop()
+        elif isinstance(event, ScalarEvent):
+            anchor, size = event.anchor, 1
+        else:
+            continue
+        if anchor is not None:
+            if anchor in sizes:
+                raise ValueError(f"&{anchor} stands twice")
+            sizes[anchor] = size
+        if around:
+            around[-1] = (around[-1][0], around[-1][1] + size)
+        if size > _MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
 
 
 def checked(expected: Any, value: Any, key: str = "") -> Any:
@@ -57,8 +106,10 @@ def checked(expected: Any, value: Any, key: str = "") -> Any:
             if _fits(option, value):
                 return checked(option, value, key)
     elif _fits(expected, value):
+        if expected is int and abs(value) >= 2**63:
+            raise InputError(f"{key}: {_shown(value)} is out of range; expected below 2**63")
         return float(value) if expected is float else value
-    raise InputError(f"{key}: expected {_described(expected)}, got {value!r}")
+    raise InputError(f"{key}: expected {_described(expected)}, got {_shown(value)}")
 
 
 def _fits(expected: Any, value: Any) -> bool:
@@ -68,13 +119,20 @@ def _fits(expected: Any, value: Any) -> bool:
         return isinstance(value, list)
     if expected is float:  # 1 is a fine scale; nan and infinity never are
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and abs(value) < float("inf")
+        return is_number and abs(value) <= sys.float_info.max
     return type(value) is expected  # bool is an int to isinstance
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a number of more than 4300 digits
+        return "a number of very many digits"
 
 
 def _mapping(value: Any, key: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"{key or 'top level'}: expected keys with values, got {value!r}")
+        raise InputError(f"{key or 'top level'}: expected keys with values, got {_shown(value)}")
     return value
 
 

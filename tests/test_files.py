@@ -121,3 +121,30 @@ def test_paths_count_from_the_main_repository(monkeypatch):
         repository_path("~nosuchuser/b.zip")
     monkeypatch.delenv("DVC_ROOT")
     assert repository_path("a") == Path("a")
+
+
+def test_an_error_of_the_system_names_the_folder_that_is_to_be(tmp_path: Path):
+    def write() -> None:
+        with replaced_folder(tmp_path / "out") as fresh:
+            (fresh / ("x" * 300)).touch()
+
+    with pytest.raises(OSError, match="File name too long") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "out" / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("NaN", "NaN is no number"),
+        ('{"a": -Infinity}', "-Infinity is no number"),
+        ("[" * 100_000, "recursion"),
+        ("9" * 5000, "4300 digits"),
+    ],
+    ids=["nan", "infinity", "deep", "digits"],
+)
+def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str, reason: str):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"a.json: not JSON .*{reason}"):
+        read_json(path)

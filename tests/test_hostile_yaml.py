@@ -1,0 +1,66 @@
+"""YAML made by an attacker, or by a slip of the finger: one line of error, at once."""
+
+from pathlib import Path
+
+import pytest
+
+from src.files import InputError, one_line
+from src.typed_yaml import checked, read_yaml
+
+MERGES = "m0: &m0 {a: 1, b: 2}\n" + "".join(
+    f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}], c{i}: 1}}\n" for i in range(1, 9)
+)
+REFUSED = {
+    "deep": ("[" * 100_000, "nested more than 32 deep"),
+    "deep blocks": ("- " * 5000, "nested more than 32 deep"),
+    "a merge bomb": (MERGES, "its aliases stand for more than 100,000 values"),
+    "within itself": ("&a [*a]", r"\*a stands before &a ends"),
+    "an anchor twice": ("a: &x 1\nb: &x 2", "&x stands twice"),
+    "many digits": ("9" * 5000, "not a YAML file"),
+    "no date": ("2001-99-99", "month must be in 1..12"),
+    "no hour": ("!!timestamp 2001-01-01T99:99:99Z", "hour must be"),
+    "no number": ("!!int x", "not a YAML file"),
+    "an ordered map": ("!!omap [a: 1, a: 2]", "not a YAML file"),
+    "a call": ("!!python/object/apply:os.system ['touch evil']", "could not determine a const"),
+    "large": ("#" * (1 << 21), "2,097,152 bytes; no such file needs 1,048,576"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_hostile_yaml_is_refused(tmp_path: Path, kind: str):
+    text, message = REFUSED[kind]
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_anchors_and_merge_keys_stay_usable(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n")
+    values = read_yaml(path)
+    assert values["b"] == {"x": 1, "y": 3}
+    assert values["c"] == [{"x": 1, "y": 2}] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (float, 10**400, "key: expected a number, got 1000"),
+        (int, 2**63, "key: 9223372036854775808 is out of range; expected below"),
+        (int, 1 << 20_000, "a number of very many digits is out of range"),
+        (str, [1 << 20_000], "expected quoted text, got a number of very many digits"),
+    ],
+    ids=["float", "int", "long int", "list"],
+)
+def test_numbers_that_fit_nowhere_are_named(kind: type, value: object, message: str):
+    with pytest.raises(InputError, match=message):
+        checked(kind, value, "key")
+
+
+def test_an_error_is_one_short_line_without_control_characters():
+    assert (
+        str(InputError("a.png: \x1b[31mred\r\nnext\u202e")) == r"a.png: \x1b[31mred\r\nnext\u202e"
+    )
+    assert one_line("größe 漢字 'x'") == "größe 漢字 'x'"
+    assert one_line("a" * 9000 + "z") == "a" * 300 + " ... " + "a" * 299 + "z"
