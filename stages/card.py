@@ -11,17 +11,21 @@ from src.report.card import model_card
 from src.report.charts import save_class_bars, save_confusion, save_curves
 from src.report.tables import read_table
 
+_PER_CLASS = ("class", "iou", "color")
+_HISTORY = ("epoch", "train_ce", "val_ce", "val_miou")
+
 
 def main(argv: list[str] | None = None) -> None:
     inputs = ("raw", "model", "training", "evaluation", "history", "per-class", "confusion")
     args = parsed_paths(argv, __doc__, "params", *inputs, "card", "figures")
     evaluate = load_params(args.params).evaluate
     num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
-    training, per_class = read_json(args.training), read_table(args.per_class)
+    training, per_class = read_json(args.training), read_table(args.per_class, *_PER_CLASS)
+    history = read_table(args.history, *_HISTORY)
     with replaced_folder(args.figures) as folder:
-        save_curves(folder / "curves.png", read_table(args.history), training["best_epoch"])
+        save_curves(folder / "curves.png", history, training["best_epoch"])
         save_class_bars(folder / "per_class.png", per_class)
-        save_confusion(folder / "confusion.png", read_table(args.confusion))
+        save_confusion(folder / "confusion.png", read_table(args.confusion, "actual", "share"))
     card = model_card(
         args.model,
         read_description(args.model),

@@ -3,12 +3,13 @@
 from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
+from src.data.parts import read_parts
 from src.evaluation.bootstrap import SEED, miou_interval
 from src.evaluation.calibration import calibration_table
 from src.evaluation.details import Details
 from src.evaluation.prediction import evaluated
 from src.evaluation.tables import by_picture, confusion_pairs, per_class
-from src.files import read_json, write_json
+from src.files import write_json
 from src.inference.views import View
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     tables = ("confusion", "per-class", "calibration", "pictures")
     args = parsed_paths(argv, __doc__, *inputs, "metrics", *tables)
     params = load_params(args.params)
-    cache, val_ids = Cache(args.cache), read_json(args.split)["val"]
+    cache, val_ids = Cache(args.cache), read_parts(args.split)["val"]
     class_map = cache.class_map()
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()

@@ -3,7 +3,7 @@
 from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
-from src.files import read_json
+from src.data.parts import read_parts
 from src.inference.pictures import spaced
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = ("params", "cache", "split", "epochs", "best", "pictures")
     args = parsed_paths(argv, __doc__, *inputs, "out")
     params = load_params(args.params)
-    split, epochs = read_json(args.split), params.epochs_to_render
+    split, epochs = read_parts(args.split), params.epochs_to_render
     cache, count = Cache(args.cache), params.render.num_pictures
     machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         test=spaced(split["test"], count),
     )
     draw_epochs(args.out, args.epochs, epochs, params.train.epochs, cache, chosen, machine)
-    mious = read_table(args.pictures).set_index("picture")["miou"]
+    mious = read_table(args.pictures, "picture", "miou").set_index("picture")["miou"]
     draw_extremes(args.out, args.best, cache, mious.to_dict(), count, machine)
     files = sorted(path.name for path in args.out.iterdir())
     print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")

@@ -6,6 +6,7 @@ from src.code import code_of
 from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
+from src.data.parts import read_parts
 from src.files import read_json, repository_path
 from src.training.loop import Trainer
 from src.training.outputs import Outputs
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         runs=repository_path(args.runs),  # these two stay also where an experiment runs in a copy
         states=repository_path(args.states),
     )
-    split = read_json(args.split)
+    split = read_parts(args.split)
     code = code_of(Path(__file__))
     trainer = Trainer(Cache(args.cache), split, params.model, params.train, params.recipe, code)
     machine = trainer.machine

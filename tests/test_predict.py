@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     assert result.returncode == 1
     errors = result.stderr.splitlines()
     assert errors[0].startswith(f"error: {pictures}/a0.png: not a picture")
-    assert errors[1].startswith(f"error: {pictures}/drive/d0.png: cannot be read")
+    assert errors[1].startswith(f"error: {pictures}/drive/d0.png: cannot be decoded")
     assert errors[2] == "error: 2 of 7 pictures could not be predicted; see above"
     assert len(errors) == 3  # no progress bar where nobody looks
     done = {path.stem for path in (tmp_path / "out/label_ids").rglob("*.png")}

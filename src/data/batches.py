@@ -56,11 +56,11 @@ class TrainingPictures(Dataset):
         """Keep all pictures on `device`, if they take no more than `room` bytes there."""
         if not room:
             return
-        pairs = [(self.cache.image(name), self.cache.mask(name)) for name in self.ids]
-        if sum(image.nbytes + mask.nbytes for image, mask in pairs) <= room:
+        # one after the other: each array holds an open file
+        if sum(array.nbytes for name in self.ids for array in self.cache.pair(name)) <= room:
             self.resident = [
                 Picture(*(torch.from_numpy(array.copy()).to(device) for array in pair))
-                for pair in pairs
+                for pair in map(self.cache.pair, self.ids)
             ]
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class TrainingPictures(Dataset):
     def _pair(self, index: int) -> tuple[Any, Any]:
         if self.resident is not None:
             return self.resident[index][:2]
-        return self.cache.image(self.ids[index]), self.cache.mask(self.ids[index])
+        return self.cache.pair(self.ids[index])
 
     def _mean_grey(self, index: int) -> float:
         if index not in self._mean_greys:
@@ -167,4 +167,4 @@ def evaluation_batches(cache: Cache, ids: Sequence[str], batch_size: int) -> Ite
         names = list(same_size)
         for start in range(0, len(names), batch_size):
             some = names[start : start + batch_size]
-            yield padded_batch([Picture(cache.image(name), cache.mask(name)) for name in some])
+            yield padded_batch([Picture(*cache.pair(name)) for name in some])

@@ -16,8 +16,8 @@ Shown = dict[str, np.ndarray]
 
 def with_mask(cache: Cache, name: str) -> Shown:
     """A picture and its mask."""
-    colors = cache.class_map().colors
-    return {"image": np.array(cache.image(name)), "mask": colorized(cache.mask(name), colors)}
+    image, mask = cache.pair(name)
+    return {"image": np.array(image), "mask": colorized(mask, cache.class_map().colors)}
 
 
 def with_prediction(image: np.ndarray, class_ids: np.ndarray, colors: np.ndarray) -> Shown:
@@ -30,7 +30,7 @@ def with_prediction(image: np.ndarray, class_ids: np.ndarray, colors: np.ndarray
 
 def compared(network: nn.Module, cache: Cache, name: str, machine: Machine) -> Shown:
     """A picture, its mask, what `network` predicts and where that is wrong."""
-    class_map, image, mask = cache.class_map(), cache.image(name), cache.mask(name)
+    class_map, (image, mask) = cache.class_map(), cache.pair(name)
     class_ids = predicted_mask(network, image, machine)
     return {
         **with_mask(cache, name),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.files import replaced_file
+from src.files import InputError, replaced_file
 from src.labels import ClassMap
 
 if TYPE_CHECKING:
     import pandas
+
+_MEND = "not as its stage wrote it; dvc repro makes it again"
 
 
 def rounded(value: float) -> float:
@@ -38,12 +40,31 @@ def _text(value: Any) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def read_table(path: Path) -> "pandas.DataFrame":
-    """What `write_table` has written; names stay the texts that they are, null and 1 among them."""
+def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
+    """What `write_table` has written; names stay the texts that they are, null and 1 among them.
+
+    Args:
+        columns: what it must have; those that are not names or colours hold numbers.
+
+    Raises:
+        InputError: no such file, or another table.
+    """
     import pandas  # takes half a second; the stages that only write do not need it
 
-    texts = dict.fromkeys(("class", "actual", "predicted", "picture"), str)
-    return pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    texts = dict.fromkeys(("class", "actual", "predicted", "picture", "color"), str)
+    try:
+        table = pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; dvc repro makes it") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {_MEND} ({error})") from None
+    numbers = table.select_dtypes("number").columns
+    for name in columns:
+        if name not in table or (name not in texts and name not in numbers):
+            raise InputError(f"{path}: {_MEND} (column {name})")
+    if table.empty:
+        raise InputError(f"{path}: {_MEND} (no row)")
+    return table
 
 
 def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequence]:

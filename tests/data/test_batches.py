@@ -124,7 +124,7 @@ def epochs_of(
     image: np.ndarray, mask: np.ndarray, *, flip: bool, jitter: float
 ) -> list[tuple[np.ndarray, np.ndarray, torch.Tensor | None]]:
     """Image, mask and colour terms of one picture, as 20 epochs see it."""
-    cache = SimpleNamespace(image=lambda _: image, mask=lambda _: mask)
+    cache = SimpleNamespace(pair=lambda _: (image, mask), image=lambda _: image)
     pictures = TrainingPictures(cache, ["any"], seed=0, flip=flip, jitter=jitter)
     found = [padded_batch([pictures[epoch, 0]]) for epoch in range(20)]
     return [(b.images[0].permute(1, 2, 0).numpy(), b.masks[0].numpy(), b.colors) for b in found]
@@ -189,7 +189,7 @@ def test_evaluation_groups_pictures_of_one_size_and_keeps_their_pixels(cache: Ca
 @pytest.mark.parametrize("spoil", [b"", b"\x93NUMPY", b"not an array at all"])
 def test_a_damaged_cache_is_named(cache: Cache, spoil: bytes):
     (cache.root / "masks/000000_10.npy").write_bytes(spoil)
-    with pytest.raises(InputError, match=r"masks/000000_10\.npy: cannot be read"):
+    with pytest.raises(InputError, match=r"masks/000000_10\.npy: not as remap wrote it; dvc repro"):
         cache.mask("000000_10")
 
 
