@@ -12,7 +12,6 @@ from src.training.loop import Trainer
 from src.training.outputs import Outputs
 from src.training.record import Record
 from src.training.stop import Stop
-from stages import STARTED_BY
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         f"train: {params.train.recipe}, {len(split['train'])} pictures, {params.train.epochs} "
         f"epochs on {machine.device} in {machine.precision}"
     )
-    with Stop(parent=STARTED_BY) as stop:
+    with Stop() as stop:
         trainer.run(Record(outputs, trainer.description, params.resume, stop))
     figures = read_json(args.metrics)
     print(

@@ -1,4 +1,4 @@
-"""When to stop before the end: on a signal, or when the process that started this one is gone."""
+"""When to stop before the end."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ import threading
 import time
 from types import FrameType
 
+from src.command import INTERRUPTED
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TWICE_S = 0.5
 """A closed terminal and `timeout` send a signal twice; a person who insists takes longer."""
 _END = b"\0"  # no signal has this number
-INTERRUPTED = 130
-"""The exit code; 0 would let DVC record a part of a training as the whole."""
 
 
 class Stop:
@@ -23,20 +23,14 @@ class Stop:
     As a context it takes the signals over. A step of training can be one call of many seconds, in
     which Python's own handlers do not run; so a thread reads the signals, and the second one
     works at once.
-
-    Args:
-        parent: process id of the one who started this process, if its death is a reason to stop:
-            DVC killed leaves its stage behind, and the next `dvc repro` starts another.
     """
 
-    def __init__(self, parent: int | None = None) -> None:
-        self._parent = parent
+    def __init__(self) -> None:
         self._asked = threading.Event()
 
     @property
     def requested(self) -> bool:
-        orphaned = self._parent is not None and os.getppid() != self._parent
-        return self._asked.is_set() or orphaned
+        return self._asked.is_set()
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if it is time to stop."""

@@ -30,12 +30,12 @@ def started_from_a_terminal() -> Iterator[None]:
 
 
 @contextmanager
-def process(work: str, *wrapper: str, parent: bool = False) -> Iterator[subprocess.Popen]:
+def process(work: str, *wrapper: str) -> Iterator[subprocess.Popen]:
     """A process that does `work` with the signals taken over; it says when it has begun."""
     code = f"""
 import os
 from src.training.stop import Stop
-with Stop(os.getppid() if {parent} else None) as stop:
+with Stop() as stop:
     print(os.getpid(), flush=True)
     {work.strip().replace(chr(10), chr(10) + "    ")}
 """
@@ -79,16 +79,6 @@ def test_what_nohup_ignores_stays_ignored():
         stepping.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             stepping.wait(timeout=0.5)
-
-
-def test_an_orphan_stops():
-    """As when dvc is killed: its stage lives on, with another parent."""
-    shell = ("sh", "-c", '"$@" & wait', "sh")
-    with process(STEPS, *shell, parent=True) as parent:
-        parent.stdout.readline()
-        parent.kill()
-        stderr = parent.communicate(timeout=10)[1]  # ends when the orphan does, who has it too
-    assert "KeyboardInterrupt" in stderr
 
 
 def test_signals_are_given_back():
