@@ -62,8 +62,8 @@ def commit(folder: Path, message: str) -> None:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Everything that stages write, and the lock."""
-    files = [folder / "dvc.lock"]
+    """Everything that stages write, and the lock, where there is one."""
+    files = list(folder.glob("dvc.lock"))
     for name in ("data", "models", "metrics", "plots"):
         files += [path for path in (folder / name).rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

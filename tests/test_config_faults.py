@@ -1,16 +1,18 @@
 """Every key of params.yaml with every wrong type, and with values beyond its range."""
 
+import copy
 import re
-from pathlib import Path
 
 import pytest
-import yaml
 
-from src.config import load_params
+from src.config import Params
 from src.files import InputError
-from tests.conftest import ROOT, write_params
+from src.typed_yaml import checked, read_yaml
+from tests.conftest import ROOT
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+SMALL = read_yaml(ROOT / "params.yaml")
+SMALL["render"]["epochs"] = ["last"]
+PARAMS = copy.deepcopy(SMALL)
 PARAMS["recipes"].pop("report")
 OPTIONAL = {
     "data.sha256", "data.test_images", "split.val_ids", "split.group_by", "train.start"
@@ -126,24 +128,39 @@ OUTSIDE = [(key, value) for key, values in RANGES.items() for value in values]
 WITHOUT_RANGE = {"model.bilinear", "recipes.modern.flip", "evaluate.flip"}  # true or false
 
 
-def refused(folder: Path, key: str, value: object) -> str:
-    path = write_params(folder / "params.yaml", **{key.replace(".", "__"): value})
+def section_of(params: dict, key: str) -> tuple[dict, str]:
+    """Where `key` stands, and the last part of its name."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        params = params[parent]
+    return params, name
+
+
+def refused(key: str, value: object) -> str:
+    """The error, from the values as they come out of the file."""
+    params = copy.deepcopy(SMALL)
+    section, name = section_of(params, key)
+    section[name] = value
     with pytest.raises(InputError) as caught:
-        load_params(path)
+        checked(Params, params)
     said = str(caught.value)
-    assert said.startswith(f"{path}: {key}")
+    assert said.startswith(key)
     assert "\n" not in said
     return said
 
 
 @pytest.mark.parametrize(("key", "kind"), TYPES)
-def test_a_wrong_type_is_named_with_what_would_be_right(tmp_path: Path, key: str, kind: str):
-    assert re.search("expected|no recipe", refused(tmp_path, key, WRONG_TYPES[kind]))
+def test_a_wrong_type_is_named_with_what_would_be_right(key: str, kind: str):
+    assert re.search("expected|no recipe", refused(key, WRONG_TYPES[kind]))
 
 
 @pytest.mark.parametrize(("key", "value"), OUTSIDE)
-def test_a_value_out_of_range_is_named(tmp_path: Path, key: str, value: object):
-    refused(tmp_path, key, value)
+def test_a_value_out_of_range_is_named(key: str, value: object):
+    refused(key, value)
+
+
+def test_the_values_are_right_but_for_what_a_test_changes():
+    checked(Params, SMALL)
 
 
 def test_no_key_is_left_out():
@@ -151,14 +168,9 @@ def test_no_key_is_left_out():
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_missing_key_is_named(tmp_path: Path, key: str):
-    path = write_params(tmp_path / "params.yaml")
-    params = yaml.safe_load(path.read_text())
-    section = params
-    *parents, name = key.split(".")
-    for parent in parents:
-        section = section[parent]
+def test_a_missing_key_is_named(key: str):
+    params = copy.deepcopy(SMALL)
+    section, name = section_of(params, key)
     del section[name]
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
     with pytest.raises(InputError, match=rf"{re.escape(key)}: missing; expected"):
-        load_params(path)
+        checked(Params, params)

@@ -1,0 +1,162 @@
+"""Kill dvc, a stage, or both, at any time: `dvc status` tells the truth, `dvc repro` mends it.
+
+python -m tests.faults.kills --count 60 --seed 0 does it longer than the suite.
+"""
+
+import argparse
+import contextlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from ruamel.yaml import YAML
+from tqdm import tqdm
+
+from tests.repository import commit, environment, made_repository, results, succeeds
+
+SMALL = {"train__epochs": 1, "render__epochs": ["last"], "render__num_pictures": 1}
+VICTIMS = ("dvc", "stage", "all")
+_LONGEST_S = 120
+
+
+class Victim:
+    """A repository in which `dvc repro` is killed again and again, and what it must end as."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = made_repository(folder, **SMALL)
+        succeeds(self.folder, "dvc", "repro")
+        self.expected = self.results()
+        commit(self.folder, "run")
+
+    def results(self) -> dict[str, bytes]:
+        """Without the trainer's lock, which names its process."""
+        found = results(self.folder)
+        return {name: found[name] for name in found if name != "models/epochs.lock"}
+
+    def forget(self) -> None:
+        """As if nothing had ever run here."""
+        for name in (".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "plots", "metrics"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "dvc.lock").unlink(missing_ok=True)
+
+    def killed(self, victim: str, stage: str | None, delay: float) -> None:
+        """`dvc repro`, where `victim` is killed `delay` seconds after `stage` (or dvc) begins."""
+        with started(self.folder) as dvc:
+            if stage is not None:
+                wait_for(dvc, stage)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                dvc.wait(delay)
+            for process in victims(dvc, victim):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            dvc.wait(_LONGEST_S)
+
+    def require_truth(self) -> None:
+        """No stage that `dvc status` calls up to date may have other outs than it should."""
+        changed = YAML().load(succeeds(self.folder, "dvc", "status", "--json"))
+        found = self.results()
+        lock = YAML().load(found.get("dvc.lock", b"stages: {}"))
+        for stage, told in lock["stages"].items():
+            for out in [] if stage in changed else told["outs"]:
+                assert part(found, out["path"]) == part(self.expected, out["path"]), (
+                    f"{stage}: {out['path']} is not what it should be, and dvc status is silent"
+                )
+
+    def require_mended(self) -> None:
+        """One `dvc repro` ends in the results of a run that nobody disturbed."""
+        succeeds(self.folder, "dvc", "repro")
+        found = self.results()
+        assert found.keys() == self.expected.keys()
+        differ = [name for name in found if found[name] != self.expected[name]]
+        assert not differ, f"other than undisturbed: {differ}"
+        assert "up to date" in succeeds(self.folder, "dvc", "status")
+
+
+def part(files: dict[str, bytes], path: str) -> dict[str, bytes]:
+    return {name: files[name] for name in files if name == path or name.startswith(f"{path}/")}
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`dvc repro` in a session of its own; none of it is left afterwards."""
+    nowhere = subprocess.DEVNULL
+    dvc = subprocess.Popen(
+        ("dvc", "repro"),
+        cwd=folder,
+        env=environment(),
+        stdout=nowhere,
+        stderr=nowhere,
+        start_new_session=True,
+    )
+    try:
+        yield dvc
+    finally:
+        dvc.kill()
+        dvc.wait()
+
+
+def stage_of(dvc: subprocess.Popen[bytes]) -> tuple[str, list[psutil.Process]] | None:
+    """The stage that runs, by name, with its processes."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        for child in children:
+            words = child.cmdline()
+            if words[1:2] == ["-m"] and words[2].startswith("stages."):
+                return words[2].removeprefix("stages."), [child, *child.children(recursive=True)]
+    return None
+
+
+def wait_for(dvc: subprocess.Popen[bytes], stage: str) -> None:
+    deadline = time.monotonic() + _LONGEST_S
+    while dvc.poll() is None:
+        if (found := stage_of(dvc)) and found[0] == stage:
+            return
+        assert time.monotonic() < deadline, f"{stage} has not begun"
+        time.sleep(0.005)
+
+
+def victims(dvc: subprocess.Popen[bytes], victim: str) -> list[psutil.Process]:
+    found = stage_of(dvc)
+    processes = {
+        "dvc": [psutil.Process(dvc.pid)] if dvc.poll() is None else [],
+        "stage": found[1] if found else [],
+    }
+    return [*processes["dvc"], *processes["stage"]] if victim == "all" else processes[victim]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
+    parser.add_argument("--count", type=int, default=60, help="kills (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng, faults, runs = random.Random(args.seed), 0, 0
+    with tempfile.TemporaryDirectory(prefix="kills") as folder:
+        victim = Victim(Path(folder) / "repository")
+        left = 0
+        for number in tqdm(range(args.count), "kills", disable=None):
+            if left == 0:  # a few kills on the way from nothing to the end
+                victim.forget()
+                left, runs = rng.randint(1, 6), runs + 1
+            who, delay = rng.choice(VICTIMS), rng.uniform(0.2, 12)
+            victim.killed(who, None, delay)
+            left -= 1
+            try:
+                victim.require_truth()
+                if left == 0 or number + 1 == args.count:
+                    victim.require_mended()
+            except (AssertionError, OSError) as error:
+                faults += 1
+                tqdm.write(f"fault: kill {number} ({who} after {delay:.2f} s): {error}")
+                left = 0
+    print(f"{args.count} kills in {runs} runs, {faults} faults")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
