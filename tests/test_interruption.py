@@ -58,16 +58,20 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object], told: Callable[[], str] = str) -> None:
+    """`told` says, after two minutes in vain, how things stand."""
     deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, told()
         time.sleep(0.02)
 
 
 def wait_for_training(folder: Path) -> int:
     """Some steps later: the trainer's process id."""
-    wait_until(lambda: [*folder.glob(".ckpt/*/state_*[5-9]-*"), *folder.glob(".ckpt/*/epoch_*")])
+    wait_until(
+        lambda: [*folder.glob(".ckpt/*/state_*[5-9]-*"), *folder.glob(".ckpt/*/epoch_*")],
+        told=lambda: succeeds(folder, "dvc", "queue", "status"),
+    )
     (lock,) = folder.glob(".ckpt/*/lock")
     return int(lock.read_text().split()[1])
 
@@ -125,9 +129,9 @@ def test_a_killed_task_of_the_queue_goes_on(repository: Path, straight_lock: byt
 
     queue()
     os.kill(wait_for_training(repository), signal.SIGKILL)
-    wait_until(lambda: "Failed" in status())
+    wait_until(lambda: "Failed" in status(), told=status)
     succeeds(repository, "dvc", "queue", "remove", "--failed")
     queue()
-    wait_until(lambda: "Success" in status())
+    wait_until(lambda: "Success" in status(), told=status)
     assert "goes on after step" in succeeds(repository, "dvc", "queue", "logs", "task")
     assert lock_of(repository, "task") == straight_lock
