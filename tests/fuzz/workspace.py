@@ -1,9 +1,13 @@
 """A small workspace that is whole, made once; cases copy what they damage."""
 
 import contextlib
+import csv
+import dataclasses
 import functools
 import io
 import itertools
+import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load
 
+from src import export, predict
 from src.labels import read_class_map
 from src.model.unet import UNet
 from src.model.weights import save_weights
 from src.typed_yaml import read_yaml
-from stages import check, evaluate, fetch, remap, split
+from stages import check, evaluate, fetch, remap, render, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.fuzz.case import Step
 
@@ -37,6 +43,7 @@ def step(main: Callable[[list[str]], object], outs: tuple[str, ...], **paths: st
     return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs)
 
 
+MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/cache", "data/split.json", "best.safetensors"
 CHECK = step(check.main, ("data",), out="data/params.checked")
 FETCH = step(fetch.main, ("data/raw",), out=RAW)
@@ -61,6 +68,36 @@ EVALUATE = step(
     calibration="out/calibration.csv",
     pictures="out/pictures.csv",
 )
+TRAIN = dataclasses.replace(
+    step(
+        train.main,
+        ("models", "plots", "metrics"),
+        cache=CACHE,
+        split=SPLIT_FILE,
+        epochs="models/epochs",
+        best=MODEL_OUT,
+        history="plots/history.csv",
+        metrics="metrics/train.json",
+        runs="runs",
+        states=".ckpt",
+    ),
+    beside=("runs", ".ckpt", "models/epochs.lock"),
+    may_warn=True,
+)
+RENDER = step(
+    render.main,
+    ("out/figures",),
+    cache=CACHE,
+    split=SPLIT_FILE,
+    epochs="models/epochs",
+    best=MODEL_OUT,
+    pictures="out/pictures.csv",
+    out="out/figures",
+)
+PREDICT = Step(
+    predict.main, ["--model", MODEL, "--out", "predicted", "pictures/testing"], ("predicted",)
+)
+EXPORT = Step(export.main, [MODEL, "--out", "out/model.pt2"], ("out",))
 
 
 @functools.cache
@@ -76,12 +113,25 @@ def whole() -> Path:
         data__max_megapixels=1,
         train__epochs=1,
         render__epochs=["last"],
+        render__num_pictures=1,
+        model__base_channels=1,
+        train__precision="fp32",
     )
     torch.manual_seed(0)
     save_weights(folder / MODEL, UNet(**UNET).state_dict(), DESCRIPTION)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        for stage in (CHECK, FETCH, REMAP, SPLIT):
+        for stage in (CHECK, FETCH, REMAP, SPLIT, EVALUATE, PREDICT):
             stage.main(stage.argv)
+    return folder
+
+
+@functools.cache
+def trained() -> Path:
+    """Another in which train has run as well; its model is not that of `whole`."""
+    folder = Path(tempfile.mkdtemp(prefix="trained")) / "work"
+    shutil.copytree(whole(), folder)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        TRAIN.main(TRAIN.argv)
     return folder
 
 
@@ -91,15 +141,15 @@ def params() -> dict:
     return read_yaml(whole() / "params.yaml")
 
 
-def bring(work: Path, *names: str) -> None:
-    """Copy files and folders of the whole workspace into `work`."""
+def bring(work: Path, *names: str, source: Path | None = None) -> None:
+    """Copy files and folders of the whole workspace, or of `source`, into `work`."""
     for name in names:
-        source, target = whole() / name, work / name
+        origin, target = (source or whole()) / name, work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target)
+        if origin.is_dir():
+            shutil.copytree(origin, target)
         else:
-            shutil.copyfile(source, target)
+            shutil.copyfile(origin, target)
 
 
 def old_out(work: Path, *names: str) -> None:
@@ -125,3 +175,37 @@ def require_whole_cache(work: Path, num_classes: int = 12, num_train: int | None
         assert image.shape == (*mask.shape, 3)
         known = (mask < num_classes) | (mask == 255)
         assert known.all(), f"{name}: class ids {np.unique(mask)} of {num_classes} classes"
+
+
+def require_counted(work: Path) -> None:
+    """Raise AssertionError where the tables of evaluate do not hold each pixel that counts once."""
+    ids = json.loads((work / SPLIT_FILE).read_text())["val"]
+    masks = [np.load(work / CACHE / "masks" / f"{name}.npy") for name in ids]
+    classes = json.loads((work / CACHE / "classes.json").read_text())["classes"]
+    pixels = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
+    counted = dict.fromkeys([entry["name"] for entry in classes], 0)
+    with (work / "out/confusion.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            counted[row["actual"]] += int(row["pixels"])
+    assert list(counted.values()) == pixels[: len(classes)].tolist(), "pixels went astray"
+    figures = json.loads((work / "out/evaluate.json").read_text())
+    shares = {name: value for name, value in figures.items() if name != "cross_entropy"}
+    assert all(0 <= value <= 1 for value in shares.values()), figures
+    assert 0 <= figures["cross_entropy"] < math.inf, figures
+
+
+def require_trained(work: Path, as_trained: bool = False) -> None:
+    """Raise AssertionError where the outs of train are not whole.
+
+    Args:
+        as_trained: they must be those of `trained`, byte by byte.
+    """
+    paths = ("models/epochs/epoch_001.safetensors", MODEL_OUT, "plots/history.csv")
+    for name in (*paths, "metrics/train.json"):
+        data = (work / name).read_bytes()
+        assert not as_trained or data == (trained() / name).read_bytes(), f"{name} is another"
+    tensors = load((work / MODEL_OUT).read_bytes())
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+    assert (work / MODEL_OUT).read_bytes() == (work / paths[0]).read_bytes()
+    assert len(list((work / "models/epochs").iterdir())) == 1
+    assert not list((work / ".ckpt").rglob("*unfinished*"))
