@@ -105,7 +105,10 @@ def _outcome(case: Case, folder: Path) -> Verdict:
         assert not lines, f"accepted, and said {lines}"
         strange = [name for name in changed if not _is_in(name, step.outs)]
         assert not strange, f"accepted, and changed {sorted(strange)[:5]}"
-    case.check()
+    try:
+        case.check()
+    except Exception as error:  # a file that is not there, or not what a reader takes
+        raise AssertionError(f"accepted, and wrong: {_traced(error)}") from None
     return Verdict(True, "")
 
 
@@ -154,7 +157,10 @@ def _run(step: Step) -> tuple[int, list[str]]:
 def _traced(error: BaseException) -> str:
     """The exception and the last places of the project that it passed."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "/src/" in f.filename]
+    ours = ("/src/", "/tests/fuzz/")
+    own = [
+        f"{Path(f.filename).name}:{f.lineno}" for f in frames if any(o in f.filename for o in ours)
+    ]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]} ({' '.join(own[-3:])})"
 

@@ -81,10 +81,10 @@ def _require_right(data: bytes) -> None:
 def _require_predicted(work: Path, same: bool) -> None:
     """Raise AssertionError where a prediction is no mask, or not what the same model gives."""
     name = "predicted/label_ids/image_2/000000_10.png"
-    mask = np.asarray(Image.open(work / name))
-    picture = Image.open(work / "pictures/testing/image_2/000000_10.png")
-    assert mask.shape == picture.size[::-1]
-    assert np.isin(mask, LABEL_IDS).all()
+    with Image.open(work / name) as mask:
+        assert np.isin(np.asarray(mask), LABEL_IDS).all()
+        with Image.open(work / "pictures/testing/image_2/000000_10.png") as picture:
+            assert mask.size == picture.size
     if same:
         assert (work / name).read_bytes() == (whole() / name).read_bytes()
         for path in (whole() / "out").iterdir():

@@ -1,5 +1,6 @@
 """A small workspace that is whole, made once; cases copy what they damage."""
 
+import atexit
 import contextlib
 import csv
 import dataclasses
@@ -103,7 +104,7 @@ EXPORT = Step(export.main, [MODEL, "--out", "out/model.pt2"], ("out",))
 @functools.cache
 def whole() -> Path:
     """The folder of a workspace in which every stage up to evaluate has what it needs."""
-    folder = Path(tempfile.mkdtemp(prefix="whole"))
+    folder = _temporary_folder()
     write_pictures(folder / "pictures", 4, 1)
     write_params(
         folder / "params.yaml",
@@ -128,10 +129,17 @@ def whole() -> Path:
 @functools.cache
 def trained() -> Path:
     """Another in which train has run as well; its model is not that of `whole`."""
-    folder = Path(tempfile.mkdtemp(prefix="trained")) / "work"
+    folder = _temporary_folder() / "work"
     shutil.copytree(whole(), folder)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
         TRAIN.main(TRAIN.argv)
+    return folder
+
+
+def _temporary_folder() -> Path:
+    """It lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz"))
+    atexit.register(shutil.rmtree, folder)
     return folder
 
 
