@@ -32,9 +32,8 @@ SMALLEST_PICTURE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
 
 _HEADER = re.compile(
-    rb"\x93NUMPY\x01\0..{'descr': '\|u1', 'fortran_order': False, "
-    rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n",
-    re.DOTALL,
+    rb"\x93NUMPY\x01\0v\0{'descr': '\|u1', 'fortran_order': False, "
+    rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n"
 )
 """Of what `save_array` writes, as numpy does; numpy's own reader evaluates what stands there."""
 _HEADER_BYTES = 128

@@ -53,6 +53,15 @@ def test_arrays_of_other_types_are_refused(cache: Cache, descr: str):
         cache.mask("000000_10")
 
 
+def test_a_header_of_another_length_is_refused(cache: Cache):
+    path = cache.root / "masks/000000_10.npy"
+    data = bytearray(path.read_bytes())
+    data[8] -= 1  # numpy would take the header's last byte for the first pixel
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"masks/000000_10.npy: not as remap wrote it"):
+        cache.mask("000000_10")
+
+
 @pytest.mark.parametrize("name", ["../masks/a", "a/b", "", "a\0b", "\ud800", 1, None])
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_ids_that_are_no_names_are_refused(tmp_path: Path, part: str, name: object):
