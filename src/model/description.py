@@ -4,7 +4,7 @@ import contextlib
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ class _Network:
 
 @dataclass(frozen=True, kw_only=True)
 class _Description:
-    """What every command reads of a description; it may hold more."""
+    """What whoever loads a model reads of its description; it may hold more."""
 
     unet: _Network
     classes: ClassMap
@@ -65,28 +65,19 @@ def read_description(path: Path) -> dict[str, Any]:
         InputError: no such file, or not a safetensors file of this project.
     """
     description = _unchecked(path)
-    _checked(path, description)
+    if not isinstance(description, dict):
+        raise InputError(f"{path}: not a model of this project: no description of one")
+    names = [field.name for field in fields(_Description) if field.name in description]
+    try:
+        checked(_Description, {name: description[name] for name in names})
+    except InputError as error:
+        raise InputError(f"{path}: not a model of this project: {error}") from None
     return description
-
-
-def described_network(path: Path, description: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments that build the network in `path`. Raises as `read_description`."""
-    return asdict(_checked(path, description).unet)
 
 
 def _unchecked(path: Path) -> Any:
     with readable(path), safe_open(path, framework="np") as file:
         return json.loads((file.metadata() or {})[KEY])
-
-
-def _checked(path: Path, description: Any) -> _Description:
-    if not isinstance(description, dict):
-        raise InputError(f"{path}: not a model of this project: no description of one")
-    names = _Description.__dataclass_fields__.keys() & description.keys()
-    try:
-        return checked(_Description, {name: description[name] for name in names})
-    except InputError as error:
-        raise InputError(f"{path}: not a model of this project: {error}") from None
 
 
 def described_classes(path: Path) -> dict[str, Any] | None:

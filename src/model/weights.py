@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.files import InputError, replaced_file
 from src.labels import ClassMap
-from src.model.description import KEY, described_network, read_description, readable
+from src.model.description import KEY, read_description, readable
 from src.model.unet import UNet
 
 
@@ -58,7 +58,7 @@ def load_model(path: Path) -> tuple[UNet, dict[str, Any]]:
     """
     description = read_description(path)
     with torch.device("meta"):  # takes no memory, whatever size the file claims
-        network = UNet(**described_network(path, description))
+        network = UNet(**description["unet"])
     state = _fitting_tensors(path, network.state_dict())
     network.to_empty(device="cpu").load_state_dict(state)
     return network.eval(), description

@@ -15,6 +15,7 @@ from src.model.weights import save_weights
 from tests.conftest import LABEL_IDS
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
+from tests.fuzz.right import require_counted
 from tests.fuzz.tensors import (
     as_json,
     assembled,
@@ -37,7 +38,6 @@ from tests.fuzz.workspace import (
     UNET,
     bring,
     old_out,
-    require_counted,
     whole,
 )
 
