@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test experiments board demo bench lint clean
+.PHONY: help install repro test experiments board demo bench fuzz lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -47,6 +47,9 @@ demo: $(VENV)/installed-demo ## Serve a page to try the model on pictures of you
 
 bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
 	python -m benchmarks
+
+fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most half an hour)
+	python -m tests.fuzz
 
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .

@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         views=[View(scale, flip) for scale in params.evaluate.scales for flip in flips],
         after_batch=details.add,
     )
+    evaluation.require_finite(args.model)
     low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
     figures = {**evaluation.figures(), "miou_low": low, "miou_high": high, **details.figures()}
     table = per_class(class_map, evaluation.confusion, details.boundary_f)

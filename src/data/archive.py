@@ -121,3 +121,7 @@ def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
                 raise EOFError(f"{target.tell()} of {member.file_size} bytes came")
     except _DAMAGE as error:
         raise InputError(f"{member.filename} is damaged: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise InputError(f"{member.filename} is damaged: {error}") from None  # says bz2

@@ -32,9 +32,8 @@ SMALLEST_PICTURE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
 
 _HEADER = re.compile(
-    rb"\x93NUMPY\x01\0..{'descr': '\|u1', 'fortran_order': False, "
-    rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n",
-    re.DOTALL,
+    rb"\x93NUMPY\x01\0v\0{'descr': '\|u1', 'fortran_order': False, "
+    rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n"
 )
 """Of what `save_array` writes, as numpy does; numpy's own reader evaluates what stands there."""
 _HEADER_BYTES = 128
@@ -75,6 +74,11 @@ class Cache:
         sizes = read_json(path)
         if not isinstance(sizes, dict) or not all(map(_is_size, sizes.values())):
             raise InputError(f"{path}: {_MEND}")
+        if others := sizes.keys() ^ set(self.train_ids()):
+            raise InputError(
+                f"{path}: {min(others)!r} is a size without a mask in {self.root / MASKS}, or a "
+                f"mask without a size; {_MEND}"
+            )
         return {name: (height, width) for name, (height, width) in sizes.items()}
 
     def train_ids(self) -> list[str]:
@@ -145,7 +149,11 @@ class Cache:
         return self.class_map().num_classes
 
     def _ids(self, folder: str) -> list[str]:
-        return sorted(path.stem for path in (self.root / folder).glob("*.npy"))
+        ids = sorted(path.stem for path in (self.root / folder).glob("*.npy"))
+        for picture_id in ids:
+            if not is_picture_id(picture_id):
+                raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
+        return ids
 
     def _path(self, folder: str, picture_id: str) -> Path:
         return self.root / folder / f"{picture_id}.npy"
@@ -170,5 +178,14 @@ def _mapped(file: IO[bytes], path: Path, channels: tuple[int, ...]) -> np.ndarra
     raise InputError(f"{path}: {_MEND}")
 
 
+def is_picture_id(value: object) -> bool:
+    """Whether it can name a file of a cache, and nothing outside of it."""
+    return isinstance(value, str) and re.fullmatch(r"[^/\x00\ud800-\udfff]+", value) is not None
+
+
 def _is_size(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value)
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 1 <= side < 2**31 for side in value)
+    )

@@ -6,6 +6,7 @@ Shapes: N pictures, P pictures of the data set, K classes, H and W pixels.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,6 +43,14 @@ class Evaluation:
             "cross_entropy": self.cross_entropy,
             **figures_of_merit(self.confusion, self.void_id),
         }
+
+    def require_finite(self, model: Path) -> None:
+        """Raise InputError where the network in `model` gave logits that are no finite numbers."""
+        if not math.isfinite(self.cross_entropy):
+            raise InputError(
+                f"{model}: its cross-entropy is {self.cross_entropy}, no finite number: its "
+                "weights are too large; train again"
+            )
 
 
 @torch.inference_mode()

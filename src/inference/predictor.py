@@ -66,15 +66,18 @@ class Predictor:
         """(N, K, H, W) on the device, of N pictures (H, W, 3) uint8, RGB, of one size.
 
         Raises:
-            InputError: more than fits in memory.
+            InputError: more than fits in memory, or logits that are no finite numbers.
         """
         try:
-            return self._logits(pictures)
+            logits = self._logits(pictures)
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no class
             if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                 size = "x".join(map(str, pictures[0].shape[:2]))
                 raise InputError(f"{size} pixels: out of memory; try a smaller --tile") from None
             raise
+        if not torch.stack(logits.aminmax()).isfinite().all():  # NaN would be taken for a class
+            raise InputError("the model gives no finite numbers; its weights are too large")
+        return logits
 
     def _logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
         height, width = pictures[0].shape[:2]

@@ -5,6 +5,7 @@ of the well-known implementations from which this layout comes.
 """
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from src.files import InputError
 from src.labels import ClassMap
 from src.model.description import described_classes
 from src.model.unet import UNet
+from src.model.weights import impossible
 
 _LAST = "out."
 _UNREADABLE = (
     # what torch's and safetensors' readers raise on files of other kinds
     *(SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError),
     *(IndexError, AttributeError, TypeError, AssertionError, NotImplementedError),
+    *(OverflowError, MemoryError),
 )
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
@@ -77,8 +80,10 @@ def _require_fits(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> None
             "parameters in model to those of the file"
         )
     plain = tensor.layout is torch.strided and tensor.is_floating_point()
-    if not plain or tensor.device.type != "cpu" or not tensor.isfinite().all():
-        raise InputError(f"{path}: {name} holds values that are not finite numbers")
+    if not plain or tensor.device.type != "cpu":
+        raise InputError(f"{path}: {name} holds no plain numbers")
+    if wrong := impossible(name, tensor):
+        raise InputError(f"{path}: {name} holds values that are {wrong}")
 
 
 def _by_position(path: Path, wanted: dict[str, Tensor], found: list[Tensor]) -> dict[str, Tensor]:
@@ -102,15 +107,17 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # what it thinks of the file; we say what matters of it
+            warnings.simplefilter("ignore")
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"train.start: {path}: no such file") from None
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         if not _is_pickled(path):
             raise InputError(f"{path}: no file of weights") from None
         raise InputError(
             f"{path}: holds more than weights, which is not loaded, for it could run code; save "
-            f"the network's state_dict() alone ({str(error).split(chr(10))[0][:100]})"
+            "the network's state_dict() alone"
         ) from None
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,23 +54,43 @@ def load_model(path: Path) -> tuple[UNet, dict[str, Any]]:
 
     Raises:
         InputError: no such file, not a safetensors file of this project, or weights that do not
-            fit the network it describes.
+            fit the network it describes or are no finite numbers.
     """
-    with readable(path):
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = read_description(path)
-        _require_whole(description)
+    description = read_description(path)
+    with torch.device("meta"):  # takes no memory, whatever size the file claims
         network = UNet(**description["unet"])
-        network.load_state_dict(state)
+    state = _fitting_tensors(path, network.state_dict())
+    network.to_empty(device="cpu").load_state_dict(state)
     return network.eval(), description
 
 
-def _require_whole(description: dict[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError where `description` is not of this project."""
-    scale, classes = description["scale"], description["classes"]["classes"]
-    _ = description["ignored_class"]
-    if not 0 < scale <= 1:
-        raise ValueError(f"scale {scale} is not above 0, at most 1")
-    if len(classes) != description["unet"]["num_classes"]:
-        raise ValueError(f"{len(classes)} classes for a network of another number")
+def _fitting_tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in `path`, which have the names, shapes and types of `wanted`."""
+    with readable(path), safe_open(path, framework="pt") as file:
+        found = set(file.keys())
+        if others := found ^ wanted.keys():
+            has = "has no" if min(others) in wanted else "has a"
+            raise InputError(f"{path}: the weights do not fit the network: it {has} {min(others)}")
+        for name, tensor in wanted.items():  # before any is loaded
+            shape = list(tensor.shape)
+            if file.get_slice(name).get_shape() != shape:
+                raise InputError(
+                    f"{path}: the weights do not fit the network: {name} would be "
+                    f"{file.get_slice(name).get_shape()}, its description says {shape}"
+                )
+        state = {name: file.get_tensor(name) for name in wanted}
+    for name, tensor in state.items():
+        if tensor.dtype != wanted[name].dtype:
+            raise InputError(f"{path}: {name} is {tensor.dtype}, expected {wanted[name].dtype}")
+        if wrong := impossible(name, tensor):
+            raise InputError(f"{path}: {name} holds values that are {wrong}; train again")
+    return state
+
+
+def impossible(name: str, tensor: Tensor) -> str | None:
+    """What the values of the weight or buffer `name` are that they cannot be, None if all can."""
+    if not tensor.isfinite().all():
+        return "not finite numbers"
+    if name.endswith(".running_var") and (tensor < 0).any():
+        return "no variances, for some are negative"
+    return None

@@ -167,6 +167,7 @@ REFUSED = {
     "strongly encrypted": (patched(DIRECTORY, 8, b"\x41\x00"), "is encrypted"),
     "patch data": (patched(DIRECTORY, 8, b"\x20\x00"), f"{IMAGE} is damaged"),
     "unknown method": (patched(DIRECTORY, 10, b"\x63\x00"), f"{IMAGE} is damaged"),
+    "another method": (patched(DIRECTORY, 10, b"\x0c\x00"), f"{IMAGE} is damaged: Invalid data"),
     "needs version 99": (patched(DIRECTORY, 6, b"\x63\x00"), "not a whole zip"),
     "wrong checksum": (patched(DIRECTORY, 16, b"\x00\x00\x00\x00"), "Bad CRC-32"),
     "states less": (patched(DIRECTORY, 24, struct.pack("<I", 20)), "Bad CRC-32"),

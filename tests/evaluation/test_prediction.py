@@ -103,3 +103,19 @@ def test_masks_in_which_nothing_counts_are_named(tmp_path: Path, nothing: int):
     cache = made_cache(tmp_path, [(red, [[nothing, nothing]])])
     with pytest.raises(InputError, match="no pixel counts in the masks of 0"):
         evaluated(RedIsTheClass(), cache, ["0"], 1, CPU, ignored=None)
+
+
+class Overflows(RedIsTheClass):
+    """As weights do that are finite, but too large."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * 1e38 * 1e38
+
+
+def test_logits_that_are_no_numbers_are_no_result(tmp_path: Path):
+    cache = made_cache(tmp_path, PAIRS)
+    evaluation = evaluated(Overflows(), cache, ["0", "1"], 8, CPU, ignored=None)
+    with pytest.raises(InputError, match=r"a.safetensors: its cross-entropy is nan, no finite"):
+        evaluation.require_finite(Path("a.safetensors"))
+    right = evaluated(RedIsTheClass(), cache, ["0", "1"], 8, CPU, ignored=None)
+    right.require_finite(Path("a.safetensors"))

@@ -10,7 +10,8 @@ from pathlib import Path
 from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import INTERESTING, cut_bytes, mutated_bytes
-from tests.fuzz.workspace import FETCH, REMAP, bring, old_out, require_whole_cache, whole
+from tests.fuzz.right import require_whole_cache
+from tests.fuzz.workspace import FETCH, REMAP, bring, old_out, whole
 
 ARCHIVE = "archive.zip"
 LOCAL, DIRECTORY, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"

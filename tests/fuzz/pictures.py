@@ -14,13 +14,13 @@ from tests.conftest import LABEL_IDS, striped_pair
 from tests.fuzz import png
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
+from tests.fuzz.right import require_whole_cache
 from tests.fuzz.workspace import (
     FETCH,
     REMAP,
     TWELVE,
     bring,
     old_out,
-    require_whole_cache,
     whole,
 )
 

@@ -13,6 +13,7 @@ from src.config import Params, load_params
 from src.typed_yaml import read_yaml
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import ODD_WORDS, cut_bytes, mutated_bytes, mutated_text, mutated_value
+from tests.fuzz.right import require_whole_cache
 from tests.fuzz.workspace import (
     CHECK,
     CLASSES,
@@ -21,7 +22,6 @@ from tests.fuzz.workspace import (
     bring,
     old_out,
     params,
-    require_whole_cache,
     whole,
 )
 

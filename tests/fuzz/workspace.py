@@ -1,6 +1,8 @@
 """A small workspace that is whole, made once; cases copy what they damage."""
 
+import atexit
 import contextlib
+import dataclasses
 import functools
 import io
 import itertools
@@ -9,14 +11,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from src import export, predict
 from src.labels import read_class_map
 from src.model.unet import UNet
 from src.model.weights import save_weights
 from src.typed_yaml import read_yaml
-from stages import check, evaluate, fetch, remap, split
+from stages import check, evaluate, fetch, remap, render, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.fuzz.case import Step
 
@@ -37,6 +39,7 @@ def step(main: Callable[[list[str]], object], outs: tuple[str, ...], **paths: st
     return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs)
 
 
+MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/cache", "data/split.json", "best.safetensors"
 CHECK = step(check.main, ("data",), out="data/params.checked")
 FETCH = step(fetch.main, ("data/raw",), out=RAW)
@@ -61,12 +64,42 @@ EVALUATE = step(
     calibration="out/calibration.csv",
     pictures="out/pictures.csv",
 )
+TRAIN = dataclasses.replace(
+    step(
+        train.main,
+        ("models", "plots", "metrics"),
+        cache=CACHE,
+        split=SPLIT_FILE,
+        epochs="models/epochs",
+        best=MODEL_OUT,
+        history="plots/history.csv",
+        metrics="metrics/train.json",
+        runs="runs",
+        states=".ckpt",
+    ),
+    beside=("runs", ".ckpt", "models/epochs.lock"),
+    may_warn=True,
+)
+RENDER = step(
+    render.main,
+    ("out/figures",),
+    cache=CACHE,
+    split=SPLIT_FILE,
+    epochs="models/epochs",
+    best=MODEL_OUT,
+    pictures="out/pictures.csv",
+    out="out/figures",
+)
+PREDICT = Step(
+    predict.main, ["--model", MODEL, "--out", "predicted", "pictures/testing"], ("predicted",)
+)
+EXPORT = Step(export.main, [MODEL, "--out", "out/model.pt2"], ("out",))
 
 
 @functools.cache
 def whole() -> Path:
     """The folder of a workspace in which every stage up to evaluate has what it needs."""
-    folder = Path(tempfile.mkdtemp(prefix="whole"))
+    folder = _temporary_folder()
     write_pictures(folder / "pictures", 4, 1)
     write_params(
         folder / "params.yaml",
@@ -76,12 +109,32 @@ def whole() -> Path:
         data__max_megapixels=1,
         train__epochs=1,
         render__epochs=["last"],
+        render__num_pictures=1,
+        model__base_channels=1,
+        train__precision="fp32",
     )
     torch.manual_seed(0)
     save_weights(folder / MODEL, UNet(**UNET).state_dict(), DESCRIPTION)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        for stage in (CHECK, FETCH, REMAP, SPLIT):
+        for stage in (CHECK, FETCH, REMAP, SPLIT, EVALUATE, PREDICT):
             stage.main(stage.argv)
+    return folder
+
+
+@functools.cache
+def trained() -> Path:
+    """Another in which train has run as well; its model is not that of `whole`."""
+    folder = _temporary_folder() / "work"
+    shutil.copytree(whole(), folder)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        TRAIN.main(TRAIN.argv)
+    return folder
+
+
+def _temporary_folder() -> Path:
+    """It lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz"))
+    atexit.register(shutil.rmtree, folder)
     return folder
 
 
@@ -91,15 +144,15 @@ def params() -> dict:
     return read_yaml(whole() / "params.yaml")
 
 
-def bring(work: Path, *names: str) -> None:
-    """Copy files and folders of the whole workspace into `work`."""
+def bring(work: Path, *names: str, source: Path | None = None) -> None:
+    """Copy files and folders of the whole workspace, or of `source`, into `work`."""
     for name in names:
-        source, target = whole() / name, work / name
+        origin, target = (source or whole()) / name, work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target)
+        if origin.is_dir():
+            shutil.copytree(origin, target)
         else:
-            shutil.copyfile(source, target)
+            shutil.copyfile(origin, target)
 
 
 def old_out(work: Path, *names: str) -> None:
@@ -111,17 +164,3 @@ def old_out(work: Path, *names: str) -> None:
             path.mkdir()
             path /= "old.txt"
         path.write_text("of an earlier run")
-
-
-def require_whole_cache(work: Path, num_classes: int = 12, num_train: int | None = None) -> None:
-    """Raise AssertionError where data/cache is not what training can read."""
-    folder = work / "data/cache"
-    masks = sorted(path.name for path in (folder / "masks").iterdir())
-    assert masks == sorted(path.name for path in (folder / "images").iterdir())
-    assert num_train in (None, len(masks)), f"{len(masks)} masks, expected {num_train}"
-    for name in masks:
-        mask, image = np.load(folder / "masks" / name), np.load(folder / "images" / name)
-        assert mask.dtype == image.dtype == np.uint8
-        assert image.shape == (*mask.shape, 3)
-        known = (mask < num_classes) | (mask == 255)
-        assert known.all(), f"{name}: class ids {np.unique(mask)} of {num_classes} classes"

@@ -83,3 +83,11 @@ def test_memory_that_runs_out_is_one_line(model: Path, monkeypatch):
 def test_no_model_is_one_line(tmp_path: Path):
     with pytest.raises(InputError, match="no such model"):
         Predictor(tmp_path / "none.safetensors")
+
+
+def test_logits_that_are_no_numbers_are_no_classes(model: Path):
+    predictor = fp32(model)
+    for parameter in predictor.network.parameters():
+        parameter.data.mul_(1e30)
+    with pytest.raises(InputError, match="gives no finite numbers; its weights are too large"):
+        predictor.logits([striped_pair(40, 60, shift=1)[0]])

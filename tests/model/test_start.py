@@ -112,7 +112,10 @@ def broken(change) -> dict[str, torch.Tensor]:
         (network(1, norm="batch").state_dict() | {"inc.9.weight": torch.ones(3)},
          "has inc.9.weight, which this network has not; check the section model"),
         (broken(lambda state: state.update({"out.bias": torch.ones(12, dtype=torch.int64)})),
-         "out.bias holds values that are not finite numbers"),
+         "out.bias holds no plain numbers"),
+        (broken(lambda state: state["inc.1.running_var"].fill_(-1)), "running_var .* no variances"),
+        (broken(lambda state: state.update({"out.bias": torch.ones(12).to_sparse()})),
+         "out.bias holds no plain numbers"),
         (broken(lambda state: state["inc.0.bias"].fill_(float("nan"))), "inc.0.bias .* not finite"),
     ],
 )  # fmt: skip
@@ -141,6 +144,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str):
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"{name}: no file of weights"):
             load_start(path, network(2), TWELVE)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04cposix\nsystem\n(Vx\ntR.",  # torch warns of its protocol, the 4
+        b"ctorch\nTensor\n(tR.",  # torch compares the empty tensor with its magic number
+    ],
+)
+def test_pickles_of_other_kinds_are_named_without_a_word_beside(tmp_path: Path, data: bytes):
+    """Warnings are errors here."""
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(InputError, match=r"a.pt: (holds more than|no file of) weights"):
+        load_start(tmp_path / "a.pt", network(2), TWELVE)
 
 
 def test_safetensors_with_other_names_say_what_to_do(tmp_path: Path):
