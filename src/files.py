@@ -25,12 +25,14 @@ class InputError(Exception):
         super().__init__(one_line(message))
 
 
-def one_line(text: str) -> str:
-    """`text` for a terminal: control characters, which could hide or fake some, are escaped.
+def printable(text: str) -> str:
+    """`text` for a terminal: control characters, which could hide or fake some, are escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
-    Of a long text the beginning and the end.
-    """
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+def one_line(text: str) -> str:
+    """`printable` text; of a long one the beginning and the end."""
+    shown = printable(text)
     half = _LONGEST_LINE // 2
     return shown if len(shown) <= _LONGEST_LINE else f"{shown[:half]} ... {shown[-half:]}"
 

@@ -29,6 +29,8 @@ class LabelClass:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise InputError("name: a class needs a name")
+        if not self.name.isprintable():
+            raise InputError(f"name: {self.name!r} has control characters")
         if len(self.color) != 3 or not all(0 <= value <= 255 for value in self.color):
             raise InputError(f"color: {self.color} is no colour; expected three of 0 to 255")
         _require_label_ids("label_ids", self.label_ids)

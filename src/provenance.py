@@ -8,7 +8,7 @@ from typing import Any
 
 from src.code import ROOT, blob_id
 from src.command import run
-from src.files import InputError, file_digest
+from src.files import InputError, file_digest, printable
 from src.model.description import read_description
 
 
@@ -23,11 +23,11 @@ def main(argv: list[str] | None = None) -> None:
         return
     try:
         rows = _rows(description)
-    except KeyError as error:
-        raise InputError(f"{args.model}: does not say what it was made from: no {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{args.model}: does not say what it was made from: {error!r}") from None
     print(args.model)
     for name, text in [*rows, ("sha256", file_digest(args.model))]:
-        print(f"  {name:<10}  {text}")
+        print(f"  {name:<10}  {printable(text)}")
 
 
 def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:

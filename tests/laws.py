@@ -17,3 +17,5 @@ atexit.register(shutil.rmtree, os.environ["HYPOTHESIS_STORAGE_DIRECTORY"], ignor
 LAW = settings(derandomize=True, database=None, deadline=None, max_examples=80)
 FEW = settings(LAW, max_examples=12)
 """Where an example takes long, for it reads and writes files."""
+MANY = settings(LAW, max_examples=800)
+"""Where an example takes a millisecond, and there are many kinds of them."""

@@ -78,6 +78,10 @@ def test_unknown_ids_go_where_the_map_says(tmp_path, choice, filled, is_known):
         ({"unknown_label_ids": "c"}, "unknown_label_ids: 'c' is not error, ignore or a class"),
         ({"classes": "[]"}, "classes: expected 1 to 254, got 0"),
         ({"classes": "[{name: a, color: [1, 2], label_ids: []}]"}, r"classes\[0\].color: \[1, 2\]"),
+        (
+            {"classes": r'[{name: "a\e[8m", color: [1, 2, 3], label_ids: []}]'},
+            r"classes\[0\].name: 'a\\x1b\[8m' has control characters",
+        ),
         ({"colour": "1"}, "colour: unknown key"),
     ],
 )

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from src import provenance
 from src.code import blob_id, code_of, import_closure
 from src.files import InputError, file_digest
+from src.model.description import read_description
+from src.model.weights import save_weights
 from tests.conftest import ROOT
 from tests.training.small import made_cache, made_params, made_trainer, trained
 
@@ -100,3 +103,33 @@ def test_what_is_no_model_is_one_line(tmp_path: Path):
     assert result.stderr.count("\n") == 1
     with pytest.raises(InputError, match="no such model"):
         provenance.main([str(tmp_path / "none.safetensors")])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"provenance": None},
+        {"provenance": {}},
+        {"provenance": {"recipe": 1}},
+        {"machines": [1]},
+        {"provenance": ["recipe"]},
+    ],
+)
+def test_a_model_that_does_not_say_it_is_one_line(model: Path, tmp_path: Path, changes: dict):
+    path = changed(model, tmp_path / "a.safetensors", changes)
+    with pytest.raises(InputError, match=r"a.safetensors: does not say what it was made from"):
+        provenance.main([str(path)])
+
+
+def test_what_a_file_says_cannot_write_on_the_terminal(model: Path, tmp_path: Path, capsys):
+    changes = {"val_miou": "\x1b[2J", "machines": [{"\x1b[8m": "\n"}]}
+    provenance.main([str(changed(model, tmp_path / "a.safetensors", changes))])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[1].endswith("val mIoU \\x1b[2J")
+
+
+def changed(model: Path, path: Path, changes: dict) -> Path:
+    """The model with other facts in its description."""
+    save_weights(path, load_file(model), {**read_description(model), **changes})
+    return path

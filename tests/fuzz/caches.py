@@ -8,7 +8,7 @@ from pathlib import Path
 from src.model.weights import epoch_file
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.right import require_counted, require_trained, require_whole_cache
+from tests.fuzz.right import require_counted, require_pairs, require_trained
 from tests.fuzz.texts import as_yaml
 from tests.fuzz.workspace import (
     CACHE,
@@ -60,7 +60,7 @@ def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:
         assert len(set(both)) == len(both), "a picture stands twice"
         require_counted(work)
         if trains:
-            require_whole_cache(work)
+            require_pairs(work, both)
             require_trained(work)
         if renders:
             assert (work / "out/figures/hardest.png").stat().st_size > 1000

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.numpy import load
 
 from src.labels import read_class_map
 from src.model.unet import UNet
@@ -21,7 +22,6 @@ from tests.fuzz.tensors import (
     assembled,
     described,
     is_finite,
-    load,
     taken_apart,
     with_odd_header,
     with_odd_tensors,

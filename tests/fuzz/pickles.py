@@ -163,28 +163,18 @@ def _odd_tensor(rng: random.Random, like: Tensor) -> Any:
 
 def values(rng: random.Random, work: Path) -> Case:
     """What torch.save and pickle can hold beside a plain state dict."""
-    state: dict[Any, Any] = dict(network().state_dict())
+    right = network().state_dict()
+    state: dict[Any, Any] = dict(right)
     for _ in range(rng.randint(1, 2)):
-        name = rng.choice([*state])
+        name = rng.choice([*right])
         kind = rng.randrange(5)
         if kind <= 2:
-            state[name] = _odd_tensor(rng, state[name])
+            state[name] = _odd_tensor(rng, right[name])
         elif kind == 3:
-            odd = (
-                "",
-                "x",
-                7,
-                None,
-                ("a",),
-                "module.",
-                "a\nb",
-                "\x1b[31mred",
-                "out.weight",
-                "x" * 3000,
-            )
-            state[rng.choice(odd)] = state[name]
+            odd = ("", "x", 7, None, ("a",), "module.", "a\nb", "\x1b[31mred", "out.weight")
+            state[rng.choice((*odd, "x" * 3000))] = right[name]
         else:
-            del state[name]
+            state.pop(name, None)
     wrapped = (
         *(state, state, OrderedDict(state), {"model": state, "epoch": 3}, {"a": {"b": state}}),
         *([state], list(state.values()), tuple(state), state.get("out.weight"), None, 1, "x", {}),

@@ -17,8 +17,13 @@ def require_whole_cache(work: Path, num_classes: int = 12, num_train: int | None
     masks = sorted(path.name for path in (folder / "masks").iterdir())
     assert masks == sorted(path.name for path in (folder / "images").iterdir())
     assert num_train in (None, len(masks)), f"{len(masks)} masks, expected {num_train}"
-    for name in masks:
-        mask, image = np.load(folder / "masks" / name), np.load(folder / "images" / name)
+    require_pairs(work, [name.removesuffix(".npy") for name in masks], num_classes)
+
+
+def require_pairs(work: Path, ids: list[str], num_classes: int = 12) -> None:
+    """Raise AssertionError where these pictures and masks of the cache are none."""
+    for name in ids:
+        mask, image = (np.load(work / CACHE / f"{kind}/{name}.npy") for kind in ("masks", "images"))
         assert mask.dtype == image.dtype == np.uint8
         assert image.shape == (*mask.shape, 3)
         known = (mask < num_classes) | (mask == 255)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.numpy import load
 
 from src.model.unet import UNet
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
 from tests.fuzz.right import require_trained
-from tests.fuzz.tensors import described, load, with_odd_header, with_odd_tensors
+from tests.fuzz.tensors import described, with_odd_header, with_odd_tensors
 from tests.fuzz.workspace import (
     CACHE,
     DESCRIPTION,
