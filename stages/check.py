@@ -2,7 +2,7 @@
 
 from src.command import parsed_paths, run
 from src.config import load_params
-from src.files import InputError, repository_path
+from src.files import InputError, replaced_file, repository_path
 
 MODELS = "models"  # train's out in dvc.yaml; no path of this stage, so not in its command
 
@@ -16,9 +16,9 @@ def main(argv: list[str] | None = None) -> None:
         from src.model.machine import chosen_machine  # torch takes seconds; else not needed
 
         chosen_machine(train.device, train.precision)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     # Always the same text, so that a changed parameter reruns no stage but those that read it.
-    args.out.write_text("params.yaml has been checked\n")
+    with replaced_file(args.out) as temporary:
+        temporary.write_text("params.yaml has been checked\n")
     print(f"check: {args.params} is complete and within range; recipe {train.recipe}")
 
 
