@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.files import InputError, one_line
+from src.memory import is_out_of_memory
+
+_MORE_FILES = "raise the limit of open files (ulimit -n)"
+_ADVICE = {
+    errno.ENOSPC: "make room, then run it again",
+    errno.EDQUOT: "make room, then run it again",
+    errno.EMFILE: _MORE_FILES,
+    errno.ENFILE: _MORE_FILES,
+    errno.EEXIST: "it stands where a folder is to be",
+    errno.ENOTDIR: "a file stands where a folder is to be",
+    errno.EISDIR: "a folder stands where a file is to be",
+}
+"""What to do about an error of the system, where its name does not tell."""
 
 INTERRUPTED = 130
 """Exit code; 0 would let DVC record a part as the whole."""
@@ -27,10 +41,13 @@ def parsed_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> ar
     return parser.parse_args(argv)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], less_memory: str = "close other programs") -> None:
     """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
     A stage ends with its DVC: one that lives on would write beside that of the next `dvc repro`.
+
+    Args:
+        less_memory: what helps where memory is short.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "DVC_STAGE" in os.environ:
@@ -43,8 +60,14 @@ def run(main: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone
             print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except OSError as error:  # disk full, no permission: the machine's fault, not ours
-        sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {error.strerror or error}"))
+    except Exception as error:
+        if is_out_of_memory(error):
+            sys.exit(f"error: out of memory; {less_memory}")
+        if not isinstance(error, OSError):
+            raise
+        # disk full, no permission: the machine's fault, not ours
+        reason = "; ".join(filter(None, [error.strerror or str(error), _ADVICE.get(error.errno)]))
+        sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {reason}"))
 
 
 def _end_with_parent() -> None:

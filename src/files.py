@@ -1,6 +1,7 @@
 """Files that are whole or absent, and the one error that a user sees as a single line."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -13,6 +14,9 @@ from typing import Any
 
 _LONGEST_LINE = 600
 """Characters of an error."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAME_BYTES = 200
+"""Of a name in a temporary one; file systems allow 255 of all."""
 
 
 class InputError(Exception):
@@ -58,17 +62,45 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        with _named(path, temporary), written(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Let an error of writing within name `path`: a full disk names no file, or the one read."""
+    try:
+        yield
     except OSError as error:
         if error.errno is None:  # not the system's: a coder's, such as Pillow's
             raise InputError(f"{path}: cannot be written: {error}") from None
-        error.filename = error.filename or str(path)  # a full disk has no name of its own
+        if error.filename is None or error.errno in _NO_ROOM:
+            error.filename = str(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path, *temporary: Path) -> Iterator[None]:
+    """Let errors within name `path`, which says more than the `temporary` ones it is made under."""
+
+    def told(text: str) -> str:
+        for name in temporary:
+            text = text.replace(str(name), str(path))
+        return text
+
+    try:
+        yield
+    except InputError as error:
+        error.args = (told(str(error)),)
+        raise
+    except OSError as error:
+        error.filename = told(str(error.filename or path))
+        raise
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -85,18 +117,15 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """
     staging = _temporary(path)
     fresh, old = staging / "new", staging / "old"
-    fresh.mkdir(parents=True)
     try:
-        yield fresh
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
-    except OSError as error:  # the name that it is to have says more than the temporary one
-        if isinstance(error.filename, str):
-            error.filename = error.filename.replace(str(fresh), str(path))
-        raise
+        with _named(path, fresh, staging):
+            fresh.mkdir(parents=True)
+            yield fresh
+            if os.path.lexists(path):
+                os.replace(path, old)
+            os.replace(fresh, path)
     finally:
-        if old.exists() and not path.exists():  # interrupted between the two
+        if os.path.lexists(old) and not os.path.lexists(path):  # interrupted between the two
             os.replace(old, path)
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -104,12 +133,15 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 def _temporary(path: Path) -> Path:
     """A name beside `path` for this process; what killed ones left under theirs is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _left_over(path.parent).pop(path.name, []):
+    encoded = os.fsencode(path.name)
+    long = len(encoded) > _NAME_BYTES
+    name = hashlib.sha256(encoded).hexdigest() if long else path.name
+    for left in _left_over(path.parent).pop(name, []):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 @functools.cache
@@ -144,9 +176,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from None
+        raise InputError(f"{path}: no such file; dvc repro makes it") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); run the stage that writes it") from None
+        raise InputError(f"{path}: not JSON ({error}); dvc repro makes it again") from None
 
 
 def _refused(constant: str) -> None:

@@ -1,12 +1,24 @@
 """The computer's memory: how much there is, and how the allocator treats this process."""
 
 import ctypes
+import errno
+import re
 from pathlib import Path
 
 import psutil
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
+
+_SHORT = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc", re.I)
+"""In errors that have no class of their own: torch's on a CPU, those of a loader process."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory is short: Python's, numpy's, the system's, torch's."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError | OSError) and bool(_SHORT.search(str(error)))
 
 
 def keep_freed_memory() -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from src.data.layout import FOLDERS
 from src.data.limits import Limits
 from src.data.naming import Naming
-from src.files import InputError
+from src.files import InputError, written
 
 _DAMAGE = (
     # what zipfile and the decompressors raise on damaged archives
@@ -115,7 +115,7 @@ def _require_room(
 
 def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
     try:
-        with opened.open(member) as source, path.open("wb") as target:
+        with written(path), opened.open(member) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             if target.tell() != member.file_size:
                 raise EOFError(f"{target.tell()} of {member.file_size} bytes came")

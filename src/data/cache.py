@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from tqdm import tqdm
 
-from src.files import InputError, file_digest, read_json
+from src.files import InputError, file_digest, read_json, written
 from src.labels import IGNORE_INDEX, ClassMap
 
 IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
@@ -42,7 +43,11 @@ _MEND = "not as remap wrote it; dvc repro makes it again"
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write `array`; the bytes depend on nothing but its shape, dtype and values."""
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    array = np.ascontiguousarray(array)
+    # as np.save does, which takes no notice where the disk is full at the end of a file
+    with written(path), path.open("wb") as file:
+        write_array_header_1_0(file, header_data_from_array_1_0(array))
+        file.write(array.data)
 
 
 class Cache:
@@ -58,7 +63,11 @@ class Cache:
 
     def class_map(self) -> ClassMap:
         path = self.root / CLASSES
-        return ClassMap.from_json(read_json(path), path)
+        found = read_json(path)
+        try:
+            return ClassMap.from_json(found, path)
+        except InputError as error:
+            raise InputError(f"{error}; {_MEND}") from None
 
     def scale(self) -> float:
         """Of height and width, as a share of the originals'."""

@@ -14,7 +14,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from src.files import InputError, read_json, write_json
+from src.files import InputError, read_json, write_json, written
 
 ATTEMPTS = 5
 """In a row that bring less than PROGRESS."""
@@ -233,12 +233,9 @@ def _write_body(
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:
-    try:
+    with written(Path(file.name)):
         file.write(chunk)
         file.flush()
-    except OSError as error:
-        error.filename = file.name  # a full disk has no name of its own
-        raise
 
 
 def _require_zip(first: bytes, response: requests.Response, url: str) -> None:

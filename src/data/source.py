@@ -16,7 +16,14 @@ from src.data.layout import FOLDERS, check_dataset
 from src.data.limits import Limits
 from src.data.naming import KITTI, Naming
 from src.data.sample.write import write_sample
-from src.files import InputError, file_digest, replaced_folder, repository_path, write_json
+from src.files import (
+    InputError,
+    file_digest,
+    replaced_folder,
+    repository_path,
+    write_json,
+    written,
+)
 
 KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 
@@ -147,7 +154,8 @@ def _from_folder(
     for kind in FOLDERS:
         (root / kind).mkdir(parents=True)
     for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
-        shutil.copyfile(folder / name, root / place)
+        with written(root / place):
+            shutil.copyfile(folder / name, root / place)
     return origin, places
 
 

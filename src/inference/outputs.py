@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from src.data.cache import save_array
 from src.files import replaced_file, write_json
 from src.labels import ClassMap
 from src.palette import overlaid, palette_picture
@@ -44,8 +45,8 @@ def write_prediction(
         shown = Image.fromarray(overlaid(picture, class_ids, class_map.colors))
         shown.save(path, format="JPEG", quality=90, subsampling=0)
     if probabilities is not None:
-        with replaced_file(folder / PROBABILITIES / f"{name}.npy") as path, path.open("wb") as file:
-            np.save(file, probabilities, allow_pickle=False)
+        with replaced_file(folder / PROBABILITIES / f"{name}.npy") as path:
+            save_array(path, probabilities)
 
 
 def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> None:

@@ -17,7 +17,7 @@ from src.files import InputError
 from src.inference.tiling import fitting_tile
 from src.inference.views import AS_IT_IS, View, mean_logits
 from src.labels import ClassMap
-from src.memory import keep_freed_memory
+from src.memory import is_out_of_memory, keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
 from src.model.weights import load_model
 
@@ -70,8 +70,8 @@ class Predictor:
         """
         try:
             logits = self._logits(pictures)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no class
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        except Exception as error:
+            if is_out_of_memory(error):
                 size = "x".join(map(str, pictures[0].shape[:2]))
                 raise InputError(f"{size} pixels: out of memory; try a smaller --tile") from None
             raise

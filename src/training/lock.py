@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from src.files import written
+
 _POLL_S = 0.2
 
 
@@ -38,14 +40,18 @@ def held(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[N
 
 def acquired(path: Path) -> IO[str] | None:
     """The locked file, which names this process; None while another process holds or removes it."""
-    with contextlib.ExitStack() as stack:
+    with written(path), contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("a", encoding="utf-8"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 return None  # its folder was removed and made again meanwhile
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
+            if path.is_symlink():  # to nothing; waiting would not help
+                raise
+            return None
+        except BlockingIOError:
             return None
         file.truncate(0)
         file.write(f"process {os.getpid()}\n")

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from src.config import Resume
+from src.files import InputError
 from src.report.board import Board, run_name
 from src.training.finite import NotFiniteError, require_finite_state
 from src.training.lock import held
@@ -79,6 +80,8 @@ class Record:
                 yield
                 self.wait()
                 self._log_final(state)
+                if self.board:
+                    self.board.close()
             except KeyboardInterrupt:
                 if state.step > self._saved_at[0]:
                     self.save(state)
@@ -90,8 +93,10 @@ class Record:
                 raise
             finally:
                 self._writer.shutdown()  # before the locks are lifted
-                if self.board:
-                    self.board.close()
+                # closed already, or there is another error to tell
+                with contextlib.suppress(OSError, InputError):
+                    if self.board:
+                        self.board.close()
 
     def _log_final(self, state: State) -> None:
         """The training in TensorBoard's table of trainings, once it is at its end."""

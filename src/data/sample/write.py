@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.sample.scene import street_scene
-from src.files import InputError
+from src.files import InputError, written
 
 # KITTI was recorded on several days; the rectified pictures of each have their own size.
 # Heights and widths relative to the first, from 375x1242, 370x1224, 374x1238 and 376x1241,
@@ -104,4 +104,5 @@ def _name(number: int) -> str:
 
 
 def _write(pixels: np.ndarray, path: Path) -> None:
-    Image.fromarray(pixels).save(path, format="PNG")
+    with written(path):
+        Image.fromarray(pixels).save(path, format="PNG")

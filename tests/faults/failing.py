@@ -1,0 +1,212 @@
+"""Commands in processes of their own, on a machine that fails; forked where all is imported."""
+
+import importlib
+import os
+import resource
+import threading
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import src.data.lookup  # noqa: F401 - remap imports it late
+import src.export
+import src.predict  # noqa: F401
+import tests.training.small  # noqa: F401 - what a training imports late
+from src.command import run
+from src.report.board import Board
+from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
+from tests.conftest import ROOT, write_params, write_pictures
+
+ORDER = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "card")
+
+READ: dict[str, dict[str, str]] = {
+    "check": {},
+    "fetch": {},
+    "remap": {"raw": "data/raw"},
+    "split": {"cache": "data/cache"},
+    "train": {"cache": "data/cache", "split": "data/split.json"},
+    "evaluate": {
+        "cache": "data/cache",
+        "split": "data/split.json",
+        "model": "models/best.safetensors",
+    },
+    "render": {
+        "cache": "data/cache",
+        "split": "data/split.json",
+        "epochs": "models/epochs",
+        "best": "models/best.safetensors",
+        "pictures": "plots/pictures.csv",
+    },
+    "card": {
+        "raw": "data/raw",
+        "model": "models/best.safetensors",
+        "training": "metrics/train.json",
+        "evaluation": "metrics/evaluate.json",
+        "history": "plots/history.csv",
+        "per-class": "plots/per_class.csv",
+        "confusion": "plots/confusion.csv",
+    },
+}
+"""Options of each stage and the paths that it reads, as dvc.yaml has them."""
+
+WRITTEN: dict[str, dict[str, str]] = {
+    "check": {"out": "data/params.checked"},
+    "fetch": {"out": "data/raw"},
+    "remap": {"out": "data/cache", "frequency": "plots/class_frequency.csv"},
+    "split": {"out": "data/split.json"},
+    "train": {
+        "epochs": "models/epochs",
+        "best": "models/best.safetensors",
+        "history": "plots/history.csv",
+        "metrics": "metrics/train.json",
+        "runs": "runs",
+        "states": ".ckpt",
+    },
+    "evaluate": {
+        "metrics": "metrics/evaluate.json",
+        "confusion": "plots/confusion.csv",
+        "per-class": "plots/per_class.csv",
+        "calibration": "plots/calibration.csv",
+        "pictures": "plots/pictures.csv",
+    },
+    "render": {"out": "plots/predictions"},
+    "card": {"card": "models/README.md", "figures": "plots/figures"},
+}
+"""And the paths that it writes."""
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Limits(NamedTuple):
+    """What a process may have; bytes, or a number of files."""
+
+    file_size: int | None = None
+    open_files: int | None = None
+    address_space: int | None = None
+    more_address_space: int | None = None
+    """Beyond what it has when it begins."""
+    user: int | None = None
+
+
+def arguments(stage: str, source: Path, target: Path) -> list[str]:
+    """What dvc.yaml would call `stage` with, reading below `source` and writing below `target`."""
+    paths = {"params": source / "params.yaml"}
+    if stage == "remap":
+        paths["classes"] = ROOT / "classes"
+    paths |= {name: source / path for name, path in READ[stage].items()}
+    paths |= {name: target / path for name, path in WRITTEN[stage].items()}
+    return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+
+
+def staged(stage: str, source: Path, target: Path, *limits: object, **more: object) -> Ended:
+    return ended(f"stages.{stage}", arguments(stage, source, target), *limits, **more)
+
+
+def ended(
+    module: str,
+    argv: list[str],
+    limits: Limits = Limits(),  # noqa: B008 - it cannot change
+    before: Callable[[], object] | None = None,
+) -> Ended:
+    """Run `module` as the shell would, within `limits`, and wait for its end.
+
+    Args:
+        before: called in the process, when all is imported and before it is limited.
+    """
+    readers, writers = zip(*(_CONTEXT.Pipe(duplex=False) for _ in range(2)), strict=True)
+    process = _CONTEXT.Process(target=_run, args=(module, argv, limits, before, *writers))
+    process.start()
+    for writer in writers:
+        writer.close()
+    said: list[str] = ["", ""]
+    threads = [
+        threading.Thread(target=_collect, args=(reader, said, i))
+        for i, reader in enumerate(readers)
+    ]
+    for thread in threads:
+        thread.start()
+    process.join(timeout=120)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    for thread in threads:
+        thread.join(timeout=10)
+    return Ended(process.exitcode, *said)
+
+
+def one_line(said: Ended) -> str:
+    """The line that a failed command ends with; its only one but warnings."""
+    assert said.code == 1, said
+    assert "Traceback" not in said.err, said.err
+    *before, line = said.err.splitlines()
+    assert all(other.startswith("warning: ") for other in before), said.err
+    assert line.startswith("error: "), said.err
+    return line.removeprefix("error: ")
+
+
+def tree(folder: Path, *without: str) -> dict[str, bytes]:
+    """The content of each file below `folder`, but not of those below `without`."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    named = {path.relative_to(folder).as_posix(): path for path in files}
+    return {n: path.read_bytes() for n, path in named.items() if n.split("/")[0] not in without}
+
+
+def everything_done(folder: Path) -> Path:
+    """All stages on eight pictures."""
+    source = write_pictures(folder / "pictures")
+    changes = {"data__source": str(source), "render__num_pictures": 1, "train__precision": "fp32"}
+    write_params(folder / "params.yaml", **changes)
+    for stage in ORDER:
+        said = staged(stage, folder, folder)
+        assert said.code == 0, said.err
+    return folder
+
+
+def _run(
+    module: str,
+    argv: list[str],
+    limits: Limits,
+    before: Callable[[], object] | None,
+    out: Connection,
+    err: Connection,
+) -> None:
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    out.close()
+    err.close()
+    Board.histograms = lambda *_: None  # most of the time of so small a training
+    main = importlib.import_module(module).main
+    if before is not None:
+        before()
+    _limit(limits)
+    run(lambda: main(argv))
+
+
+def _limit(limits: Limits) -> None:
+    if limits.file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size,) * 2)
+    if limits.open_files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files,) * 2)
+    if limits.more_address_space is not None:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + limits.more_address_space,) * 2)
+    if limits.user is not None:
+        os.setgroups([])
+        os.setgid(limits.user)
+        os.setuid(limits.user)
+
+
+def _collect(reader: Connection, said: list[str], place: int) -> None:
+    with os.fdopen(os.dup(reader.fileno()), encoding="utf-8", errors="replace") as file:
+        said[place] = file.read()
+    reader.close()
+
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
