@@ -72,7 +72,7 @@ def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
     paths = set(options(stage).values()) - {"params.yaml", "runs", ".ckpt"}
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
     assert paths == data - {"data/params.checked"} | outs(stage)
-    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage} ")
+    assert STAGES[stage]["cmd"].startswith(f"exec python -m stages.{stage} ")
     assert STAGES[stage]["desc"]
 
 

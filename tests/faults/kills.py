@@ -66,10 +66,13 @@ class Victim:
                 wait_for(dvc, stage)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 dvc.wait(delay)
+            orphans = victims(dvc, "stage") if victim == "dvc" else []
             for process in victims(dvc, victim):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             dvc.wait(_LONGEST_S)
+            _, living = psutil.wait_procs(orphans, timeout=_LONGEST_S)
+            assert not living, f"outlives its dvc: {living}"
 
     def require_truth(self) -> None:
         """Outs of a stage that `dvc status` calls up to date are those of one run, undisturbed."""
@@ -104,7 +107,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     dvc = subprocess.Popen(
         ("dvc", "repro"),
         cwd=folder,
-        env=environment(),
+        env={**environment(), "SHELL": "/bin/sh"},  # where no user is logged in
         stdout=nowhere,
         stderr=nowhere,
         start_new_session=True,
