@@ -10,7 +10,7 @@ from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
-from src.data.decoding import IMAGE_MODES, MAX_PIXELS, opened, upright_rgb
+from src.data.decoding import IMAGE_MODES, MAX_PIXELS, opened, require_whole, upright_rgb
 from src.files import InputError
 
 T = TypeVar("T")
@@ -81,6 +81,7 @@ def read_picture(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, broken, or of another kind than FORMATS.
     """
+    require_whole(source, MAX_PIXELS, FORMATS, name)
     with opened(source, name, MAX_PIXELS, FORMATS) as picture:
         if picture.mode not in IMAGE_MODES:
             raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
