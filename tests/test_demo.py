@@ -1,8 +1,12 @@
 """The page to try a model, in a real browser, served by the real command."""
 
+import contextlib
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +14,10 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from safetensors.torch import load_file
 
 from src.inference.predictor import Predictor
+from src.model.weights import load_model, save_weights
 from tests.browser import needs_browser, opened_page, outside
 from tests.conftest import ROOT, striped_pair
 from tests.inference.small import saved_model
@@ -28,18 +34,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    """The page of `python -m src.demo`, which runs while a test does."""
-    command = [sys.executable, "-m", "src.demo", "--model", str(folder / "model.safetensors")]
+DEMO = ("-m", "src.demo")
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, *program: str, model: str = "model"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The page's address while its command runs, and the process, whose errors are piped."""
+    command = [sys.executable, *program, "--model", str(folder / f"{model}.safetensors")]
     command += ["--examples", str(folder / "examples"), "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         line = process.stdout.readline()  # it listens from here on
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert found, line
-        yield found[0]
-        process.terminate()
-        process.communicate(timeout=20)
+        yield found[0], process
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The page of `python -m src.demo`, which runs while a test does."""
+    with serving(folder, *DEMO) as (found, _):
+        yield found
+
+
+def sent(address: str, body: bytes, length: int | None = None) -> socket.socket:
+    """A connection on which a picture was posted, or as much of it; nobody reads the answer."""
+    port = int(re.search(r":(\d+)/", address)[1])
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length or len(body)}"
+    client.sendall(f"{head}\r\n\r\n".encode() + body)
+    return client
 
 
 @needs_browser
@@ -91,11 +120,91 @@ def test_the_server_refuses_what_is_not_meant_for_it(address: str):
     assert (
         requests.get(address, headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
     )
-    foreign = {"Sec-Fetch-Site": "cross-site"}
-    assert requests.post(f"{address}predict", headers=foreign, timeout=5).status_code == 403
+    for name, value, status in (
+        ("Sec-Fetch-Site", "cross-site", 403),
+        ("Sec-Fetch-Site", "same-origin", 400),  # no picture
+        ("Origin", "https://elsewhere.example", 403),  # as older browsers say it
+        ("Origin", "null", 403),
+        ("Origin", "http://127.0.0.1:1", 403),
+        ("Origin", address.rstrip("/"), 400),
+        ("User-Agent", "a program of the user's own", 400),
+    ):
+        answer = requests.post(f"{address}predict", headers={name: value}, timeout=5)
+        assert answer.status_code == status, value
     assert requests.get(f"{address}examples/99", timeout=5).status_code == 404
     large = requests.post(f"{address}predict", data=bytes((64 << 20) + 1), timeout=30)
     assert (large.status_code, large.json()) == (413, {"error": "the file is larger than 64 MiB"})
+
+
+def test_an_upload_that_breaks_off_is_no_error_of_the_server(folder: Path):
+    with serving(folder, *DEMO) as (address, process):
+        sent(address, b"half", length=1000).close()
+        for _ in range(2):
+            assert requests.get(f"{address}about", timeout=5).status_code == 200
+        process.terminate()
+        assert process.communicate(timeout=20)[1] == "interrupted\n"
+
+
+def test_a_model_that_tells_nothing_of_its_training_is_served(folder: Path):
+    source = load_file(folder / "model.safetensors")
+    _, description = load_model(folder / "model.safetensors")
+    description["val_miou"] = float("nan")
+    del description["epoch"]
+    save_weights(folder / "silent.safetensors", source, description)
+    with serving(folder, *DEMO, model="silent") as (address, _):
+        about = requests.get(f"{address}about", timeout=5).json()
+    assert (about["epoch"], about["val_miou"], about["device"]) == (None, None, "cpu")
+
+
+SLOW = """
+import sys, time
+import numpy as np
+from src.command import run
+from src.demo.__main__ import main
+from src.inference.predictor import Predictor
+from src.model.weights import load_model, save_weights
+
+def slow(self, pictures):
+    print("begun", flush=True)
+    time.sleep(1)
+    return np.stack([np.zeros(picture.shape[:2], np.uint8) for picture in pictures])
+
+Predictor.class_ids = slow
+run(main)
+"""
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_interrupt_waits_for_one_prediction_at_most(folder: Path, gone: bool):
+    """And for no upload that has stopped."""
+    picture = (folder / "examples/1.png").read_bytes()
+    with serving(folder, "-c", SLOW) as (address, process), contextlib.ExitStack() as clients:
+        for length in (*[None] * 8, 1000):
+            client = clients.enter_context(sent(address, picture, length))
+            if gone:
+                client.close()
+        if not gone:
+            assert process.stdout.readline() == "begun\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=20)
+        assert time.monotonic() - started < 4  # one second, and the end of Python
+        assert output.count("begun") <= 1
+        assert (process.returncode, error) == (130, "interrupted\n")
+
+
+def test_who_has_gone_is_not_predicted_for(folder: Path):
+    picture = (folder / "examples/1.png").read_bytes()
+    with serving(folder, "-c", SLOW) as (address, process):
+        first = sent(address, picture)
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(5):
+            sent(address, picture).close()
+        answer = requests.post(f"{address}predict", data=picture, timeout=10)
+        assert answer.json()["shares"][0] == 1
+        first.close()
+        process.terminate()
+        assert process.communicate(timeout=20)[0] == "begun\n"  # the last one's
 
 
 def test_a_port_that_is_taken_is_one_line(folder: Path, address: str):

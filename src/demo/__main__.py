@@ -17,19 +17,17 @@ HOST = "127.0.0.1"  # this computer alone
 def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     try:
-        import uvicorn
-
-        from src.demo.server import application
+        from src.demo.server import serve
     except ImportError as error:
         raise InputError(
             f"the page needs {error.name}: "
             "pip install -r requirements-demo.txt -c constraints.txt, or make demo"
         ) from None
-    page = application(made_predictor(args), args.examples)
+    predictor = made_predictor(args)
     with socket.create_server((HOST, args.port)) as listening:
         port = listening.getsockname()[1]
         print(f"demo: {args.model} at http://{HOST}:{port}/ - Ctrl-C ends it", flush=True)
-        uvicorn.Server(uvicorn.Config(page, log_level="warning")).run(sockets=[listening])
+        serve(predictor, args.examples, listening)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,26 +8,29 @@ POST /predict    a picture's bytes as the body -> its classes as JSON, or 400 wi
 Shapes: H, W pixels.
 """
 
+import asyncio
 import base64
 import io
-import threading
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from src.files import InputError
 from src.inference.pictures import Source, found_pictures, read_picture, spaced
 from src.inference.predictor import Predictor
+from src.memory import is_out_of_memory
 from src.palette import palette_picture
 
 HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
@@ -35,15 +38,35 @@ PAGE = Path(__file__).with_name("page.html")
 LARGEST_FILE = 64 << 20
 """Bytes of a picture's file that are taken."""
 _NUM_EXAMPLES = 4
+_LAST_ANSWERS_S = 2
+"""Seconds that those who are still sent something have when the server ends."""
 
 
-def application(predictor: Predictor, examples: Path) -> Starlette:
-    """The server for one model.
+def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
+    """Answer with one model until the process is interrupted.
 
     Args:
         examples: a folder of pictures; some of them are offered. It may be missing.
     """
-    server = _Server(predictor, spaced(_pictures(examples), _NUM_EXAMPLES))
+    stopping = asyncio.Event()
+    page = _application(_Server(predictor, spaced(_pictures(examples), _NUM_EXAMPLES), stopping))
+    options = {"log_level": "warning", "timeout_graceful_shutdown": _LAST_ANSWERS_S}
+    _Stopped(stopping, uvicorn.Config(page, **options)).run(sockets=[listening])
+
+
+class _Stopped(uvicorn.Server):
+    """Says that it stops, so that nobody waits for what is not begun."""
+
+    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
+
+
+def _application(server: "_Server") -> Starlette:
     return Starlette(
         routes=[
             Route("/", server.page),
@@ -63,9 +86,11 @@ def _pictures(folder: Path) -> list[Source]:
 
 
 class _Server:
-    def __init__(self, predictor: Predictor, examples: list[Source]) -> None:
-        self.predictor, self.examples = predictor, examples
-        self._turn = threading.Lock()  # one picture at a time, in memory and in the network
+    def __init__(
+        self, predictor: Predictor, examples: list[Source], stopping: asyncio.Event
+    ) -> None:
+        self.predictor, self.examples, self._stopping = predictor, examples, stopping
+        self._turn = asyncio.Lock()  # one picture at a time, decoded and in the network
 
     async def page(self, _: Request) -> Response:
         return FileResponse(PAGE)
@@ -73,11 +98,12 @@ class _Server:
     async def about(self, _: Request) -> Response:
         class_map, description = self.predictor.class_map, self.predictor.description
         rows = zip(class_map.names, class_map.hex_colors, strict=True)
+        epoch, val_miou = description.get("epoch"), description.get("val_miou")
         return JSONResponse(
             {
                 "classes": [{"name": name, "color": color} for name, color in rows],
-                "epoch": description["epoch"],
-                "val_miou": description["val_miou"],
+                "epoch": epoch if _is_number(epoch) else None,  # a model need not tell
+                "val_miou": val_miou if _is_number(val_miou) else None,
                 "device": str(self.predictor.machine.device),
                 "num_examples": len(self.examples),
             }
@@ -90,26 +116,42 @@ class _Server:
         return FileResponse(self.examples[number].path)
 
     async def predict(self, request: Request) -> Response:
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            # a browser sends it: another site's page may not make this computer work
-            return JSONResponse({"error": "only for this computer's own page"}, status_code=403)
+        if _is_foreign(request):
+            return _error(403, "only for this computer's own page")
+        answer = asyncio.ensure_future(self._answer(request))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if answer.done():
+            return answer.result()
+        answer.cancel()
+        return _error(503, "the server ends")
+
+    async def _answer(self, request: Request) -> Response:
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_FILE:
-                reason = f"the file is larger than {LARGEST_FILE >> 20} MiB"
-                return JSONResponse({"error": reason}, status_code=413)
         try:
-            return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
+            async for part in request.stream():
+                body += part
+                if len(body) > LARGEST_FILE:
+                    return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
+            async with self._turn:
+                if await request.is_disconnected():  # meanwhile
+                    raise ClientDisconnect
+                return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
         except InputError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+            return _error(400, str(error))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return _error(507, "out of memory; try a smaller picture")
 
     def _predicted(self, file: bytes) -> dict[str, Any]:
-        with self._turn:
-            picture = read_picture(io.BytesIO(file), "the picture")
-            started = time.perf_counter()
-            (class_ids,) = self.predictor.class_ids([picture])
-            seconds = time.perf_counter() - started
+        picture = read_picture(io.BytesIO(file), "the picture")
+        started = time.perf_counter()
+        (class_ids,) = self.predictor.class_ids([picture])
+        seconds = time.perf_counter() - started
         class_map = self.predictor.class_map
         pixels = np.bincount(class_ids.reshape(-1), minlength=class_map.num_classes)
         return {
@@ -121,6 +163,23 @@ class _Server:
             "color": _data_url(palette_picture(class_ids, class_map.colors)),
             "label_ids": _data_url(Image.fromarray(class_map.label_ids()[class_ids])),
         }
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether another site's page asks: it may not make this computer work. Browsers say so, newer
+    ones in Sec-Fetch-Site, all in Origin.
+    """
+    own = f"{request.url.scheme}://{request.headers['host']}"
+    site = request.headers.get("sec-fetch-site", "none")
+    return site not in ("none", "same-origin") or request.headers.get("origin", own) != own
+
+
+def _error(status: int, reason: str) -> Response:
+    return JSONResponse({"error": reason}, status_code=status)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2**53  # not NaN either
 
 
 def _data_url(picture: Image.Image) -> str:
