@@ -5,6 +5,7 @@ of the well-known implementations from which this layout comes.
 """
 
 import pickle
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -26,8 +27,9 @@ _UNREADABLE = (
     # what torch's and safetensors' readers raise on files of other kinds
     *(SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError),
     *(IndexError, AttributeError, TypeError, AssertionError, NotImplementedError),
-    *(OverflowError, MemoryError),
+    *(OverflowError, MemoryError, struct.error),
 )
+_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
@@ -79,10 +81,10 @@ def _require_fits(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> None
             f"{path}: {name} would be {_shape(tensor)}, this network has {_shape(wanted)}; set the "
             "parameters in model to those of the file"
         )
-    plain = tensor.layout is torch.strided and tensor.is_floating_point()
+    plain = tensor.layout is torch.strided and tensor.dtype in _TYPES
     if not plain or tensor.device.type != "cpu":
-        raise InputError(f"{path}: {name} holds no plain numbers")
-    if wrong := impossible(name, tensor):
+        raise InputError(f"{path}: {name} holds no plain numbers ({tensor.dtype})")
+    if wrong := impossible(name, tensor.to(wanted.dtype)):
         raise InputError(f"{path}: {name} holds values that are {wrong}")
 
 

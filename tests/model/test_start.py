@@ -113,6 +113,10 @@ def broken(change) -> dict[str, torch.Tensor]:
          "has inc.9.weight, which this network has not; check the section model"),
         (broken(lambda state: state.update({"out.bias": torch.ones(12, dtype=torch.int64)})),
          "out.bias holds no plain numbers"),
+        (broken(lambda state: state.update({"out.bias": torch.ones(12).to(torch.float8_e4m3fn)})),
+         r"out.bias holds no plain numbers \(torch.float8_e4m3fn\)"),
+        (broken(lambda state: state.update({"out.bias": torch.ones(12).double() * 1e300})),
+         "out.bias holds values that are not finite"),
         (broken(lambda state: state["inc.1.running_var"].fill_(-1)), "running_var .* no variances"),
         (broken(lambda state: state.update({"out.bias": torch.ones(12).to_sparse()})),
          "out.bias holds no plain numbers"),
@@ -150,6 +154,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str):
     "data",
     [
         b"\x80\x04cposix\nsystem\n(Vx\ntR.",  # torch warns of its protocol, the 4
+        b"\x80\x02G\x00\x00.",  # of a number's 8 bytes there are 3
         b"ctorch\nTensor\n(tR.",  # torch compares the empty tensor with its magic number
     ],
 )
