@@ -122,7 +122,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             "the network's state_dict() alone"
         ) from None
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: no file of weights that can be read ({reason})") from None
     below = saved.values() if isinstance(saved, dict) else []
     found = max(map(_only_tensors, [saved, *below]), key=len)
