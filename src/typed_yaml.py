@@ -17,7 +17,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from src.files import InputError
 
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 1 << 16
+"""What takes a few seconds to read; a class map of all 256 label ids needs a third of it."""
 _MOST_VALUES = 100_000
 """Each alias counted with all that it stands for."""
 _DEEPEST = 32

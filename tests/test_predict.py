@@ -11,6 +11,8 @@ from PIL import Image
 
 from src import predict
 from src.files import InputError
+from src.inference import files
+from src.inference.outputs import write_prediction
 from src.inference.predictor import Predictor
 from src.labels import read_class_map
 from tests.conftest import ROOT, striped_pair
@@ -106,6 +108,64 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     assert done == {"a", "b", "c", "d", "e"}
 
 
+def test_who_has_seen_enough_of_the_summary_sees_no_error(model, pictures, tmp_path):
+    """predict | head -0"""
+    command = [sys.executable, "-m", "src.predict", str(pictures), "--model", str(model)]
+    command += ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 0
+    assert len(list((tmp_path / "out/color").rglob("*.png"))) == 5
+
+
+def test_nothing_is_left_of_a_picture_that_fails(model, pictures, tmp_path, capsys):
+    """An older run's classes would be taken for this one's."""
+    out = tmp_path / "out"
+    run(model, out, pictures, "--probabilities")
+    before = written(out)
+    (pictures / "a.png").write_bytes(b"no picture any more")
+    with pytest.raises(InputError, match="1 of 5 pictures could not be predicted"):
+        run(model, out, pictures)
+    gone = {"color/a.png", "label_ids/a.png", "overlay/a.jpg", "probabilities/a.npy"}
+    assert written(out) == {name: data for name, data in before.items() if name not in gone}
+    (out / "color/a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="1 of 1"):  # the user's own, whatever it is
+        run(model, out, out / "color/a.png")
+    assert (out / "color/a.png").is_file()
+
+
+def test_what_folders_hold_beside_pictures_is_counted(model, pictures, tmp_path, capsys):
+    for name in ("a.tif", "drive/b.TIF", "c.bmp", "drive/README", ".hidden.gif"):
+        (pictures / name).touch()
+    (pictures / "again").symlink_to(pictures, target_is_directory=True)
+    (pictures / "lost.png").symlink_to(tmp_path / "nowhere")
+    run(model, tmp_path / "out", pictures)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("predict: 5 pictures by ")
+    beginning, kinds = said[2].split(": ")
+    assert beginning == "  left out of the folders, for no pictures that are read"
+    assert sorted(kinds.split(", ")) == [
+        *("1 .bmp", "1 link to nothing or to no file", "1 linked folder"),
+        *("1 without an ending", "2 .tif"),
+    ]
+
+
+def test_memory_that_runs_out_costs_one_picture(model, pictures, tmp_path, capsys, monkeypatch):
+    def written_but(folder: Path, name: str, *more: object) -> None:
+        if name == "drive/d":
+            raise MemoryError
+        write_prediction(folder, name, *more)
+
+    monkeypatch.setattr(files, "write_prediction", written_but)
+    with pytest.raises(InputError, match="1 of 5 pictures"):
+        run(model, tmp_path / "out", pictures)
+    error = f"error: {pictures}/drive/d.png: out of memory where its classes are drawn\n"
+    assert capsys.readouterr().err == error
+    assert len(list((tmp_path / "out/color").rglob("*.png"))) == 4
+
+
 def test_a_second_run_leaves_out_what_the_first_has_made(model: Path, pictures: Path, capsys):
     for _ in range(2):
         run(model, pictures / "made", pictures)
@@ -129,6 +189,7 @@ def test_what_cannot_be_written_or_is_too_large_is_left_out(model, pictures, tmp
     with pytest.raises(InputError, match="1 of 6 pictures could not be predicted"):
         run(model, tmp_path / "out", pictures)
     assert "overlay/wide.jpg: cannot be written: " in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*wide*"))  # nor the files that could be
     grouped = saved_model(tmp_path / "group.safetensors", norm="group")
     large = pictures / "large.png"
     Image.new("RGB", (200, 100)).save(large)

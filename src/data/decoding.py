@@ -4,6 +4,8 @@ Shapes: H, W pixels.
 """
 
 import contextlib
+import os
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,16 +15,21 @@ from typing import IO
 from PIL import ExifTags, Image
 
 from src.files import InputError
+from src.memory import is_out_of_memory
 
 FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is called
 MAX_PIXELS = 178_956_970
 """Of one picture, where nobody says otherwise; half a gigabyte in RGB."""
 IMAGE_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits a value
+MAX_SCANS = 100
+"""Of one JPEG; each passes over all pixels for as few as 23 bytes, and a camera writes 10."""
+_MAX_SEGMENTS = 10_000
+"""Of one JPEG, of which a large one has some hundreds; Pillow reads them one by one."""
 
 _DAMAGE = (
     # what Pillow's decoders and its reader of EXIF raise on damaged files
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError),
-    *(IndexError, OverflowError, NotImplementedError),
+    *(IndexError, OverflowError, NotImplementedError, MemoryError),
 )
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,6 +42,13 @@ _TURNS = {
 }
 """What undoes each orientation that EXIF knows; 1 is as it is."""
 _ON_THE_SIDE = (5, 6, 7, 8)
+_EXIF = ("exif", "Raw profile type exif")
+"""Where Pillow has EXIF data; the second as ImageMagick writes them into a PNG."""
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+"""What begins a segment of a JPEG. A 0 after 255 makes that a number of the pixels' code; restarts
+(D0 to D7) lie within that code and, as 01 and D8, begin no segment."""
+_SCAN, _END = 0xDA, 0xD9
+_CHUNK = 1 << 16
 
 Image.MAX_IMAGE_PIXELS = None  # `opened` looks itself, before anything is decoded
 # These would stand between the user's lines; what cannot be read is an error of its own.
@@ -59,34 +73,84 @@ def opened(
         InputError: no such file, of another kind, too large or damaged.
     """
     try:
-        with Image.open(source, formats=formats) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise InputError(
-                    f"{name}: {picture.height}x{picture.width} pixels; allowed are "
-                    f"{max_pixels / 1e6:g} million"
-                )
-            yield picture
+        with _stream(source) as file:
+            _require_few_scans(file, name)
+            file.seek(0)
+            with Image.open(file, formats=formats) as picture:
+                if picture.width * picture.height > max_pixels:
+                    raise InputError(
+                        f"{name}: {picture.height}x{picture.width} pixels; allowed are "
+                        f"{max_pixels / 1e6:g} million"
+                    )
+                yield picture
     except Image.UnidentifiedImageError:
         expected = " or ".join(formats)
         raise InputError(f"{name}: not a picture of a known kind; expected {expected}") from None
     except _DAMAGE as error:
-        if reason := getattr(error, "strerror", None):  # the system's, not the decoder's
-            raise InputError(f"{name}: cannot be read: {reason}") from None
-        raise InputError(f"{name}: cannot be decoded: {' '.join(str(error).split())}") from None
+        raise InputError(f"{name}: {_reason(error)}") from None
 
 
-def require_whole(path: Path, max_pixels: int, formats: Sequence[str] = FORMATS) -> None:
+def _stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+    return source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source)
+
+
+def _reason(error: BaseException) -> str:
+    if is_out_of_memory(error):
+        return "out of memory; a picture of fewer pixels needs less"
+    if reason := getattr(error, "strerror", None):  # the system's, not the decoder's
+        return f"cannot be read: {reason}"
+    return f"cannot be decoded: {' '.join(str(error).split())}"
+
+
+def _require_few_scans(file: IO[bytes], name: str | Path) -> None:
+    """Raise InputError for a JPEG of which decoding would take long, however few its bytes are."""
+    file.seek(0)
+    data, at, segments, scans = file.read(_CHUNK), 0, 0, 0
+    if not data.startswith(b"\xff\xd8\xff"):  # no JPEG
+        return
+    while scans <= MAX_SCANS and segments <= _MAX_SEGMENTS:
+        found = _MARKER.search(data, at)
+        end = found.end() if found else 0
+        if found and data[end - 1] == _END:  # the decoder looks no further either
+            return
+        if not found or len(data) < end + 2:  # it goes on, or the length does, in the next chunk
+            keep = found.start() if found else max(at, len(data) - 1)
+            file.seek(max(0, at - len(data)), os.SEEK_CUR)
+            more = file.read(_CHUNK)
+            if not more:
+                return
+            data, at = data[keep:] + more, 0
+            continue
+        at = end + int.from_bytes(data[end : end + 2])
+        segments += 1
+        scans += data[end - 1] == _SCAN
+    raise InputError(
+        f"{name}: a JPEG of more than {MAX_SCANS} scans or {_MAX_SEGMENTS:,} segments; save it anew"
+    )
+
+
+def require_whole(
+    source: Path | IO[bytes],
+    max_pixels: int,
+    formats: Sequence[str] = FORMATS,
+    name: str | Path | None = None,
+) -> None:
     """Raise InputError, as `opened` does, where a PNG is cut or its checksums differ.
 
-    Decoders stop at the last pixel and look at none of these.
+    Decoders stop at the last pixel and look at none of these. JPEG and WebP have none.
+
+    Args:
+        name: what an error calls it; None: its path.
     """
-    with opened(path, path, max_pixels, formats) as picture:
+    with opened(source, source if name is None else name, max_pixels, formats) as picture:
         picture.verify()
 
 
 def orientation(picture: Image.Image) -> int:
     """1 to 8, as the picture's EXIF data say; 1 where they say nothing."""
-    found = picture.getexif().get(ExifTags.Base.Orientation) if "exif" in picture.info else None
+    found = None
+    if any(key in picture.info for key in _EXIF):  # Pillow's own getexif of PNG decodes the pixels
+        found = Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
     return found if found in _TURNS else 1
 
 

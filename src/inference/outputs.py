@@ -20,6 +20,7 @@ from src.labels import ClassMap
 from src.palette import overlaid, palette_picture
 
 COLOR, LABEL_IDS, OVERLAY, PROBABILITIES = "color", "label_ids", "overlay", "probabilities"
+_ENDINGS = {COLOR: "png", LABEL_IDS: "png", OVERLAY: "jpg", PROBABILITIES: "npy"}
 
 
 def write_prediction(
@@ -47,6 +48,12 @@ def write_prediction(
     if probabilities is not None:
         with replaced_file(folder / PROBABILITIES / f"{name}.npy") as path:
             save_array(path, probabilities)
+
+
+def remove_prediction(folder: Path, name: str) -> None:
+    """Remove what was written of a picture: an older run's would be taken for this one's."""
+    for kind, ending in _ENDINGS.items():
+        (folder / kind / f"{name}.{ending}").unlink(missing_ok=True)
 
 
 def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> None:

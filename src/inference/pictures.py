@@ -4,13 +4,14 @@ Shapes: H, W pixels.
 """
 
 import glob
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
-from src.data.decoding import IMAGE_MODES, MAX_PIXELS, opened, upright_rgb
+from src.data.decoding import IMAGE_MODES, MAX_PIXELS, opened, require_whole, upright_rgb
 from src.files import InputError
 
 T = TypeVar("T")
@@ -48,19 +49,38 @@ def found_pictures(arguments: Sequence[str], out: Path | None = None) -> list[So
     return list(sources.values())
 
 
+def left_out(arguments: Sequence[str], out: Path | None = None) -> Counter[str]:
+    """What folders among `arguments` hold beside pictures, and how often, by its ending.
+
+    Links to folders are among it: they may lead round in circles. Hidden files are not.
+    """
+    others: Counter[str] = Counter()
+    for folder in {Path(argument) for argument in arguments if argument}:
+        for path in folder.rglob("*") if folder.is_dir() else []:
+            if path.name.startswith(".") or lies_in(path, out):
+                continue
+            if path.is_dir():
+                others["linked folder"] += path.is_symlink()
+            elif path.suffix.lower() not in ENDINGS:
+                others[path.suffix.lower() or "without an ending"] += 1
+            elif not path.is_file():
+                others["link to nothing or to no file"] += 1
+    return +others
+
+
 def _found(argument: str, out: Path | None) -> list[Source]:
     path = Path(argument)
     if not argument:
         found = []
     elif path.is_dir():
         inside = [p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()]
-        inside = [p for p in inside if not (p.name.startswith(".") or _lies_in(p, out))]
+        inside = [p for p in inside if not (p.name.startswith(".") or lies_in(p, out))]
         found = [Source(p, p.relative_to(path).with_suffix("").as_posix()) for p in sorted(inside)]
     elif path.is_file():
         found = [Source(path, path.stem)]
     else:
         files = [p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file()]
-        files = [p for p in sorted(files) if p.suffix.lower() in ENDINGS and not _lies_in(p, out)]
+        files = [p for p in sorted(files) if p.suffix.lower() in ENDINGS and not lies_in(p, out)]
         found = [Source(p, p.stem) for p in files]
     if not found:
         expected = f"expected a picture, or some that end in {', '.join(ENDINGS)}"
@@ -68,7 +88,8 @@ def _found(argument: str, out: Path | None) -> list[Source]:
     return found
 
 
-def _lies_in(path: Path, folder: Path | None) -> bool:
+def lies_in(path: Path, folder: Path | None) -> bool:
+    """Whether `path`, where links lead, is below `folder`."""
     return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
@@ -81,6 +102,7 @@ def read_picture(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, broken, or of another kind than FORMATS.
     """
+    require_whole(source, MAX_PIXELS, FORMATS, name)
     with opened(source, name, MAX_PIXELS, FORMATS) as picture:
         if picture.mode not in IMAGE_MODES:
             raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")

@@ -3,7 +3,8 @@
 Shapes: N pictures, K classes, H and W pixels of a picture, h and w those at the model's scale.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.data.remap import SMALLEST_PICTURE, resized
+from src.data.remap import SMALLEST_PICTURE, resized, scaled_size
 from src.files import InputError
-from src.inference.tiling import fitting_tile
+from src.inference.tiling import OVERLAP, SMALLEST_TILE, bytes_per_pixel, fitting_tile, tiled
 from src.inference.views import AS_IT_IS, View, mean_logits
 from src.labels import ClassMap
 from src.memory import is_out_of_memory, keep_freed_memory
@@ -24,6 +25,9 @@ from src.model.weights import load_model
 TTA_VIEWS = (AS_IT_IS, View(1.0, flip=True))
 """The looks of test-time augmentation. Other scales were measured as well: they cost more mIoU on
 the sample (0.758 to 0.715) than they brought on photographs."""
+
+_PICTURE_BYTES = 3 * (1 + 4)
+"""Of a pixel, as it was read and in float32."""
 
 
 class Predictor:
@@ -68,38 +72,114 @@ class Predictor:
         Raises:
             InputError: more than fits in memory, or logits that are no finite numbers.
         """
-        try:
-            logits = self._logits(pictures)
-        except Exception as error:
-            if is_out_of_memory(error):
-                size = "x".join(map(str, pictures[0].shape[:2]))
-                raise InputError(f"{size} pixels: out of memory; try a smaller --tile") from None
-            raise
-        if not torch.stack(logits.aminmax()).isfinite().all():  # NaN would be taken for a class
-            raise InputError("the model gives no finite numbers; its weights are too large")
-        return logits
+        with self._in_memory(pictures, kept=4 * self.class_map.num_classes):
+            return _enlarged(self._logits(*self._seen(pictures)), pictures[0].shape[:2])
 
-    def _logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        height, width = pictures[0].shape[:2]
+    @torch.inference_mode()
+    def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`.
+
+        The logits of all classes are held of one tile at a time, and never in a picture's own
+        size where that is another than the network's: they are many times the picture.
+        """
+        size = pictures[0].shape[:2]
+        whole = self.views == (AS_IT_IS,) and scaled_size(*size, self.scale) == size
+        with self._in_memory(pictures, kept=1 if whole else 4 * self.class_map.num_classes):
+            seen, passing = self._seen(pictures)
+            if not whole:
+                return _enlarged_class_ids(self._logits(seen, passing), size).cpu().numpy()
+            tile = self._tile(seen)
+            found = tiled(self.network, seen, self.machine, tile, _largest_of_finite)
+            return found[:, : size[0], : size[1]].cpu().numpy()
+
+    @torch.inference_mode()
+    def class_ids_and_probabilities(
+        self, pictures: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(N, H, W) uint8 and (N, K, H, W) float16, 0..1. Raises as `logits`."""
+        with self._in_memory(pictures, kept=8 * self.class_map.num_classes):
+            logits = self.logits(pictures)
+            chances = logits.float().softmax(1).half()
+            return logits.argmax(1).to(torch.uint8).cpu().numpy(), chances.cpu().numpy()
+
+    def _seen(self, pictures: Sequence[np.ndarray]) -> tuple[Tensor, tuple[int, int]]:
+        """What passes the network, (N, 3, ..) float32 on the device, and how much of it, (h, w)."""
         scaled = [_at_scale(picture, self.scale) for picture in pictures]
         images = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)  # (N, 3, h, w)
         seen = _padded(self.machine.images(images), SMALLEST_PICTURE)
         seen = seen.contiguous(memory_format=self.machine.memory_format)
-        tile = self.tile or self._fitting_tile(seen)
+        return seen, (images.shape[2], images.shape[3])
+
+    def _logits(self, seen: Tensor, passing: tuple[int, int]) -> Tensor:
+        """(N, K, h, w)"""
+        tile = self._tile(seen)
         logits = mean_logits(self.network, seen, self.machine, self.views, tile)
-        logits = logits[:, :, : images.shape[2], : images.shape[3]]
-        if images.shape[2:] != (height, width):
-            logits = F.interpolate(logits.float(), (height, width), mode="bilinear")
-        return logits
+        return _finite(logits[:, :, : passing[0], : passing[1]])
 
-    def _fitting_tile(self, seen: Tensor) -> int | None:
-        if seen.shape not in self._fitting:
+    def _tile(self, seen: Tensor) -> int | None:
+        if self.tile is None and seen.shape not in self._fitting:
             self._fitting[seen.shape] = fitting_tile(self.network, self.machine, seen.shape)
-        return self._fitting[seen.shape]
+        return self.tile or self._fitting[seen.shape]
 
-    def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`."""
-        return self.logits(pictures).argmax(1).to(torch.uint8).cpu().numpy()
+    @contextlib.contextmanager
+    def _in_memory(self, pictures: Sequence[np.ndarray], kept: int) -> Iterator[None]:
+        """Let memory that runs out within be an InputError, which says what needs less of it.
+
+        Args:
+            kept: bytes of the result, a pixel.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = pictures[0].shape[:2]
+            less = self._less_memory(height, width, kept) if len(pictures) == 1 else "--batch-size"
+            reason = f"{height}x{width} pixels: out of memory; try a smaller {less}"
+            raise InputError(reason) from None
+
+    def _less_memory(self, height: int, width: int, kept: int) -> str:
+        """What is to be smaller: tiles, unless the picture and the result take more than a pass."""
+        w, h = (max(side, SMALLEST_PICTURE) for side in scaled_size(width, height, self.scale))
+        tile = self.tile or self._fitting.get(torch.Size((1, 3, h, w)))
+        side = tile + 2 * OVERLAP if tile else max(h, w)
+        passing = min(h, side) * min(w, side) * bytes_per_pixel(self.network, self.machine)
+        if tile == SMALLEST_TILE or passing < h * w * _PICTURE_BYTES + height * width * kept:
+            return "--scale or picture: it takes most itself, however small the tiles are"
+        return "--tile"
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """`logits`, (N, K, H, W); NaN would be taken for a class."""
+    if not torch.stack(logits.aminmax()).isfinite().all():
+        raise InputError("the model gives no finite numbers; its weights are too large")
+    return logits
+
+
+def _largest_of_finite(logits: Tensor) -> Tensor:
+    """(N, K, H, W) -> (N, H, W) uint8 class ids."""
+    return _finite(logits).argmax(1).to(torch.uint8)
+
+
+def _enlarged_class_ids(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, K, h, w) -> (N, H, W) uint8: of enlarged logits the largest, one class after the other.
+
+    Of a tie the first is taken, as argmax does.
+    """
+    highest = _enlarged(logits[:, :1], size)  # (N, 1, H, W)
+    found = torch.zeros_like(highest, dtype=torch.uint8)
+    for class_id in range(1, logits.shape[1]):
+        other = _enlarged(logits[:, class_id : class_id + 1], size)
+        found.masked_fill_(other > highest, class_id)
+        torch.maximum(highest, other, out=highest)
+    return found[:, 0]
+
+
+def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (N, K, h, w) in `size`, (H, W), in float32 where that is another."""
+    if logits.shape[2:] == size:
+        return logits
+    return F.interpolate(logits.float(), size, mode="bilinear")
 
 
 def _at_scale(picture: np.ndarray, scale: float) -> np.ndarray:

@@ -5,7 +5,7 @@ Shapes: N pictures, K classes, H and W pixels.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,9 +62,27 @@ def tiled_logits(network: UNet, images: Tensor, machine: Machine, tile: int | No
     Raises:
         InputError: a picture that needs tiles, and a network whose norm needs the whole picture.
     """
-    count, _, height, width = images.shape
+    return tiled(network, images, machine, tile, lambda logits: logits)
+
+
+def tiled(
+    network: UNet,
+    images: Tensor,
+    machine: Machine,
+    tile: int | None,
+    kept_of: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """What `kept_of` makes of `tiled_logits`, tile by tile: the logits of one are held at a time.
+
+    Args:
+        kept_of: of logits (N, K, h, w), something of each pixel alone: (N, .., h, w).
+
+    Returns:
+        (N, .., H, W).
+    """
+    height, width = images.shape[2:]
     if tile is None or (height <= tile and width <= tile):
-        return machine.logits(network, images)
+        return kept_of(machine.logits(network, images))
     if any(isinstance(module, torch.nn.GroupNorm) for module in network.modules()):
         raise InputError(
             f"{height}x{width} pixels would pass by tiles of {tile}, and a network with model.norm "
@@ -76,10 +94,10 @@ def tiled_logits(network: UNet, images: Tensor, machine: Machine, tile: int | No
         part = part.contiguous(memory_format=machine.memory_format)
         window = Window(rows.seen.start, columns.seen.start, height, width)
         logits = machine.logits(network, part, window)
+        kept = kept_of(logits[:, :, rows.kept_of_seen, columns.kept_of_seen])
         if whole is None:
-            whole = logits.new_empty(count, logits.shape[1], height, width)
-        kept = logits[:, :, rows.kept_of_seen, columns.kept_of_seen]
-        whole[:, :, rows.kept, columns.kept] = kept
+            whole = kept.new_empty(*kept.shape[:-2], height, width)
+        whole[..., rows.kept, columns.kept] = kept
     return whole
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from src.files import InputError
 from src.labels import ClassMap
+from src.memory import is_out_of_memory
 from src.typed_yaml import checked
 
 KEY = "model"
@@ -90,12 +91,16 @@ def described_classes(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Every way in which reading `path` can fail, as an InputError."""
+    """Whatever fails in reading `path` as an InputError, but for memory that is short."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
-    except (SafetensorError, OSError, struct.error) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # also of too deep JSON
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error, SafetensorError | OSError | struct.error):
+            raise InputError(f"{path}: not a whole safetensors file: {error}") from None
         raise InputError(f"{path}: not a model of this project: {error!r}") from None

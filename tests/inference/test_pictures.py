@@ -1,13 +1,17 @@
 import contextlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from src.data import decoding
 from src.files import InputError
 from src.inference.pictures import found_pictures, read_picture, spaced
+from tests.conftest import ROOT
 
 
 def corner(mode: str = "RGB") -> Image.Image:
@@ -53,6 +57,76 @@ def test_a_picture_is_turned_as_its_camera_was_held(orientation, shape, place):
     assert picture.shape[:2] == shape
     assert picture[place].tolist() == [255] * 3
     assert picture.sum() == 255 * 3
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_turn_that_imagemagick_wrote_is_seen(compressed: bool):
+    """As text, in lines of 72 digits behind a name and a length."""
+    exif, file, text = Image.Exif(), io.BytesIO(), PngImagePlugin.PngInfo()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", compressed)
+    corner().save(file, format="PNG", pnginfo=text)
+    picture = read_picture(file, "a")
+    assert picture.shape == (40, 20, 3)
+    assert picture[0, -1].tolist() == [255] * 3
+
+
+def of_scans(count: int) -> bytes:
+    """A progressive JPEG; those that are added cost ten bytes each and change nothing much."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    comment = b"\xff\xda" * 500  # no scan begins within a segment
+    Image.fromarray(noise).save(file, "JPEG", progressive=True, quality=95, comment=comment)
+    whole = file.getvalue()
+    own = whole.count(b"\xff\xda") - 500
+    return whole[:-2] + b"\xff\xda\0\x08\1\1\0\1\x3f\0" * (count - own) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("chunk", [3, 64, 1 << 16])
+def test_jpegs_of_very_many_scans_are_refused(monkeypatch, chunk: int):
+    """A megabyte of them would take hours."""
+    monkeypatch.setattr(decoding, "_CHUNK", chunk)
+    assert read_picture(io.BytesIO(of_scans(100) + of_scans(100)), "a").shape == (40, 40, 3)
+    with pytest.raises(InputError, match="a: a JPEG of more than 100 scans or 10,000 segments"):
+        read_picture(io.BytesIO(of_scans(101)), "a")
+    comments = b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001 + of_scans(20)[2:]
+    with pytest.raises(InputError, match="a: a JPEG of more than"):
+        read_picture(io.BytesIO(comments), "a")
+
+
+def test_a_png_whose_checksum_differs_is_refused():
+    """Pillow decodes it: only where zlib's own sum differs as well it notices."""
+    file = io.BytesIO()
+    corner().save(file, format="PNG")
+    data = bytearray(file.getvalue())
+    place = data.index(b"IEND") - 5  # of the pixels' checksum
+    data[place] ^= 1
+    with pytest.raises(InputError, match=r"a: cannot be decoded: .*checksum"):
+        read_picture(io.BytesIO(data), "a")
+
+
+_LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from src.files import InputError
+from src.inference.pictures import read_picture
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20),) * 2)
+try:
+    read_picture(Path(sys.argv[1]), "a")
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems set no such limit")
+def test_a_picture_for_which_there_is_no_memory_is_one_line(tmp_path: Path):
+    Image.new("L", (13_000, 13_000)).save(tmp_path / "a.png")
+    command = [sys.executable, "-c", _LITTLE_ROOM, str(tmp_path / "a.png")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "a: out of memory; a picture of fewer pixels needs less\n"
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

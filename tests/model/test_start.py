@@ -1,6 +1,8 @@
 """Weights of other U-Nets as a start: by name, by position, and everything that does not fit."""
 
 import os
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,8 @@ def test_by_name(tmp_path: Path, ending: str, wrapper: str):
         torch.save({"epoch": 3, "model": state, "optimizer": {"lr": torch.ones(1)}}, path)
     else:
         save_file(state, path)
-    assert load_start(path, target, TWELVE) == f"110 of 110 tensors of {path}, by name"
+    entry = " (model)" if ending == "pth" else ""
+    assert load_start(path, target, TWELVE) == f"110 of 110 tensors of {path}{entry}, by name"
     assert equal(target.state_dict(), source.state_dict())
 
 
@@ -121,6 +124,15 @@ def broken(change) -> dict[str, torch.Tensor]:
         (broken(lambda state: state.update({"out.bias": torch.ones(12).to_sparse()})),
          "out.bias holds no plain numbers"),
         (broken(lambda state: state["inc.0.bias"].fill_(float("nan"))), "inc.0.bias .* not finite"),
+        (broken(lambda s: s.update({"out.bias": torch.full((12,), 1e300, dtype=torch.double)})),
+         "out.bias holds values that are not finite numbers, in float32"),
+        (broken(lambda state: state.update({"out.bias": torch.ones(12).to(torch.float8_e4m3fn)})),
+         "out.bias holds no plain numbers, but torch.float8_e4m3fn; expected one of float16, "),
+        (broken(lambda state: state.update({"module.out.bias": torch.ones(12)})),
+         r"a.pt: holds both out.bias and module.out.bias; save the ones meant alone"),
+        ({0: torch.ones(1), "0": torch.ones(1)}, "a.pt: holds both 0 and 0; "),
+        ({"net": network(1).state_dict(), "ema": network(3).state_dict()},
+         r"holds 2 state dicts of 128 tensors, \(net\) and \(ema\); save the one that is meant"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_and_nothing_runs(tmp_path, monkeypatch, saved, message):
@@ -163,6 +175,41 @@ def test_pickles_of_other_kinds_are_named_without_a_word_beside(tmp_path: Path, 
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(InputError, match=r"a.pt: (holds more than|no file of) weights"):
         load_start(tmp_path / "a.pt", network(2), TWELVE)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pickles_cut_within_a_number_are_named(tmp_path: Path, packed: bool):
+    """Pickle's struct.error, which no documentation of torch.load mentions."""
+    path, data = tmp_path / "a.pt", b"\x80\x02G\x00"
+    path.write_bytes(data)
+    if packed:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in (("a/data.pkl", data), ("a/version", b"3\n")):
+                archive.writestr(name, content)
+    with pytest.raises(
+        InputError, match=r"a.pt: no file of weights that can be read \(.*4 bytes|8"
+    ):
+        load_start(path, network(2), TWELVE)
+
+
+def test_nested_tensors_are_no_plain_numbers(tmp_path: Path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls them a prototype
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+        torch.save(network(1).state_dict() | {"out.bias": nested}, tmp_path / "a.pt")
+        with pytest.raises(InputError, match=r"a.pt: out.bias holds no plain numbers"):
+            load_start(tmp_path / "a.pt", network(2), TWELVE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_taken_as_float32(tmp_path: Path, dtype: torch.dtype):
+    source, target = network(1), network(2)
+    state = {name: t.to(dtype) if t.dim() else t for name, t in source.state_dict().items()}
+    torch.save(state, tmp_path / "a.pt")
+    load_start(tmp_path / "a.pt", target, TWELVE)
+    found = target.state_dict()
+    for name, tensor in without_counts(state).items():
+        assert torch.equal(found[name], tensor.float()), name
 
 
 def test_safetensors_with_other_names_say_what_to_do(tmp_path: Path):
