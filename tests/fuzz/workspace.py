@@ -135,7 +135,6 @@ def _temporary_folder() -> Path:
     """It lasts as long as the process."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(shutil.rmtree, folder)
     return folder
 
 
