@@ -14,6 +14,7 @@ from pathlib import Path
 from src.files import InputError, one_line
 from src.memory import is_out_of_memory
 
+_OF_NO_FILE = (errno.EMFILE, errno.ENFILE)
 _MORE_FILES = "raise the limit of open files (ulimit -n)"
 _ADVICE = {
     errno.ENOSPC: "make room, then run it again",
@@ -67,7 +68,8 @@ def run(main: Callable[[], None], less_memory: str = "close other programs") -> 
             raise
         # disk full, no permission: the machine's fault, not ours
         reason = "; ".join(filter(None, [error.strerror or str(error), _ADVICE.get(error.errno)]))
-        sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {reason}"))
+        place = error.filename or (None if error.errno in _OF_NO_FILE else os.getcwd())
+        sys.exit(one_line("error: " + ": ".join(filter(None, [place, reason]))))
 
 
 def _end_with_parent() -> None:

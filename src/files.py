@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _LONGEST_LINE = 600
 """Characters of an error."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -131,12 +133,17 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside `path` for this process; what killed ones left under theirs is removed."""
+    """A name beside `path` for this process; what killed ones left under theirs is removed.
+
+    A folder that one of them was just about to replace comes back to its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = os.fsencode(path.name)
     long = len(encoded) > _NAME_BYTES
     name = hashlib.sha256(encoded).hexdigest() if long else path.name
     for left in _left_over(path.parent).pop(name, []):
+        if os.path.lexists(left / "old") and not os.path.lexists(path):
+            os.replace(left / "old", path)
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -146,14 +153,15 @@ def _temporary(path: Path) -> Path:
 
 @functools.cache
 def _left_over(folder: Path) -> dict[str, list[Path]]:
-    """What other processes have under temporary names in `folder`, by the name that they stand for.
+    """What dead processes left under temporary names in `folder`, by the name that they stand for.
 
-    Listed once a process: a folder of many files is not listed for each of them.
+    Listed once a process: a folder of many files is not listed for each of them, and what has this
+    process's number is none of its own yet.
     """
     found: dict[str, list[Path]] = {}
     for path in folder.iterdir():
         name = re.fullmatch(r"\.(.+)\.(\d+)\.tmp", path.name)
-        if name and int(name[2]) != os.getpid():
+        if name and (int(name[2]) == os.getpid() or not psutil.pid_exists(int(name[2]))):
             found.setdefault(name[1], []).append(path)
     return found
 

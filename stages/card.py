@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.command import parsed_paths, run
 from src.config import load_params
-from src.files import read_json, replaced_file, replaced_folder
+from src.files import InputError, read_json, replaced_file, replaced_folder
 from src.model.description import read_description
 from src.report.card import model_card
 from src.report.charts import save_class_bars, save_confusion, save_curves
@@ -20,22 +20,29 @@ def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", *inputs, "card", "figures")
     evaluate = load_params(args.params).evaluate
     num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
-    training, per_class = read_json(args.training), read_table(args.per_class, *_PER_CLASS)
-    history = read_table(args.history, *_HISTORY)
-    with replaced_folder(args.figures) as folder:
-        save_curves(folder / "curves.png", history, training["best_epoch"])
-        save_class_bars(folder / "per_class.png", per_class)
-        save_confusion(folder / "confusion.png", read_table(args.confusion, "actual", "share"))
-    card = model_card(
-        args.model,
-        read_description(args.model),
-        read_json(args.raw / "manifest.json"),
-        training,
-        read_json(args.evaluation),
-        per_class,
-        num_looks,
-        Path(os.path.relpath(args.figures, args.card.parent)).as_posix(),
+    figures = Path(os.path.relpath(args.figures, args.card.parent)).as_posix()
+    description, manifest = read_description(args.model), read_json(args.raw / "manifest.json")
+    training, evaluation = read_json(args.training), read_json(args.evaluation)
+    per_class, history = (
+        read_table(args.per_class, *_PER_CLASS),
+        read_table(args.history, *_HISTORY),
     )
+    confusion = read_table(args.confusion, "actual", "share")
+    facts = (description, manifest, training, evaluation, per_class)
+    try:
+        card, best_epoch = (
+            model_card(args.model, *facts, num_looks, figures),
+            training["best_epoch"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{args.model}, {args.raw}/manifest.json, {args.training}, {args.evaluation}: one of "
+            f"them lacks what the card says ({error!r}); dvc repro makes them again"
+        ) from None
+    with replaced_folder(args.figures) as folder:
+        save_curves(folder / "curves.png", history, best_epoch)
+        save_class_bars(folder / "per_class.png", per_class)
+        save_confusion(folder / "confusion.png", confusion)
     with replaced_file(args.card) as temporary:
         temporary.write_text(card, encoding="utf-8")
     print(f"card: {args.card}, with figures in {args.figures}")

@@ -148,3 +148,28 @@ def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str, reason
     path.write_text(text)
     with pytest.raises(InputError, match=f"a.json: not JSON .*{reason}"):
         read_json(path)
+
+
+@pytest.mark.parametrize("number", ["dead", "own"])
+def test_a_folder_that_a_killed_process_had_moved_away_comes_back(tmp_path: Path, number: str):
+    path = tmp_path / "data"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    pid = dead.pid if number == "dead" else os.getpid()  # in a container they come again
+    left = tmp_path / f".data.{pid}.tmp"
+    for name in ("old", "new"):
+        (left / name).mkdir(parents=True)
+        (left / name / f"{name}.txt").touch()
+    with pytest.raises(BrokenError):
+        write_half(path, replaced_folder)
+    assert names(tmp_path) == ["data"]
+    assert names(path) == ["old.txt"]
+
+
+@pytest.mark.parametrize("replaced", [replaced_file, replaced_folder])
+def test_what_a_living_process_writes_stays(tmp_path: Path, replaced: Callable):
+    living = tmp_path / f".data.{os.getppid()}.tmp"
+    living.mkdir()
+    with pytest.raises(BrokenError):
+        write_half(tmp_path / "data", replaced)
+    assert names(tmp_path) == [living.name]

@@ -205,6 +205,18 @@ def test_the_card_tells_what_the_files_do(done: Path):
             assert picture.width > 1000
 
 
+@pytest.mark.parametrize(
+    "name", ["metrics/train.json", "metrics/evaluate.json", "data/raw/manifest.json"]
+)
+def test_a_card_without_its_facts_is_one_line(done: Path, name: str):
+    before = (done / name).read_text(), (done / "models/README.md").read_bytes()
+    (done / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"{name}.*: one of them lacks .*; dvc repro makes them"):
+        run_card(done)
+    (done / name).write_text(before[0])
+    assert (done / "models/README.md").read_bytes() == before[1]
+
+
 def test_the_same_again_gives_the_same_bytes(done: Path):
     def tree() -> dict[str, bytes]:
         skipped = {"runs", "pictures", ".ckpt"}

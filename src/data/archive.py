@@ -2,7 +2,7 @@
 
 import errno
 import io
-import lzma
+import os
 import re
 import shutil
 import stat
@@ -15,17 +15,24 @@ from pathlib import Path
 from tqdm import tqdm
 
 from src.data.layout import FOLDERS
-from src.data.limits import Limits
+from src.data.limits import Limits, require_room
 from src.data.naming import Naming
 from src.files import InputError, written
 
 _DAMAGE = (
     # what zipfile and the decompressors raise on damaged archives
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(struct.error, ValueError, OverflowError, RuntimeError, IndexError),
 )
-_ENTRY_BYTES = 1000  # of the archive's directory for a member, name and all
+_ENTRY_BYTES = 300  # of the archive's directory for a member, name and all
+_NAME_BYTES = 255  # of a folder's or file's name; file systems take no more
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of the others, zipfile unpacks a piece to any size at once."""
 _RATIO_MATTERS = 64 << 20  # bytes; below, any ratio is harmless
+
+
+class DamagedError(InputError):
+    """What has come is not what was sent; it is of no use, and may come whole the next time."""
 
 
 def unpack(archive: Path, root: Path, naming: Naming, limits: Limits) -> dict[str, str]:
@@ -35,9 +42,9 @@ def unpack(archive: Path, root: Path, naming: Naming, limits: Limits) -> dict[st
         member's name -> its place below `root`, in KITTI's layout.
 
     Raises:
-        InputError: not a zip, damaged (each member's CRC is checked), beyond `limits`, larger than
-            the free disk, or a member that is encrypted, a link, stands twice, or would climb out;
-            names the archive and the member.
+        InputError: beyond `limits`, larger than the free disk, or a member that is encrypted, a
+            link, stands twice, or would climb out; names the archive and the member.
+        DamagedError: not a zip, or damaged (each member's CRC is checked).
     """
     try:
         with (
@@ -55,13 +62,13 @@ def unpack(archive: Path, root: Path, naming: Naming, limits: Limits) -> dict[st
             for member in tqdm(wanted, "unpack", unit="file", disable=None):
                 _write_member(opened, member, root / places[member.filename])
     except InputError as error:
-        raise InputError(f"{archive}: {error}") from None
+        raise type(error)(f"{archive}: {error}") from None
     except _DAMAGE as error:
-        raise InputError(f"{archive}: not a whole zip archive: {error}") from None
+        raise DamagedError(f"{archive}: not a whole zip archive: {error}") from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # else: a place before the file's begin is looked for
             raise
-        raise InputError(f"{archive}: not a whole zip archive: {error.strerror}") from None
+        raise DamagedError(f"{archive}: not a whole zip archive: {error.strerror}") from None
     return places
 
 
@@ -84,6 +91,8 @@ def _require_harmless(names: Sequence[str], limits: Limits) -> None:
     for name in names:
         if ".." in re.split(r"[/\\]", name) or re.match(r"[/\\]|[A-Za-z]:", name):
             raise InputError(f"{name[:200]!r} would lie outside the folder; do not trust it")
+        if any(len(os.fsencode(part)) > _NAME_BYTES for part in name.split("/")):
+            raise InputError(f"{name[:200]!r}.. has a name of more than {_NAME_BYTES} bytes")
 
 
 def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
@@ -92,6 +101,11 @@ def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
             raise InputError(f"{member.filename} is a link or a device, not a picture")
         if member.flag_bits & 1:
             raise InputError(f"{member.filename} is encrypted; unpack the archive yourself")
+        if member.compress_type not in _METHODS:
+            method = zipfile.compressor_names.get(member.compress_type, member.compress_type)
+            raise InputError(
+                f"{member.filename} is packed by {method}; pack the archive by deflate, as usual"
+            )
 
 
 def _require_room(
@@ -108,9 +122,7 @@ def _require_room(
             f"unpacks to {total:,} bytes, {total / packed:.0f} times its own; data.max_ratio "
             f"allows {limits.ratio:g}"
         )
-    free = shutil.disk_usage(root).free
-    if total > free:
-        raise InputError(f"unpacks to {total:,} bytes; the disk has room for {free:,}")
+    require_room(total, root)
 
 
 def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
@@ -120,8 +132,4 @@ def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
             if target.tell() != member.file_size:
                 raise EOFError(f"{target.tell()} of {member.file_size} bytes came")
     except _DAMAGE as error:
-        raise InputError(f"{member.filename} is damaged: {error}") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise InputError(f"{member.filename} is damaged: {error}") from None  # says bz2
+        raise DamagedError(f"{member.filename} is damaged: {error}") from None

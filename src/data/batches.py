@@ -3,9 +3,13 @@
 Shapes: N pictures, H and W the largest height and width among them.
 """
 
+import errno
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from multiprocessing import active_children
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.augment import color_terms, drawn_change
 from src.data.cache import Cache
+from src.files import InputError
 from src.labels import IGNORE_INDEX
 
 _ORDER, _PICTURE = 1, 2  # what a generator is for, so that no two draw the same numbers
@@ -99,7 +104,7 @@ def training_batches(
     first: int = 0,
     last_epoch: int | None = None,
     pin: bool = False,
-) -> Iterable[Batch]:
+) -> Iterator[Batch]:
     """The batches of `epoch` from number `first` on, each picture once; the last may be smaller.
 
     Args:
@@ -115,15 +120,64 @@ def training_batches(
             batches.append([(number, index) for index in order[start : start + batch_size]])
     if pictures.resident is not None:
         return (padded_batch([pictures[key] for key in keys]) for keys in batches)
-    return DataLoader(
-        pictures,
-        batch_sampler=batches,
-        collate_fn=padded_batch,
+    loader = DataLoader(
+        _Batches(pictures, batches),
+        batch_size=None,
         num_workers=num_workers,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer,
         generator=torch.Generator(),  # else the loader draws from the generator of dropout
     )
+    return _made(loader)
+
+
+class _Batches(Dataset):
+    """Batches by their number; what failed, with its error instead.
+
+    A loader process would hand its traceback on in the error's text, and lose the rest of it.
+    """
+
+    def __init__(self, pictures: TrainingPictures, keys: Sequence[list[tuple[int, int]]]) -> None:
+        self.pictures, self.keys = pictures, keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> Batch | Exception:
+        try:
+            return padded_batch([self.pictures[key] for key in self.keys[number]])
+        except (InputError, OSError, MemoryError) as error:
+            return error
+
+
+def _made(loader: DataLoader) -> Iterator[Batch]:
+    """What `loader` makes. Its processes end with it, or with an error here or of who takes it."""
+    batches = _started(loader)
+    try:
+        for found in batches:
+            if isinstance(found, Exception):
+                raise found
+            yield found
+    finally:
+        if loader.num_workers:  # torch would wait until no error refers to them any more
+            batches._shutdown_workers()
+
+
+def _started(loader: DataLoader) -> Iterator[Batch | Exception]:
+    """Its processes, started. Where one cannot be, none stays behind."""
+    others = set(active_children())
+    try:
+        return iter(loader)
+    except OSError as error:  # no room for its queues, too many open files, no more processes
+        for process in set(active_children()) - others:
+            process.kill()  # it ignores all else, and the end of this process would wait for it
+        # torch looks at what was never made, and says so beside our line
+        said, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        traceback.clear_frames(error.__traceback__)
+        sys.unraisablehook = said
+        if error.errno == errno.ENOSPC:
+            error.filename = "/dev/shm"
+        raise
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

@@ -28,10 +28,6 @@ from src.labels import IGNORE_INDEX, ClassMap
 IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
 CLASSES, SIZES, SCALE = "classes.json", "sizes.json", "scale.json"
 
-
-SMALLEST_PICTURE = 32
-"""Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
-
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\0v\0{'descr': '\|u1', 'fortran_order': False, "
     rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n"

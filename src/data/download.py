@@ -1,7 +1,6 @@
 """Downloading one archive over http(s), whole or not at all; what has come is not fetched again."""
 
 import contextlib
-import fcntl
 import os
 import re
 import time
@@ -26,6 +25,8 @@ LONGEST_WAIT = 300.0
 """Seconds that a server may ask us to wait; beyond, the user is told."""
 
 _CHUNK = 1 << 20  # bytes
+_MOST_REDIRECTS = 10
+_ZIP = b"PK"  # its first bytes
 _PASSING = (
     *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
     *(urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError),
@@ -44,38 +45,49 @@ class _BrokenOffError(Exception):
 
 
 class _Session(requests.Session):
-    """Follows no redirect that leaves http(s) or falls back from https to http."""
+    """Follows no redirect by itself: it would read its body, of whatever size."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target is not None:
-            before, after = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
-            if after not in ("http", "https") or (before, after) == ("https", "http"):
-                resp.close()
-                raise InputError(
-                    f"{resp.url}: redirects to {target[:200]!r}; from {before} that is not followed"
-                )
-        return target
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, for no redirect is seen."""
+
+    @contextlib.contextmanager
+    def answer(
+        self, url: str, headers: dict[str, str], timeout: tuple[float, float]
+    ) -> Iterator[requests.Response]:
+        """To a GET, its body not read yet; redirects are followed as `followed` says."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            with self.get(url, stream=True, timeout=timeout, headers=headers) as response:
+                target = super().get_redirect_target(response)
+                if target is None:
+                    yield response
+                    return
+            url = followed(url, target)
+        raise InputError(f"{url}: after {_MOST_REDIRECTS} redirects there is another one")
+
+
+def followed(url: str, target: str) -> str:
+    """Where a redirect leads. Raises InputError if out of http(s), or from https to http."""
+    place = urljoin(url, target)
+    before, after = urlsplit(url).scheme, urlsplit(place).scheme
+    if after not in ("http", "https") or (before, after) == ("https", "http"):
+        raise InputError(
+            f"{url}: redirects to {target[:200]!r}; from {before} that is not followed"
+        )
+    return place
 
 
 class _Part:
-    """What has come of a file, and what is known of the whole."""
+    """What has come of the file that is to be at `whole`, and what is known of it."""
 
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self._facts, self._url = path, path.with_name(path.name + ".json"), url
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold it against other processes; a part of another URL is not kept."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{self.path}: another process downloads it") from None
-            if self.known().get("url") != self._url:
-                self.begin("")
-            yield
+    def __init__(self, whole: Path, url: str) -> None:
+        self.path = whole.with_name(f"{whole.name}.part")
+        self._facts, self._url, self._whole = whole.with_name(f"{whole.name}.json"), url, whole
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        if whole.exists():  # of an earlier call; the server knows whether it still is the same
+            os.replace(whole, self.path)
+        self.path.touch()
+        if self.known().get("url") != url:
+            self.begin("")
 
     def known(self) -> dict[str, str]:
         """url, and validator: what tells this version of the file from others, or nothing."""
@@ -93,12 +105,11 @@ class _Part:
         os.truncate(self.path, 0)
         write_json(self._facts, {"url": self._url, "validator": validator})
 
-    def finish(self, path: Path) -> None:
+    def finish(self) -> None:
         """Give it the name of a whole file, once its bytes are on disk."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(self.path, path)
-        self._facts.unlink(missing_ok=True)
+        os.replace(self.path, self._whole)
 
 
 def download(
@@ -111,8 +122,9 @@ def download(
 ) -> None:
     """Write the zip that `url` serves to `path`; a transfer that breaks off is resumed.
 
-    What has come lies in `path`.part until it is whole, also for the next call; it is only used
-    where the server says that it is of the same version of the file (If-Range).
+    What has come lies in `path`.part until it is whole; the next call uses it, or the whole, where
+    the server says that it is of the same version of the file (If-Range). `path`.json has what it
+    takes to ask. No other process may do the same at the same time.
 
     Args:
         url: http or https.
@@ -125,16 +137,17 @@ def download(
         InputError: the server refuses, sends something else, or each attempt broke off; names the
             URL, the reason and what to do.
     """
-    part = _Part(path.with_name(path.name + ".part"), url)
-    failures = 0
-    with _Session() as session, part.held():
+    part = _Part(path, url)
+    failures, most = 0, part.size()
+    with _Session() as session:
         while True:
-            before = part.size()
             try:
                 _transfer(session, url, part, limit, timeout)
-                return part.finish(path)
+                return part.finish()
             except _BrokenOffError as error:
-                failures = 1 if part.size() - before >= PROGRESS else failures + 1
+                # more than ever before: a server that makes us begin anew brings nothing
+                failures = 1 if part.size() - most >= PROGRESS else failures + 1
+                most = max(most, part.size())
                 if failures == ATTEMPTS:
                     raise InputError(
                         f"{url}: failed {ATTEMPTS} times, the last time because {error}; "
@@ -154,7 +167,7 @@ def _transfer(
     if part.size() and validator:
         headers |= {"Range": f"bytes={part.size()}-", "If-Range": validator}
     try:
-        with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
+        with session.answer(url, headers, timeout) as response:
             if response.status_code == 416 and "Range" in headers:
                 return _require_whole(response, part)
             _require_ok(response, url)
@@ -162,7 +175,9 @@ def _transfer(
             if total is not None and total > limit:
                 raise InputError(_too_large(url, f"{total:,}", limit))
             _write_body(response, url, part, total, limit)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+    except (
+        *(requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OverflowError),
+    ) as error:  # the last two: of numbers, dates and names in headers
         if isinstance(error, _PASSING):  # also of a body
             raise _BrokenOffError(_innermost(error)) from None
         raise InputError(f"{url}: cannot be downloaded: {_innermost(error)}") from None
@@ -192,7 +207,8 @@ def _begun(response: requests.Response, part: _Part) -> int | None:
     # a weak tag does not promise the same bytes
     validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
     if response.status_code == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+        place = headers.get("Content-Range", "")
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", place)
         same = validator in ("", part.known().get("validator"))
         if not (found and plain and same and int(found[1]) == part.size()):
             part.begin("")
@@ -222,6 +238,8 @@ def _write_body(
     ):
         while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what has come, at once
             if not received:
+                while len(chunk) < len(_ZIP) and (more := response.raw.read1(1, True)):
+                    chunk += more
                 _require_zip(chunk, response, url)
             received += len(chunk)
             if received > limit:
@@ -239,7 +257,7 @@ def _write(file: IO[bytes], chunk: bytes) -> None:
 
 
 def _require_zip(first: bytes, response: requests.Response, url: str) -> None:
-    if not first.startswith(b"PK"):
+    if not first.startswith(_ZIP):
         kind = response.headers.get("Content-Type", "something else")[:100]
         raise InputError(f"{url}: the server sent {kind}, no zip archive; {_BY_HAND}")
 

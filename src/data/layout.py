@@ -1,5 +1,6 @@
 """KITTI's folder layout, and the checks that a data set in it is whole."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ TEST_IMAGES = "testing/image_2"
 ENDINGS = (".png", ".jpg")
 MASK_FORMATS = ("PNG",)  # JPEG would invent label ids
 MASK_MODES = ("L", "P")  # of a palette, the index is the label id
-_DEPTH = 24  # place of the bits a value in a PNG
+_START = struct.Struct(">8s4x4s8xB")  # of a PNG: signature, name of its header, bits a value
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
@@ -22,11 +23,16 @@ class Dataset:
 
     train_sizes: dict[str, tuple[int, int]]
     """(height, width) in pixels of each picture with a mask."""
-    test_ids: list[str]
+    test_sizes: dict[str, tuple[int, int]]
+    """Of each picture without."""
 
     @property
     def train_ids(self) -> list[str]:
         return list(self.train_sizes)
+
+    @property
+    def test_ids(self) -> list[str]:
+        return list(self.test_sizes)
 
 
 def picture_path(root: Path, folder: str, picture_id: str) -> Path:
@@ -58,15 +64,15 @@ def check_dataset(root: Path, max_pixels: int) -> Dataset:
     for mask_id, name in mask_ids.items():
         if mask_id not in train_ids:
             raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
-    test_ids = _ids(root, TEST_IMAGES)
-    for name in test_ids.values():
-        _image_size(root, name, max_pixels)
     return Dataset(
         train_sizes={
             picture_id: _pair_size(root, name, mask_ids[picture_id], max_pixels)
             for picture_id, name in train_ids.items()
         },
-        test_ids=list(test_ids),
+        test_sizes={
+            picture_id: _image_size(root, name, max_pixels)
+            for picture_id, name in _ids(root, TEST_IMAGES).items()
+        },
     )
 
 
@@ -114,7 +120,7 @@ def _mask_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
         if orientation(mask) != 1:
             raise InputError(f"{name}: its EXIF data turn it; save the mask as it is to be seen")
         with (root / name).open("rb") as file:
-            depth = file.read(_DEPTH + 1)[_DEPTH]
-        if mask.mode == "L" and depth != 8:  # Pillow would stretch its values to 0..255
+            *_, header, depth = _START.unpack(file.read(_START.size))
+        if mask.mode == "L" and (header, depth) != (b"IHDR", 8):  # else Pillow stretches to 0..255
             raise InputError(f"{name}: grey of {depth} bits; save its label ids with 8 bits")
         return mask.height, mask.width

@@ -11,11 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from src.data.layout import ENDINGS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.files import InputError
 
 _PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
 _TOKENS = re.compile(r"(\{id\}|\*)")
+_PICTURES = (
+    # endings of pictures; only those of KITTI's layout are read
+    *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tiff?", "bmp", "gif", "heic", "heif", "avif"),
+    *("jp2", "ppm", "pgm", "exr"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ class Naming:
                 parts = _TOKENS.split(pattern.rpartition(".")[0])
                 shell = "".join("*" if _TOKENS.fullmatch(p) else glob.escape(p) for p in parts)
                 shell = re.sub(r"\*+", "*", f"{top}{shell}.*")
-                found |= {path for path in root.glob(shell) if path.is_file()}
+                found |= {path for path in root.glob(shell) if _is_file(path)}
             if found:
                 break
         return sorted(path.relative_to(root).as_posix() for path in found)
@@ -102,6 +107,12 @@ def _expression(pattern: str) -> re.Pattern[str]:
     written = {"{id}": f"(?P<id>{_PART}+)", "*": f"{_PART}*"}
     parts = (written.get(part, re.escape(part)) for part in _TOKENS.split(pattern))
     return re.compile("".join(parts))
+
+
+def _is_file(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: a link to nothing; bring what it stands for")
+    return path.is_file()
 
 
 def _is_hidden(name: str) -> bool:
@@ -129,18 +140,21 @@ def _require_no_other(
 ) -> None:
     """Raise where a picture lies where `pattern` looks, but is named otherwise.
 
-    Left out in silence it would be missed. What is named by another picture's id and more, such as
-    a_colors.png beside a.png, is a companion and not meant.
+    Left out in silence it would be missed. What is named by another picture's id, a sign and more,
+    such as a_colors.png beside a.png, is a companion and not meant.
     """
     stem = pattern.rpartition(".")[0]
     parts = [{"{id}": "([^/]+)", "*": "[^/]*"}.get(p, re.escape(p)) for p in _TOKENS.split(stem)]
-    expression = re.compile(f"{''.join(parts)}\\.(png|jpe?g)", re.IGNORECASE)
+    expression = re.compile(f"{''.join(parts)}\\.({'|'.join(_PICTURES)})", re.IGNORECASE)
     for name in names:
         if found := expression.fullmatch(name[len(top) :]):
             own = found[1]
-            if twin := taken.get(_key(kind, own)):
+            is_readable = _ending(name) in ENDINGS
+            twin = taken.get(_key(kind, own))
+            if twin and is_readable:
                 raise InputError(_twice(twin, name, own))
-            if not any(_key(kind, own[:end]) in taken for end in range(1, len(own))):
+            signs = (end for end in range(1, len(own)) if not own[end].isalnum())
+            if not twin and not any(_key(kind, own[:end]) in taken for end in signs):
                 raise InputError(
                     f"{name!r} lies where {pattern} is looked for and is named otherwise; rename "
                     "it or move it away"

@@ -3,6 +3,7 @@
 Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES, save_array
-from src.data.decoding import MAX_PIXELS, opened, require_whole, upright_rgb
+from src.data.decoding import MAX_PIXELS, opened, orientation, require_whole, upright_rgb
 from src.data.layout import (
     MASK_FORMATS,
     TRAIN_IMAGES,
@@ -25,6 +26,7 @@ from src.data.layout import (
     picture_path,
 )
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
+from src.data.limits import require_room
 from src.files import InputError, write_json
 from src.labels import ClassMap
 
@@ -58,6 +60,7 @@ def remap_dataset(
     dataset = check_dataset(raw, max_pixels)
     for folder in (IMAGES, MASKS, TEST_IMAGES):
         (cache / folder).mkdir(parents=True)
+    require_room(_bytes(dataset, scale), cache)
     write_json(cache / CLASSES, class_map.to_json())
     write_json(cache / SIZES, dataset.train_sizes)
     write_json(cache / SCALE, scale)
@@ -75,6 +78,12 @@ def remap_dataset(
             pool.shutdown(cancel_futures=True)
             raise
     return totals
+
+
+def _bytes(dataset: Dataset, scale: float) -> int:
+    """Of all arrays; a small archive may hold large ones, well packed."""
+    sizes = [*dataset.train_sizes.values()] * 4 + [*dataset.test_sizes.values()] * 3  # channels
+    return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
 
 
 def _image_jobs(
@@ -126,6 +135,8 @@ def _cache_mask(
     require_whole(path, max_pixels, MASK_FORMATS)
     with opened(path, path, max_pixels, MASK_FORMATS) as mask:
         mask.load()  # of a palette, the indices
+        if orientation(mask) != 1:  # these data stood behind its pixels
+            raise InputError(f"{path}: its EXIF data turn it; save the mask as it is to be seen")
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:

@@ -1,19 +1,20 @@
 """Where the pictures come from: generated, downloaded, a local zip, or a local folder."""
 
+import contextlib
 import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from src.data.archive import unpack
+from src.data.archive import DamagedError, unpack
 from src.data.download import download
 from src.data.layout import FOLDERS, check_dataset
-from src.data.limits import Limits
+from src.data.limits import Limits, require_room
 from src.data.naming import KITTI, Naming
 from src.data.sample.write import write_sample
 from src.files import (
@@ -24,6 +25,7 @@ from src.files import (
     write_json,
     written,
 )
+from src.lock import acquired
 
 KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 
@@ -61,8 +63,7 @@ def fetch(
     Raises:
         InputError: names the file or URL and what would be right.
     """
-    with replaced_folder(out) as root:
-        download_folder = out.with_name(f".{out.name}.download")
+    with _download_folder(out) as download_folder, replaced_folder(out) as root:
         found, places = _bring(source, sha256, naming, limits, sample, root, download_folder)
         try:
             dataset = check_dataset(root, limits.pixels)
@@ -80,6 +81,30 @@ def fetch(
     return manifest
 
 
+@contextlib.contextmanager
+def _download_folder(out: Path) -> Iterator[Path]:
+    """Where a download lies until `out` is in place, held against other processes.
+
+    What has come stays for the next run, whatever else is wrong, unless it is damaged itself.
+    """
+    folder = out.with_name(f".{out.name}.download")
+    lock = acquired(folder / "lock")
+    if lock is None:
+        raise InputError(f"{out}: another process fetches it; wait for its end")
+    with lock:
+        try:
+            yield folder
+        except DamagedError:
+            shutil.rmtree(folder)
+            raise
+        except BaseException:
+            (folder / "lock").unlink()
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+            raise
+        shutil.rmtree(folder)
+
+
 def _bring(
     source: str,
     sha256: str | None,
@@ -92,18 +117,15 @@ def _bring(
     """Put the pictures of `source` under `root`.
 
     Args:
-        download_folder: keeps what has come of a download that is not whole yet.
+        download_folder: for what is downloaded.
 
     Returns:
         bytes and SHA-256 of its origin; name of each file there -> its place below `root`.
     """
-    if source.startswith(("http://", "https://")) or source == "kitti":
+    if source.lower().startswith(("http://", "https://")) or source == "kitti":
         archive = download_folder / "archive.zip"
         download(KITTI_URL if source == "kitti" else source, archive, limits.bytes)
-        try:
-            return _from_zip(archive, source, sha256, naming, limits, root)
-        finally:  # whole, so whatever is wrong with it would be wrong the next time
-            shutil.rmtree(download_folder)
+        return _from_zip(archive, source, sha256, naming, limits, root)
     if source == "sample":
         write_sample(root, **sample)
         return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
@@ -131,7 +153,7 @@ def _from_zip(
     try:
         return origin, unpack(archive, root, naming, limits)
     except InputError as error:  # a download's temporary name would tell nobody anything
-        raise InputError(str(error).replace(str(archive), source)) from None
+        raise type(error)(str(error).replace(str(archive), source)) from None
 
 
 def _from_folder(
@@ -150,6 +172,12 @@ def _from_folder(
         raise InputError(
             f"{source}: holds {len(places):,} files; data.max_files allows {limits.files:,}"
         )
+    size = sum((folder / name).stat().st_size for name in places)
+    if size > limits.bytes:
+        raise InputError(
+            f"{source}: holds {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
+        )
+    require_room(size, root)
     origin = _checked_origin(_folder_origin(folder, places), sha256, source)
     for kind in FOLDERS:
         (root / kind).mkdir(parents=True)
@@ -170,7 +198,7 @@ def _in_its_names(text: str, naming: Naming, places: dict[str, str]) -> str:
 
 def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> dict[str, Any]:
     if sha256 is not None and origin["sha256"] != sha256:
-        raise InputError(
+        raise DamagedError(
             f"data.sha256: {source} hashes to {origin['sha256']}, expected {sha256}; "
             "it is damaged or not what was meant"
         )
@@ -183,7 +211,7 @@ def folder_sha256(root: Path, names: Iterable[str]) -> str:
     for name in sorted(names):
         with (root / name).open("rb") as file:
             picture = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{picture}  {name}\n".encode())
+        digest.update(f"{picture}  {name}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Training from the first epoch to the last."""
 
+import contextlib
 import copy
 import math
 import time
@@ -34,6 +35,7 @@ from src.training.schedule import (
     set_learning_rate,
     validation_steps,
 )
+from src.training.shortage import enough_memory
 from src.training.state import EpochSum, Row, State, Validation
 from src.training.step import StepResult, train_step, update_average
 
@@ -89,15 +91,20 @@ class Trainer:
         """Train the epochs that `record` does not have yet, and return the history of all.
 
         Raises:
-            InputError: a loss or validation that is not finite, or masks in which nothing counts.
+            InputError: a loss or validation that is not finite, masks in which nothing counts, or
+                too little memory.
             KeyboardInterrupt: asked to stop; the state is saved.
         """
+        with enough_memory(self.train, self.recipe, self.unet["base_channels"]):
+            return self._run(record)
+
+    def _run(self, record: Record) -> list[Row]:
         state = self.initial_state()
         with record.opened(state, self.train.epochs, self.machine.description()):
-            batches = self.batches(state)
             try:
-                while state.epoch < self.train.epochs:
-                    self.run_epoch(state, record, batches)
+                with contextlib.closing(self.batches(state)) as batches:
+                    while state.epoch < self.train.epochs:
+                        self.run_epoch(state, record, batches)
             except KeyboardInterrupt:
                 self._read(state, record)
                 raise
@@ -129,7 +136,7 @@ class Trainer:
     def batches(self, state: State) -> Iterator[Batch]:
         """All that are left, of all epochs."""
         self.pictures.move_to(self.machine.device, room=self.machine.free_bytes() // 4)
-        batches = training_batches(
+        return training_batches(
             self.pictures,
             state.epoch + 1,
             self.recipe.batch_size,
@@ -138,7 +145,6 @@ class Trainer:
             last_epoch=self.train.epochs,
             pin=self.machine.device.type == "cuda",
         )
-        return iter(batches)
 
     def run_epoch(self, state: State, record: Record, batches: Iterator[Batch]) -> None:
         """What is left of an epoch: its pictures, the recipe's validations, a row of history."""

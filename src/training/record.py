@@ -12,9 +12,9 @@ from torch import Tensor
 
 from src.config import Resume
 from src.files import InputError
+from src.lock import held
 from src.report.board import Board, run_name
 from src.training.finite import NotFiniteError, require_finite_state
-from src.training.lock import held
 from src.training.outputs import (
     Outputs,
     training_figures,

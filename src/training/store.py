@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.files import InputError, file_digest, read_json, write_json
-from src.training.lock import acquired, held
+from src.lock import acquired, held
 from src.training.provenance import Provenance, differences, fingerprint
 
 _KEY = "state"  # one metadata key only: safetensors writes several in changing order

@@ -1,21 +1,20 @@
 """Downloads from a real HTTP server on loopback that misbehaves."""
 
 import email.utils
-import io
 import json
 import os
 import re
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from src.data import download as module
-from src.data.download import ATTEMPTS, download
+from src.data.download import ATTEMPTS, download, followed
 from src.data.naming import KITTI
 from src.data.source import fetch
 from src.files import InputError
@@ -47,7 +46,7 @@ def server(monkeypatch) -> Iterator[Server]:
 def got(server: Server, folder: Path, limit: int = 10**6) -> bytes:
     path = folder / "got.zip"
     download(server.url, path, limit, pause=0.001, timeout=(5.0, 0.5))
-    assert sorted(p.name for p in folder.iterdir()) == ["got.zip"]
+    assert sorted(p.name for p in folder.iterdir()) == ["got.zip", "got.zip.json"]
     return path.read_bytes()
 
 
@@ -56,6 +55,10 @@ ARRIVES = {
     "without a length": ([Answer(length=None)], 1),
     "closed early": ([CUT, WHOLE], 2),
     "closed early again and again": ([CUT, Answer(sent=2000), Answer(sent=1), CUT, WHOLE], 5),
+    "another part of many digits": (
+        [CUT, Answer(content_range=f"bytes 1000-{'9' * 5000}/{'9' * 5000}"), WHOLE],
+        3,
+    ),
     "closed before a byte": ([Answer(sent=0), WHOLE], 2),
     "silence": ([Answer(sent=1000, stall=2), WHOLE], 2),
     "silence before the body": ([Answer(sent=0, stall=2), WHOLE], 2),
@@ -153,10 +156,23 @@ STAYS_AWAY = {
         [moved("data:,PK")], "redirects to 'data:", 1
     ),
     "redirects in a circle": (
-        [moved("/data.zip")], "cannot be downloaded: Exceeded 30 redirects", 31,
+        [moved("/data.zip")], "after 10 redirects there is another one", 11,
+    ),
+    "a redirect to no address": (
+        [moved("http://[::1/x")], "cannot be downloaded: Invalid IPv6 URL", 1
+    ),
+    "a redirect to odd signs": (
+        [moved("http://a\xe2\x84\x80b/x")], "cannot be downloaded", None
+    ),
+    "a wait of many digits": ([busy(503, **{"Retry-After": "9" * 5000})], "cannot be", 1),
+    "a wait until no year": (
+        [busy(503, **{"Retry-After": "Fri, 31 Dec 99999 23:59:59 GMT"})], "503|cannot be", None
+    ),
+    "another part each time": (
+        [CUT, Answer(content_range="bytes 5-6/7")] * 20, "failed 5 times", None
     ),
     "a redirect to nowhere": (
-        [moved("http://")], "cannot be downloaded", None
+        [moved("http://")], "another one|cannot be downloaded", None
     ),
 }  # fmt: skip
 
@@ -165,7 +181,6 @@ STAYS_AWAY = {
 def test_what_does_not_arrive_is_never_taken_for_whole(server: Server, tmp_path: Path, kind: str):
     server.answers, message, requests = STAYS_AWAY[kind]
     old = tmp_path / "got.zip"
-    old.write_bytes(b"old")
     if message is None:
         download(server.url, old, 10**6, pause=0.001)  # an empty file is whole; no zip, says unpack
         assert old.read_bytes() == b""
@@ -175,28 +190,56 @@ def test_what_does_not_arrive_is_never_taken_for_whole(server: Server, tmp_path:
     assert str(caught.value).startswith(server.url)
     assert "\n" not in str(caught.value)
     assert requests in (None, len(server.asked))
-    assert old.read_bytes() == b"old"
+    assert not old.exists()
 
 
 def test_https_never_falls_back_to_http():
-    response = module.requests.Response()
-    response.status_code, response.url = 302, "https://example.invalid/a.zip"
-    response.raw = io.BytesIO()
-    for target, followed in (
-        ("http://example.invalid/a.zip", False),
-        ("HTTP://example.invalid/a.zip", False),
-        ("file:///etc/passwd", False),
-        ("javascript:alert(1)", False),
-        ("https://elsewhere.invalid/a.zip", True),
-        ("//elsewhere.invalid/a.zip", True),
-        ("/b.zip", True),
+    url = "https://example.invalid/a.zip"
+    for target in (
+        "http://example.invalid/a.zip",
+        "HTTP://example.invalid/a.zip",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
     ):
-        response.headers["Location"] = target
-        if followed:
-            assert module._Session().get_redirect_target(response) == target
-        else:
-            with pytest.raises(InputError, match="from https that is not followed"):
-                module._Session().get_redirect_target(response)
+        with pytest.raises(InputError, match="from https that is not followed"):
+            followed(url, target)
+    elsewhere = "https://elsewhere.invalid/a.zip"
+    assert followed(url, elsewhere) == followed(url, elsewhere.removeprefix("https:")) == elsewhere
+    assert followed(url, "/b.zip") == "https://example.invalid/b.zip"
+
+
+def test_a_redirects_body_is_not_read(server: Server, tmp_path: Path):
+    endless = replace(moved("/data.zip"), body=bytes(50 << 20))
+    server.answers = [endless, WHOLE]
+    tracemalloc.start()
+    assert got(server, tmp_path) == BODY
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+def test_a_first_byte_alone_is_waited_with(tmp_path: Path, server):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk() -> None:
+            connection, _ = listening.accept()
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nP")
+            time.sleep(0.2)
+            connection.sendall(b"K and more")
+            connection.close()
+
+        threading.Thread(target=talk, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.zip"
+        download(url, tmp_path / "got.zip", 10**6, pause=0.001)
+    assert (tmp_path / "got.zip").read_bytes() == b"PK and more"
+
+
+def test_a_whole_is_used_again_if_the_server_still_has_it(server: Server, tmp_path: Path):
+    assert got(server, tmp_path) == BODY
+    assert got(server, tmp_path) == BODY
+    assert server.asked[-1]["Range"] == f"bytes={len(BODY)}-"
+    server.answers = [OTHER]
+    assert got(server, tmp_path) == OTHER.body
 
 
 def test_the_next_run_goes_on_where_this_one_ended(server: Server, tmp_path: Path):
@@ -223,25 +266,39 @@ def test_a_part_that_lacks_nothing_is_the_whole(server: Server, tmp_path: Path):
 def test_a_part_of_something_else_is_not_used(server: Server, tmp_path: Path, facts: str | None):
     (tmp_path / "got.zip.part").write_bytes(b"PK of another archive")
     if facts is not None:
-        (tmp_path / "got.zip.part.json").write_text(facts)
+        (tmp_path / "got.zip.json").write_text(facts)
     assert got(server, tmp_path) == BODY
     assert "Range" not in server.asked[0]
 
 
-def test_another_process_that_downloads_the_same_is_named(server: Server, tmp_path: Path):
-    server.answers = [Answer(sent=1000, stall=1.5)]
-
-    def download_first() -> None:
-        with pytest.raises(InputError):
-            got(server, tmp_path)
-
-    first = threading.Thread(target=download_first)
+def test_another_process_that_fetches_the_same_is_named(
+    server: Server, pictures: Path, tmp_path: Path
+):
+    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
+    server.answers = [Answer(body=body, sent=1000, stall=1.5), Answer(body=body)]
+    out = tmp_path / "raw"
+    arguments = (server.url, None, KITTI, LIMITS, SAMPLE, out)
+    first = threading.Thread(target=fetch, args=arguments)
     first.start()
     while not server.asked:
         time.sleep(0.01)
-    with pytest.raises(InputError, match=r"got.zip.part: another process downloads it"):
-        got(server, tmp_path)
+    with pytest.raises(InputError, match=r"raw: another process fetches it"):
+        fetch(*arguments)
     first.join()
+    assert (out / "manifest.json").exists()
+
+
+def test_a_whole_download_stays_until_its_pictures_are_in_place(
+    server: Server, pictures: Path, tmp_path: Path
+):
+    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
+    server.answers = [Answer(body=body)]
+    out = tmp_path / "work" / "raw"
+    with pytest.raises(InputError, match=r"data.max_files allows 2"):
+        fetch(server.url, None, KITTI, replace(LIMITS, files=2), SAMPLE, out)
+    fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
+    assert server.asked[-1]["Range"] == f"bytes={len(body)}-"
+    assert sorted(os.listdir(tmp_path / "work")) == ["raw"]
 
 
 def test_a_server_that_is_not_there_is_named(server: Server, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -148,6 +149,7 @@ REFUSED = {
     "block device": (added("training/image_2/a.png", b"", 0o060666), "a link or a device"),
     "pipe": (added("training/image_2/a.png", b"", 0o010666), "a link or a device"),
     "socket": (added("training/semantic/a.png", b"", 0o140666), "a link or a device"),
+    "a long name": (added(f"training/{'x' * 256}/a.png"), "has a name of more than 255 bytes"),
     "twice": (added(IMAGE), f"{IMAGE} stands in the archive twice"),
     "case": (
         both(added("training/image_2/A.png"), added("training/image_2/a.png")),
@@ -166,8 +168,8 @@ REFUSED = {
     "encrypted": (patched(DIRECTORY, 8, b"\x01\x00"), "is encrypted"),
     "strongly encrypted": (patched(DIRECTORY, 8, b"\x41\x00"), "is encrypted"),
     "patch data": (patched(DIRECTORY, 8, b"\x20\x00"), f"{IMAGE} is damaged"),
-    "unknown method": (patched(DIRECTORY, 10, b"\x63\x00"), f"{IMAGE} is damaged"),
-    "another method": (patched(DIRECTORY, 10, b"\x0c\x00"), f"{IMAGE} is damaged: Invalid data"),
+    "unknown method": (patched(DIRECTORY, 10, b"\x63\x00"), f"{IMAGE} is packed by 99;"),
+    "another method": (patched(DIRECTORY, 10, b"\x0c\x00"), f"{IMAGE} is packed by bzip2; pack"),
     "needs version 99": (patched(DIRECTORY, 6, b"\x63\x00"), "not a whole zip"),
     "wrong checksum": (patched(DIRECTORY, 16, b"\x00\x00\x00\x00"), "Bad CRC-32"),
     "states less": (patched(DIRECTORY, 24, struct.pack("<I", 20)), "Bad CRC-32"),
@@ -227,6 +229,7 @@ LEFT_OUT = {
     "a deeper folder": added("training/image_2/more/000001_10.png"),
     "other files": both(added("training/image_2/Thumbs.db"), added("training/image_2/notes.txt")),
     "a companion of another kind": added("training/image_2/000001_10_colors.jpg"),
+    "the same in a format that is not read": added("training/image_2/000001_10.tif"),
     "a link elsewhere": added("training/latest", b"image_2", 0o120777),
     "a zip in it": added("training/image_2/more.zip", b"PK\x03\x04"),
     "folders of their own": both(added("training/"), added("training/image_2/", mode=0o040755)),
@@ -271,3 +274,18 @@ def test_limits_hold_for_archives_and_folders(pictures, tmp_path, packed, limits
     with pytest.raises(InputError, match=message):
         fetch(str(source), None, KITTI, replace(LIMITS, **limits), SAMPLE, tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_bomb_that_states_a_small_size_takes_no_memory(pictures: Path, tmp_path: Path, method):
+    """These methods' decompressors give all that a piece unpacks to at once."""
+    archive = zipped(pictures, tmp_path / "data.zip")
+    name = "training/image_2/bomb.png"
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(name, bytes(100 << 20), method)
+    patched(DIRECTORY, 24, struct.pack("<I", 100), name)(archive)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=f"{name} is packed by (bzip2|lzma); pack the archive"):
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()

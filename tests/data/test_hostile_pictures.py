@@ -124,15 +124,35 @@ def test_a_turned_picture_lies_on_its_mask(
     assert found.shape == (34, 50, 3)
 
 
-def test_a_turn_that_is_told_after_the_pixels_is_found(pictures: Path, tmp_path: Path):
-    whole = encoded(colors(pictures), exif=turned(6))
-    start = whole.index(b"eXIf") - 4
+def told_last(whole: bytes, kind: bytes = b"eXIf") -> bytes:
+    """A PNG with its chunk of that kind behind its pixels."""
+    start = whole.index(kind) - 4
     (length,) = struct.unpack(">I", whole[start : start + 4])
     chunk = whole[start : start + 12 + length]
     end = whole.index(b"IEND") - 4 - len(chunk)
     without = whole.replace(chunk, b"")
-    (pictures / IMAGE).write_bytes(without[:end] + chunk + without[end:])
+    return without[:end] + chunk + without[end:]
+
+
+def test_a_turn_that_is_told_after_the_pixels_is_found(pictures: Path, tmp_path: Path):
+    (pictures / IMAGE).write_bytes(told_last(encoded(colors(pictures), exif=turned(6))))
     with pytest.raises(InputError, match=f"{IMAGE}: its EXIF data turn it away from its mask"):
+        cached(pictures, tmp_path)
+
+
+def test_a_mask_that_is_turned_after_its_pixels_is_refused(pictures: Path, tmp_path: Path):
+    mask = Image.open(pictures / MASK)
+    (pictures / MASK).write_bytes(told_last(encoded(mask, exif=turned(3))))
+    with pytest.raises(InputError, match=f"{NAME}.png: its EXIF data turn it; save the mask as"):
+        cached(pictures, tmp_path)
+
+
+def test_grey_of_few_bits_behind_another_chunk_is_refused(pictures: Path, tmp_path: Path):
+    few = png(2, 0, [bytes(13)] * 34, 50)
+    text = b"tEXta\0b"
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    (pictures / MASK).write_bytes(few[:8] + chunk + few[8:])
+    with pytest.raises(InputError, match=f"{NAME}.png"):
         cached(pictures, tmp_path)
 
 
@@ -274,6 +294,15 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a JPEG among PNGs": (
         copied(IMAGE, "training/image_2/other.jpg"), "other.jpg' lies where training/image_2/{id}"
     ),
+    "a WebP among PNGs": (
+        copied(IMAGE, "training/image_2/other.webp"), "other.webp' lies where training/image_2/"
+    ),
+    "a TIFF among PNGs": (
+        copied(IMAGE, "testing/image_2/other.tif"), "other.tif' lies where testing/image_2/"
+    ),
+    "a name that continues another": (
+        copied(IMAGE, f"testing/image_2/{NAME}7.jpg"), f"{NAME}7.jpg' lies where testing/image_2"
+    ),
     "capital letters": (
         copied(IMAGE, "testing/image_2/000007_10.PNG"), "000007_10.PNG' lies where testing/image_2"
     ),
@@ -281,7 +310,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         replaced_by(lambda path: path.mkdir()), f"{MASK} has no picture"
     ),
     "a link that leads nowhere": (
-        replaced_by(lambda path: path.symlink_to("gone.png")), f"{MASK} has no picture"
+        replaced_by(lambda path: path.symlink_to("gone.png")), f"{IMAGE}: a link to nothing"
     ),
 }  # fmt: skip
 

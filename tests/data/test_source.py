@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +241,14 @@ def test_faults_of_own_data_are_told_in_their_own_names(tmp_path: Path, change, 
     change(source)
     with pytest.raises(InputError, match=message):
         fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw")
+
+
+def test_a_folder_beyond_what_is_allowed_is_refused(pictures: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"holds [\d,]+ bytes; data.max_gigabytes allows 1,000"):
+        fetch(str(pictures), None, KITTI, replace(LIMITS, bytes=1000), SAMPLE, tmp_path / "raw")
+
+
+def test_a_folder_whose_name_is_no_text_is_read(pictures: Path, tmp_path: Path):
+    shutil.copytree(pictures, tmp_path / "data" / os.fsdecode(b"t\xff"))
+    manifest = fetch(str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+    assert manifest["num_train"] == 8

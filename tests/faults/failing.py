@@ -5,7 +5,7 @@ import os
 import resource
 import threading
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -180,6 +180,7 @@ def _run(
     os.dup2(err.fileno(), 2)
     out.close()
     err.close()
+    set_start_method("fork", force=True)  # as in a process of its own
     Board.histograms = lambda *_: None  # most of the time of so small a training
     main = importlib.import_module(module).main
     if before is not None:

@@ -134,7 +134,7 @@ def trained() -> Path:
 def _temporary_folder() -> Path:
     """It lasts as long as the process."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
-    atexit.register(shutil.rmtree, folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
