@@ -10,8 +10,12 @@ import psutil
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
 
-_SHORT = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc", re.I)
-"""In errors that have no class of their own: torch's on a CPU, those of a loader process."""
+_SHORT = re.compile(
+    r"(can't|cannot) allocate memory|out of memory|bad_alloc|can't start new thread|"
+    r"could not (create|execute) a primitive",
+    re.IGNORECASE,
+)
+"""In errors that have no class of their own: torch's and oneDNN's, those of a loader process."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.data.parts import read_parts
+from src.files import replaced_folder
 from src.inference.pictures import spaced
 from src.memory import keep_freed_memory
 from src.model.machine import chosen_machine, make_deterministic
@@ -25,9 +26,10 @@ def main(argv: list[str] | None = None) -> None:
         validation=spaced(split["val"], count),
         test=spaced(split["test"], count),
     )
-    draw_epochs(args.out, args.epochs, epochs, params.train.epochs, cache, chosen, machine)
     mious = read_table(args.pictures, "picture", "miou").set_index("picture")["miou"]
-    draw_extremes(args.out, args.best, cache, mious.to_dict(), count, machine)
+    with replaced_folder(args.out) as folder:
+        draw_epochs(folder, args.epochs, epochs, params.train.epochs, cache, chosen, machine)
+        draw_extremes(folder, args.best, cache, mious.to_dict(), count, machine)
     files = sorted(path.name for path in args.out.iterdir())
     print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")
 

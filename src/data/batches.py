@@ -4,6 +4,7 @@ Shapes: N pictures, H and W the largest height and width among them.
 """
 
 import errno
+import resource
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.data.augment import color_terms, drawn_change
 from src.data.cache import Cache
@@ -120,6 +121,8 @@ def training_batches(
             batches.append([(number, index) for index in order[start : start + batch_size]])
     if pictures.resident is not None:
         return (padded_batch([pictures[key] for key in keys]) for keys in batches)
+    if num_workers:
+        _require_open_files(64 + 16 * num_workers + 4 * batch_size)
     loader = DataLoader(
         _Batches(pictures, batches),
         batch_size=None,
@@ -145,9 +148,24 @@ class _Batches(Dataset):
 
     def __getitem__(self, number: int) -> Batch | Exception:
         try:
-            return padded_batch([self.pictures[key] for key in self.keys[number]])
+            batch = padded_batch([self.pictures[key] for key in self.keys[number]])
         except (InputError, OSError, MemoryError) as error:
             return error
+        if get_worker_info() is not None:
+            for part in batch:
+                if part is not None:  # torch would do it where an error is lost, and be waited for
+                    part.share_memory_()
+        return batch
+
+
+def _require_open_files(count: int) -> None:
+    """Where a loader process has too few, its batches are lost, and would be waited for."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < count:
+        raise InputError(
+            f"train.num_workers: loader processes need {count} open files, the limit is {allowed}; "
+            "raise it (ulimit -n), or set num_workers to 0"
+        )
 
 
 def _made(loader: DataLoader) -> Iterator[Batch]:

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from src.training.provenance import Provenance, differences, fingerprint
 
 _KEY = "state"  # one metadata key only: safetensors writes several in changing order
 _STATE, _DIGITS = "state_", 16
+_TICK = 1_000_000  # nanoseconds; coarser than what file systems keep
 
 
 class Store:
@@ -50,6 +52,7 @@ class Store:
             if fresh:
                 self._remove(self.folder.glob("*.safetensors"))
             write_json(self.folder / "provenance.json", self.origin)
+            self._note_use()
             yield
 
     def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
@@ -103,6 +106,7 @@ class Store:
         self._remove([*states, path][: -self.num_states])
         kept = set(checkpoints)
         self._remove(old for old in self.folder.glob("epoch_*") if old.name not in kept)
+        self._note_use()
         return path
 
     def add_checkpoint(self, checkpoint: Path) -> str:
@@ -126,11 +130,7 @@ class Store:
 
     def remove_oldest_trainings(self, num_trainings: int) -> None:
         """Leave the states of the `num_trainings` used last, and of those that train right now."""
-        last_use = {}
-        for lock in self.root.glob("*/lock"):
-            with contextlib.suppress(FileNotFoundError):  # another process removes it too
-                last_use[lock.parent] = lock.parent.stat().st_mtime_ns  # each save changes it
-        del last_use[self.folder]
+        last_use = self._last_uses()
         oldest_last = sorted(last_use, key=last_use.__getitem__, reverse=True)
         for folder in oldest_last[num_trainings - 1 :]:
             if lock := acquired(folder / "lock"):
@@ -139,6 +139,21 @@ class Store:
                 with lock, contextlib.suppress(OSError):
                     self._remove(path for path in folder.iterdir() if path.name != "lock")
                     shutil.rmtree(folder)
+
+    def _last_uses(self) -> dict[Path, int]:
+        """When the others were used last, nanoseconds; only their order counts."""
+        last_use = {}
+        for lock in self.root.glob("*/lock"):
+            if lock.parent != self.folder:
+                with contextlib.suppress(FileNotFoundError):  # another process removes it
+                    last_use[lock.parent] = lock.parent.stat().st_mtime_ns
+        return last_use
+
+    def _note_use(self) -> None:
+        """Make this training the one used last, also where the clock has gone back since."""
+        now = max([time.time_ns(), *(use + _TICK for use in self._last_uses().values())])
+        with contextlib.suppress(OSError, OverflowError):
+            os.utime(self.folder, ns=(now, now))
 
     @property
     def _temporary(self) -> Path:

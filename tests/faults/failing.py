@@ -1,8 +1,9 @@
 """Commands in processes of their own, on a machine that fails; forked where all is imported."""
 
-import importlib
 import os
 import resource
+import runpy
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import get_context, set_start_method
@@ -14,7 +15,6 @@ import src.data.lookup
 import src.export
 import src.predict  # noqa: F401
 import tests.training.small  # noqa: F401 - what a training imports late
-from src.command import run
 from src.report.board import Board
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
 from tests.conftest import ROOT, write_params, write_pictures
@@ -88,9 +88,8 @@ class Limits(NamedTuple):
 
     file_size: int | None = None
     open_files: int | None = None
-    address_space: int | None = None
-    more_address_space: int | None = None
-    """Beyond what it has when it begins."""
+    more_memory: int | None = None
+    """Of address space, beyond what it has when it begins."""
     user: int | None = None
 
 
@@ -182,11 +181,12 @@ def _run(
     err.close()
     set_start_method("fork", force=True)  # as in a process of its own
     Board.histograms = lambda *_: None  # most of the time of so small a training
-    main = importlib.import_module(module).main
     if before is not None:
         before()
     _limit(limits)
-    run(lambda: main(argv))
+    del sys.modules[module]
+    sys.argv = [module, *argv]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _limit(limits: Limits) -> None:
@@ -194,9 +194,9 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size,) * 2)
     if limits.open_files is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files,) * 2)
-    if limits.more_address_space is not None:
+    if limits.more_memory is not None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + limits.more_address_space,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (used + limits.more_memory,) * 2)
     if limits.user is not None:
         os.setgroups([])
         os.setgid(limits.user)
