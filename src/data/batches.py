@@ -198,7 +198,6 @@ def _started(loader: DataLoader) -> Iterator[Batch | Exception]:
         raise
 
 
-
 def _leave_signals_to_the_trainer(_worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the trainer finishes its step, and needs us."""
     signal.set_wakeup_fd(-1)  # the trainer's own, inherited

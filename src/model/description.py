@@ -33,7 +33,10 @@ def described_classes(path: Path) -> dict[str, Any] | None:
 def readable(path: Path) -> Iterator[None]:
     """Every way in which reading `path` can fail, as an InputError."""
     try:
+        path.open("rb").close()  # of what may not be read, safetensors says that it is not there
         yield
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
     except (SafetensorError, OSError, struct.error) as error:

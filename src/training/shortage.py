@@ -23,7 +23,9 @@ def enough_memory(train: Train, recipe: Recipe, base_channels: int) -> Iterator[
         workers, text = f"train.num_workers ({train.num_workers})", str(error)
         lower = f"lower recipes.{train.recipe}.batch_size ({recipe.batch_size})"
         if train.num_workers and _NO_SHARED_MEMORY.search(text):
-            said = f"no room in shared memory (/dev/shm) for batches; set {workers} to 0, or {lower}"
+            said = (
+                f"no room in shared memory (/dev/shm) for batches; set {workers} to 0, or {lower}"
+            )
         elif _LOST.search(text):
             said = (
                 "a loader process was killed, probably by the system for want of memory; lower "

@@ -72,9 +72,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         pytest.skip("only root may mount a file system")
 
     def sized(size: int) -> Path:
-        subprocess.run(
-            ["mount", "-o", f"remount,size={max(PAGE, size)}", str(folder)], check=True
-        )
+        subprocess.run(["mount", "-o", f"remount,size={max(PAGE, size)}", str(folder)], check=True)
         return folder
 
     try:
