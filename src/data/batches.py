@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from multiprocessing import active_children
 from typing import Any, NamedTuple
@@ -194,7 +194,7 @@ def _started(loader: DataLoader) -> Iterator[Batch | Exception]:
         traceback.clear_frames(error.__traceback__)
         sys.unraisablehook = said
         if error.errno == errno.ENOSPC:
-            error.filename = "/dev/shm"
+            error.filename = "/dev/shm"  # noqa: S108 - where Linux keeps them
         raise
 
 

@@ -24,7 +24,6 @@ from src.model.start import load_start
 from src.model.unet import UNet
 from src.report.comparison import compared
 from src.training.finite import require_finite, require_finite_state
-from src.training.shortage import enough_memory
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
@@ -36,6 +35,7 @@ from src.training.schedule import (
     set_learning_rate,
     validation_steps,
 )
+from src.training.shortage import enough_memory
 from src.training.state import EpochSum, Row, State, Validation
 from src.training.step import StepResult, train_step, update_average
 

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import src.data.lookup  # noqa: F401 - remap imports it late
+import src.data.lookup
 import src.export
 import src.predict  # noqa: F401
 import tests.training.small  # noqa: F401 - what a training imports late

@@ -1,4 +1,4 @@
-"""Outs that may not be written, or stand where something else is to be: one line that names them."""
+"""Outs that may not be written, or stand where something else is to be: one line names them."""
 
 import os
 import shutil
