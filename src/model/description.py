@@ -93,9 +93,12 @@ def described_classes(path: Path) -> dict[str, Any] | None:
 def readable(path: Path) -> Iterator[None]:
     """Whatever fails in reading `path` as an InputError, but for memory that is short."""
     try:
+        path.open("rb").close()  # of what may not be read, safetensors says that it is not there
         yield
     except InputError:
         raise
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
     except Exception as error:

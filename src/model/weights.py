@@ -32,7 +32,10 @@ def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, 
     metadata = {KEY: json.dumps(description, sort_keys=True)}
     try:
         with replaced_file(path) as temporary:
+            temporary.touch()
+            usual = temporary.stat().st_mode
             save_file(state, temporary, metadata=metadata)
+            temporary.chmod(usual)  # safetensors lets nobody else read it
     except SafetensorError as error:  # a full disk among them
         raise InputError(f"{path}: cannot be written: {error}") from None
 

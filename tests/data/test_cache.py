@@ -149,7 +149,7 @@ TEXTS = {
     "nested": "[" * 100_000,
     "no UTF-8": "\udcff",
     "other keys": '{"a": 1}',
-    "wrong inside": '{"train": [1], "val": [[]], "test": null, "classes": 1, "000000_10": [1, "a"]}',
+    "wrong inside": '{"train": [1], "val": [[]], "test": null, "classes": 1, "0": [1, "a"]}',
 }
 
 

@@ -149,7 +149,7 @@ def trained(done: Path) -> dict[str, bytes]:
 
 
 def outs_of_training(folder: Path) -> dict[str, bytes]:
-    found = {name: content for name, content in outs("train", folder).items()}
+    found = outs("train", folder)
     found = {n: v for n, v in found.items() if n.split("/")[0] not in BESIDE}
     return {name: content for name, content in found.items() if not name.endswith(".lock")}
 
