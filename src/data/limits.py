@@ -25,4 +25,4 @@ def require_room(size: int, folder: Path) -> None:
     """Raise InputError where the disk of `folder` has not `size` bytes left."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise InputError(f"{folder}: takes {size:,} bytes; the disk has room for {free:,}")
+        raise InputError(f"{folder}: takes {size:,} bytes; the disk has {free:,}; make room")

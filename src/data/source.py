@@ -88,7 +88,11 @@ def _download_folder(out: Path) -> Iterator[Path]:
     What has come stays for the next run, whatever else is wrong, unless it is damaged itself.
     """
     folder = out.with_name(f".{out.name}.download")
-    lock = acquired(folder / "lock")
+    try:
+        lock = acquired(folder / "lock")
+    except OSError:
+        _remove_if_empty(folder)
+        raise
     if lock is None:
         raise InputError(f"{out}: another process fetches it; wait for its end")
     with lock:
@@ -98,11 +102,16 @@ def _download_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
             raise
         except BaseException:
-            (folder / "lock").unlink()
-            with contextlib.suppress(OSError):  # not empty
-                folder.rmdir()
+            _remove_if_empty(folder)
             raise
         shutil.rmtree(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """But for the lock."""
+    with contextlib.suppress(OSError):
+        (folder / "lock").unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _bring(

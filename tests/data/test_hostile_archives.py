@@ -252,7 +252,7 @@ def test_an_archive_larger_than_the_disk_is_refused(pictures: Path, tmp_path: Pa
     archive = zipped(pictures, tmp_path / "data.zip")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(InputError, match="the disk has room for 1,000"):
+    with pytest.raises(InputError, match="bytes; the disk has 1,000; make room"):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
 
 

@@ -100,6 +100,8 @@ def test_arrays_that_the_disk_has_no_room_for_are_refused_before_they_are_writte
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000))
     sizes = [SIZES[i % 2] for i in range(8)] * 4 + [SIZES[0], SIZES[1]] * 3
     taken = f"{sum(h * w for h, w in sizes):,}"
-    with pytest.raises(InputError, match=rf"cache: takes {taken} bytes; the disk has .* 60,000"):
+    with pytest.raises(
+        InputError, match=rf"cache: takes {taken} bytes; the disk has 60,000; make room"
+    ):
         remap_dataset(pictures, tmp_path / "cache", KITTI12, 1.0)
     assert not list((tmp_path / "cache").rglob("*.npy"))

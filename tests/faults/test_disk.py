@@ -1,5 +1,6 @@
 """No room for any write in turn: one line that names the file, nothing half-written, all kept."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -55,8 +56,9 @@ def test_a_file_that_may_not_grow(done: Path, tmp_path: Path, stage: str):
         line = one_line(staged(stage, done, tmp_path, Limits(file_size=limit)))
         assert line.endswith(": File too large"), (limit, line)
         name = line.removeprefix(f"{tmp_path}/").split(":")[0]
-        assert name in new, (limit, line)
-        assert len(new[name]) > limit
+        if name != "data/.raw.download/lock":
+            assert name in new, (limit, line)
+            assert len(new[name]) > limit
         require_old_or_new(tree(tmp_path), old, new)
     assert staged(stage, done, tmp_path).code == 0
     assert tree(tmp_path) == new
@@ -102,8 +104,11 @@ def test_a_full_disk(done: Path, small_disk, stage: str):
             continue
         small_disk(used + room)
         line = one_line(staged(stage, done, disk))
-        assert line.endswith(f": {FULL}"), (room, line)
-        assert line.removeprefix(f"{disk}/").split(":")[0] in new, line
+        name = line.removeprefix(f"{disk}/").split(":")[0]
+        if not re.search(r"takes [\d,]+ bytes; the disk has [\d,]+; make room$", line):
+            # else it was seen before anything was written
+            assert line.endswith(f": {FULL}"), (room, line)
+            assert name in new or name.startswith("data/.raw.download"), line
         require_old_or_new(tree(disk), old, new)
     small_disk(1 << 26)
     assert staged(stage, done, disk).code == 0
