@@ -179,6 +179,7 @@ def test_an_interrupt_waits_for_one_prediction_at_most(folder: Path, gone: bool)
     """And for no upload that has stopped."""
     picture = (folder / "examples/1.png").read_bytes()
     with serving(folder, "-c", SLOW) as (address, process), contextlib.ExitStack() as clients:
+        assert requests.get(f"{address}about", timeout=5).status_code == 200  # it serves by now
         for length in (*[None] * 8, 1000):
             client = clients.enter_context(sent(address, picture, length))
             if gone:
