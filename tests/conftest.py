@@ -22,7 +22,10 @@ ROOT = Path(__file__).parent.parent
 LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)
 """One label id of each class of kitti12, in class order."""
 SIZES = ((32, 48), (34, 50))
-LONGEST = ("test_pipeline", "test_interruption", "test_kills", "test_export", "test_plots_page")
+LONGEST = (
+    *("test_interruption", "test_pipeline", "test_kills", "test_export", "test_resume"),
+    *("test_plots_page", "test_disk", "test_paths", "test_loop", "test_shortage", "test_demo"),
+)
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
 
 
@@ -67,7 +70,8 @@ def write_params(path: Path, **changes: object) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process works alone at the end."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ import pytest
 
 from tests.repository import commit, environment, made_repository, run, succeeds
 
+REPRO = ("dvc", "repro", "train")  # what follows it is not interrupted here
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything before the training is done."""
-    params = {"train__epochs": 12, "resume__minutes": 0, "render__num_pictures": 1}
+    params = {"train__epochs": 12, "resume__minutes": 0}
     folder = made_repository(tmp_path_factory.mktemp("interrupted") / "repository", **params)
     succeeds(folder, "dvc", "repro", "split")
     commit(folder, "data")
@@ -33,7 +35,7 @@ def forget(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def straight_lock(prepared: Path) -> bytes:
-    succeeds(prepared, "dvc", "repro")
+    succeeds(prepared, *REPRO)
     return (prepared / "dvc.lock").read_bytes()
 
 
@@ -85,13 +87,13 @@ def lock_of(folder: Path, experiment: str) -> bytes:
 def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
     repository: Path, straight_lock: bytes
 ):
-    first = started(repository, "dvc", "repro")
+    first = started(repository, *REPRO)
     trainer = wait_for_training(repository)
     os.kill(trainer, signal.SIGSTOP)  # it cannot notice yet
     first.kill()
     first.wait()  # or its process id would still seem alive to the next one
     states = set(repository.glob(".ckpt/*/state_*"))
-    second = started(repository, "dvc", "repro")
+    second = started(repository, *REPRO)
     said = next((line for line in second.stderr if "waiting" in line), "")
     assert f"train: process {trainer} still writes models; waiting for its end" in said
     assert set(repository.glob(".ckpt/*/state_*")) == states
@@ -106,7 +108,7 @@ def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
 
 
 def test_a_killed_experiment_in_a_copy_goes_on(repository: Path, straight_lock: bytes):
-    command = ("dvc", "exp", "run", "--temp", "-n", "copy")
+    command = ("dvc", "exp", "run", "--temp", "-n", "copy", "train")
     first = started(repository, *command)
     wait_for_training(repository)
     os.killpg(first.pid, signal.SIGKILL)
@@ -117,7 +119,7 @@ def test_a_killed_experiment_in_a_copy_goes_on(repository: Path, straight_lock: 
 
 def test_a_killed_task_of_the_queue_goes_on(repository: Path, straight_lock: bytes):
     def queue() -> None:
-        succeeds(repository, "dvc", "exp", "run", "--queue", "-n", "task")
+        succeeds(repository, "dvc", "exp", "run", "--queue", "-n", "task", "train")
         # no pipe: the queue's worker would keep it open to its end
         start, nowhere = ("dvc", "queue", "start"), subprocess.DEVNULL
         subprocess.run(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.lock import held
 from tests.faults.failing import everything_done
 from tests.training.conftest import cache, processes, without_histograms
 
@@ -11,6 +12,13 @@ __all__ = ["cache", "processes", "without_histograms"]
 
 
 @pytest.fixture(scope="session")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All stages on eight pictures; not to be changed."""
-    return everything_done(tmp_path_factory.mktemp("done"))
+def done(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """All stages on eight pictures; not to be changed. One for all processes of this run."""
+    if worker_id == "master":
+        return everything_done(tmp_path_factory.mktemp("done"))
+    shared = tmp_path_factory.getbasetemp().parent
+    with held(shared / "done.lock", "makes the same", lambda: None):
+        if not (shared / "is_done").exists():  # its files name the folder: it is made in place
+            everything_done(shared / "done")
+            (shared / "is_done").touch()
+    return shared / "done"

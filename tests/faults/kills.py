@@ -55,9 +55,12 @@ class Victim:
 
     def forget(self) -> None:
         """As if nothing had ever run here."""
-        for name in (".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "plots", "metrics"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.remove(".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "plots", "metrics")
         (self.folder / "dvc.lock").unlink(missing_ok=True)
+
+    def remove(self, *folders: str) -> None:
+        for name in folders:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def killed(self, victim: str, stage: str | None, delay: float) -> None:
         """`dvc repro`, where `victim` is killed `delay` seconds after `stage` (or dvc) begins."""

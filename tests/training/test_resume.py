@@ -89,7 +89,7 @@ def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):
         process.start()
         while kills % 2 and process.is_alive() and size_of(killed / "log") == said:
             time.sleep(0.01)  # each second time it is killed in what it does, not on its way there
-        process.join(timeout=moments.uniform(0.02, 0.12) * duration if kills < 30 else 300)
+        process.join(timeout=moments.uniform(0.02, 0.12) * duration if kills < 18 else 300)
         if process.exitcode is not None:
             break
         process.kill()
@@ -99,7 +99,7 @@ def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):
     print(f"{kills} kills, a straight run takes {duration:.1f} s")
     assert kills >= 10, f"only {kills} kills within {duration:.1f} s"
     log = (killed / "log").read_text()
-    assert len(set(re.findall(r"goes on after step (\d+)", log))) >= 5
+    assert len(set(re.findall(r"goes on after step (\d+)", log))) >= 4
     assert outs(killed) == outs(straight)
     assert scalars(killed) == scalars(straight)
 

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.failing import everything_done, one_line, staged
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return everything_done(tmp_path_factory.mktemp("cached"))
+from tests.faults.failing import one_line, staged
 
 
 @pytest.fixture
@@ -153,19 +148,23 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("text", TEXTS)
+READ_FIRST = {
+    "data/cache/sizes.json": "split",
+    "data/cache/classes.json": "train",
+    "data/cache/scale.json": "train",
+    "data/split.json": "train",
+}
+READ_LATER = [
+    (stage, name, text)
+    for stage in ("evaluate", "render")
+    for name in ("data/cache/classes.json", "data/split.json")
+    for text in ("gone", "no JSON", "other keys")
+]
+
+
 @pytest.mark.parametrize(
-    ("stage", "name"),
-    [
-        ("split", "data/cache/sizes.json"),
-        ("train", "data/cache/classes.json"),
-        ("train", "data/cache/scale.json"),
-        ("train", "data/split.json"),
-        ("evaluate", "data/cache/classes.json"),
-        ("evaluate", "data/split.json"),
-        ("render", "data/cache/classes.json"),
-        ("render", "data/split.json"),
-    ],
+    ("stage", "name", "text"),
+    [(stage, name, text) for name, stage in READ_FIRST.items() for text in TEXTS] + READ_LATER,
 )
 def test_a_damaged_table(world: Path, stage: str, name: str, text: str):
     path = world / name
