@@ -69,7 +69,7 @@ def write_params(path: Path, **changes: object) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process works alone at the end."""
+    """The longest files first, so that no process works alone at the end (as xdist is told)."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
