@@ -190,7 +190,7 @@ def _change(rng: random.Random, folder: Path, path: Path) -> None:
         (folder / rng.choice(names)).write_bytes(path.read_bytes())
     elif kind == 3:
         size = rng.choice(((1, 1), (48, 33), (31, 31), (32, 32), (3000, 32), (48, 32)))
-        Image.new(rng.choice(("L", "RGB")), size).save(path)
+        Image.new(rng.choice(("L", "RGB")), size).save(path, "PNG")
     elif kind == 4:
         path.unlink()
         path.mkdir()
