@@ -24,7 +24,8 @@ FIELDS = {
     ),
     END: ((4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)),
 }
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+READ, REFUSED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+METHODS = (*READ * 12, *REFUSED)
 UNIX_KINDS = (0o010000, 0o020000, 0o040000, 0o060000, 0o100000, 0o120000, 0o140000, 0o170000)
 
 Members = list[tuple[zipfile.ZipInfo, bytes]]
