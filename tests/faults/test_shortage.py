@@ -67,7 +67,7 @@ def test_predict_names_the_tile(large: Path, tmp_path: Path):
     argv = [str(large / "pictures/testing/image_2"), "--out", str(tmp_path), "--device", "cpu"]
     argv += ["--model", str(large / "models/best.safetensors")]
     said = ended("src.predict", argv, Limits(more_memory=48 * MIB))
-    # torch's libraries, short of memory, seldom crash when the process ends; the line is out by then
+    # torch's libraries may crash at the end of a process short of memory; the line is out by then
     assert said.code in (1, -signal.SIGSEGV)
     assert "Traceback" not in said.err
     assert "out of memory; try a smaller --tile" in said.err
