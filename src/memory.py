@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import re
+import resource
 from pathlib import Path
 
 import psutil
@@ -12,17 +13,19 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 _SHORT = re.compile(
     r"(can't|cannot) allocate memory|out of memory|bad_alloc|can't start new thread|"
-    r"could not (create|execute) a primitive",
+    r"could not (create|execute) a primitive|failed to map segment",
     re.IGNORECASE,
 )
-"""In errors that have no class of their own: torch's and oneDNN's, those of a loader process."""
+"""In errors that have no class of their own: torch's and oneDNN's, those of a loader process,
+and of a module that is loaded late."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory is short: Python's, numpy's, the system's, torch's."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError | OSError) and bool(_SHORT.search(str(error)))
+    told = isinstance(error, RuntimeError | OSError | ImportError)
+    return told and bool(_SHORT.search(str(error)))
 
 
 def keep_freed_memory() -> None:
@@ -39,8 +42,14 @@ def keep_freed_memory() -> None:
 
 
 def available_bytes() -> int:
-    """Memory that may be taken without swapping, of the computer or of the container we are in."""
+    """Memory that may be taken without swapping, of the computer or of the container we are in.
+
+    Nor beyond `ulimit -v`: torch's convolutions crash where that stops them.
+    """
     room = psutil.virtual_memory().available
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        room = min(room, max(0, most - psutil.Process().memory_info().vms))
     group = Path("/sys/fs/cgroup")  # version 2; in a container, its own
     try:
         limit = (group / "memory.max").read_text().strip()

@@ -28,3 +28,22 @@ def page_faults(mode: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_memory_that_was_freed_is_taken_again():
     assert page_faults("kept") < 100 < page_faults("given back")
+
+
+_ROOM = """
+import resource
+from src.memory import available_bytes
+before = available_bytes()
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (256 << 20), -1))
+print(before > available_bytes(), available_bytes() >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux's /proc")
+def test_a_limit_of_the_shell_is_room_at_hand():
+    command = [sys.executable, "-c", _ROOM]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    is_less, mebibytes = result.stdout.split()
+    assert is_less == "True"
+    assert 200 <= int(mebibytes) <= 256

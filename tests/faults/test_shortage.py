@@ -63,14 +63,13 @@ def test_address_space_that_runs_out(large: Path, tmp_path: Path, stage: str, ro
     assert not [name for name in tree(tmp_path) if "tmp" in name or "unfinished" in name]
 
 
-def test_predict_names_the_tile(large: Path, tmp_path: Path):
+def test_predict_says_what_needs_less(large: Path, tmp_path: Path):
     argv = [str(large / "pictures/testing/image_2"), "--out", str(tmp_path), "--device", "cpu"]
     argv += ["--model", str(large / "models/best.safetensors")]
     said = ended("src.predict", argv, Limits(more_memory=48 * MIB))
-    # torch's libraries may crash at the end of a process short of memory; the line is out by then
-    assert said.code in (1, -signal.SIGSEGV)
+    assert said.code == 1, said
     assert "Traceback" not in said.err
-    assert "out of memory; try a smaller --tile" in said.err
+    assert "out of memory; try a smaller" in said.err
 
 
 def allocate_on_a_cpu() -> None:
