@@ -40,6 +40,10 @@ class Data:
     max_ratio: float
     max_megapixels: float
 
+    @property
+    def max_pixels(self) -> int:
+        return round(self.max_megapixels * 1e6)
+
     def __post_init__(self) -> None:
         _require(self.source.strip() != "", "source", self.source, "a source")
         digits = self.sha256 is None or (

@@ -1,6 +1,6 @@
 """One process at a time: a lock that the system lifts when its holder dies, however it dies.
 
-Loader processes share it; they notice the death of their trainer within five seconds.
+A trainer's loader processes share it; they notice its death within five seconds.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ def held(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[N
     """Hold the lock file at `path`; while another process holds it, wait and say for whom.
 
     Args:
-        work: what the other process does, for the message.
+        work: who waits, and what the other process does: `train: still writes models`.
         while_waiting: called again and again; may raise to give up.
     """
-    told, holder = False, "another process"
+    told, holder, (who, what) = False, "another process", work.split(": ", 1)
     while (file := acquired(path)) is None:
         if not told:
             with contextlib.suppress(FileNotFoundError):
                 holder = path.read_text(encoding="utf-8").strip() or holder
-            print(f"train: {holder} {work}; waiting for its end", file=sys.stderr, flush=True)
+            print(f"{who}: {holder} {what}; waiting for its end", file=sys.stderr, flush=True)
             told = True
         while_waiting()
         time.sleep(_POLL_S)

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
         files=data.max_files,
         bytes=round(data.max_gigabytes * 1e9),
         ratio=data.max_ratio,
-        pixels=round(data.max_megapixels * 1e6),
+        pixels=data.max_pixels,
     )
     manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out)
     print(

@@ -13,7 +13,7 @@ from src.report.tables import class_frequency, write_table
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "raw", "classes", "out", "frequency")
     every = load_params(args.params)
-    params, max_pixels = every.remap, round(every.data.max_megapixels * 1e6)
+    params, max_pixels = every.remap, every.data.max_pixels
     class_map_file = class_map_path(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
     keep_freed_memory()

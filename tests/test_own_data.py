@@ -13,16 +13,8 @@ import pytest
 from PIL import Image
 
 from src.files import InputError
-from stages import check, fetch, train
 from tests.conftest import write_params
-from tests.test_stages import (
-    arguments,
-    run_evaluate,
-    run_remap,
-    run_render,
-    run_split,
-    train_arguments,
-)
+from tests.wiring import ORDER, run_stage
 
 CLASS_MAP = """
 void: null
@@ -73,13 +65,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "render__num_pictures": 2,
     }
     write_params(folder / "params.yaml", **changes)
-    check.main(arguments(folder, out="data/params.checked"))
-    fetch.main(arguments(folder, out="data/raw"))
-    run_remap(folder)
-    run_split(folder)
-    train.main(train_arguments(folder))
-    run_evaluate(folder)
-    run_render(folder)
+    for stage in ORDER:
+        run_stage(stage, folder)
     return folder
 
 
@@ -120,6 +107,6 @@ def test_a_mask_with_another_id_is_named(done: Path, tmp_path: Path):
     (tmp_path / "params.yaml").write_text(
         (done / "params.yaml").read_text().replace(str(done / "photos"), str(tmp_path / "photos"))
     )
-    fetch.main(arguments(tmp_path, out="data/raw"))
+    run_stage("fetch", tmp_path)
     with pytest.raises(InputError, match=r"f2-1.png: label id 77 \(1 pixels\) has no class"):
-        run_remap(tmp_path)
+        run_stage("remap", tmp_path)

@@ -15,77 +15,14 @@ from PIL import Image
 
 from src.files import InputError
 from src.labels import read_class_map
-from stages import card, check, evaluate, fetch, remap, render, split, train
+from stages import check, fetch, remap, split, train
 from tests.conftest import ROOT, write_params, write_pictures
+from tests.wiring import ORDER, run_stage
 
 
 def arguments(folder: Path, **paths: str) -> list[str]:
     named = {"params": "params.yaml", **paths}
     return [word for name, path in named.items() for word in (f"--{name}", str(folder / path))]
-
-
-def run_fetch(folder: Path) -> None:
-    fetch.main(arguments(folder, out="data/raw"))
-
-
-def run_remap(folder: Path) -> None:
-    paths = arguments(folder, raw="data/raw", out="data/cache", frequency="plots/frequency.csv")
-    remap.main([*paths, "--classes", str(ROOT / "classes")])
-
-
-def run_split(folder: Path) -> None:
-    split.main(arguments(folder, cache="data/cache", out="data/split.json"))
-
-
-def train_arguments(folder: Path) -> list[str]:
-    return arguments(
-        folder,
-        cache="data/cache",
-        split="data/split.json",
-        epochs="models/epochs",
-        best="models/best.safetensors",
-        history="plots/history.csv",
-        metrics="metrics/train.json",
-        runs="runs",
-        states=".ckpt",
-    )
-
-
-def run_evaluate(folder: Path) -> None:
-    paths = {
-        "model": "models/best.safetensors",
-        "metrics": "metrics/evaluate.json",
-        "confusion": "plots/confusion.csv",
-        "per-class": "plots/per_class.csv",
-        "calibration": "plots/calibration.csv",
-        "pictures": "plots/pictures.csv",
-    }
-    evaluate.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
-
-
-def run_render(folder: Path) -> None:
-    paths = {
-        "epochs": "models/epochs",
-        "best": "models/best.safetensors",
-        "pictures": "plots/pictures.csv",
-        "out": "plots/predictions",
-    }
-    render.main(arguments(folder, cache="data/cache", split="data/split.json", **paths))
-
-
-def run_card(folder: Path) -> None:
-    paths = {
-        "raw": "data/raw",
-        "model": "models/best.safetensors",
-        "training": "metrics/train.json",
-        "evaluation": "metrics/evaluate.json",
-        "history": "plots/history.csv",
-        "per-class": "plots/per_class.csv",
-        "confusion": "plots/confusion.csv",
-        "card": "models/README.md",
-        "figures": "plots/figures",
-    }
-    card.main(arguments(folder, **paths))
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +32,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = write_pictures(folder / "pictures")
     changes = {"data__source": str(source), "render__num_pictures": 3}
     write_params(folder / "params.yaml", **changes)
-    check.main(arguments(folder, out="data/params.checked"))
-    run_fetch(folder)
-    run_remap(folder)
-    run_split(folder)
-    train.main(train_arguments(folder))
-    run_evaluate(folder)
-    run_render(folder)
-    run_card(folder)
+    for stage in ORDER:
+        run_stage(stage, folder)
     return folder
 
 
@@ -113,7 +44,7 @@ def test_fetch_says_what_it_brought(done: Path):
 
 
 def test_remap_caches_and_counts(done: Path):
-    frequency = pd.read_csv(done / "plots/frequency.csv")
+    frequency = pd.read_csv(done / "plots/class_frequency.csv")
     class_map = json.loads((done / "data/cache/classes.json").read_text())
     assert frequency["class"].tolist() == [entry["name"] for entry in class_map["classes"]]
     masks = [np.load(path) for path in (done / "data/cache/masks").iterdir()]
@@ -212,7 +143,7 @@ def test_a_card_without_its_facts_is_one_line(done: Path, name: str):
     before = (done / name).read_text(), (done / "models/README.md").read_bytes()
     (done / name).write_text("{}")
     with pytest.raises(InputError, match=rf"{name}.*: one of them lacks .*; dvc repro makes them"):
-        run_card(done)
+        run_stage("card", done)
     (done / name).write_text(before[0])
     assert (done / "models/README.md").read_bytes() == before[1]
 
@@ -225,8 +156,8 @@ def test_the_same_again_gives_the_same_bytes(done: Path):
         return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
 
     before = tree()
-    for step in (run_fetch, run_remap, run_split, run_evaluate, run_render, run_card):
-        step(done)
+    for stage in ("fetch", "remap", "split", "evaluate", "render", "card"):
+        run_stage(stage, done)
     assert tree() == before
 
 
@@ -235,11 +166,11 @@ def test_ignored_pixels_are_neither_trained_nor_counted(tmp_path: Path):
     source = write_pictures(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": "kitti11", "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
-    for step in (run_fetch, run_remap, run_split):
-        step(tmp_path)
-    train.main(train_arguments(tmp_path))
-    for step in (run_evaluate, run_render):
-        step(tmp_path)
+    for stage in ("fetch", "remap", "split"):
+        run_stage(stage, tmp_path)
+    run_stage("train", tmp_path)
+    for stage in ("evaluate", "render"):
+        run_stage(stage, tmp_path)
     val_ids = json.loads((tmp_path / "data/split.json").read_text())["val"]
     masks = [np.load(tmp_path / f"data/cache/masks/{name}.npy") for name in val_ids]
     table = pd.read_csv(tmp_path / "plots/per_class.csv")
@@ -259,12 +190,12 @@ def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
     source = write_pictures(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": str(own), "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
-    run_fetch(tmp_path)
-    run_remap(tmp_path)
+    run_stage("fetch", tmp_path)
+    run_stage("remap", tmp_path)
     assert f"DVC does not watch {own}" in capsys.readouterr().out
-    run_split(tmp_path)
-    train.main(train_arguments(tmp_path))
-    run_evaluate(tmp_path)
+    run_stage("split", tmp_path)
+    run_stage("train", tmp_path)
+    run_stage("evaluate", tmp_path)
     assert pd.read_csv(tmp_path / "plots/per_class.csv")["class"].tolist() == ["rest", "road"]
 
 

@@ -44,7 +44,7 @@ def unpack(archive: Path, root: Path, naming: Naming, limits: Limits) -> dict[st
     Raises:
         InputError: beyond `limits`, larger than the free disk, or a member that is encrypted, a
             link, stands twice, or would climb out; names the archive and the member.
-        DamagedError: not a zip, or damaged (each member's CRC is checked).
+        DamagedError: not a zip, overlapping members, or damaged (each one's CRC is checked).
     """
     try:
         with (
@@ -114,7 +114,7 @@ def _require_room(
     """`members` state their sizes; more than that is never written of one."""
     total, packed = sum(member.file_size for member in members), archive.stat().st_size
     if sum(member.compress_size for member in members) > packed:
-        raise InputError("its members overlap, or it is damaged")
+        raise DamagedError("its members overlap, or it is damaged")
     if total > limits.bytes:
         raise InputError(f"unpacks to {total:,} bytes; data.max_gigabytes allows {limits.bytes:,}")
     if total > _RATIO_MATTERS and total > limits.ratio * packed:

@@ -4,15 +4,13 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
-from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from tqdm import tqdm
 
+from src.data.http import BY_HAND, BrokenOffError, Session, failures_told, require_ok
 from src.files import InputError, read_json, write_json, written
 
 ATTEMPTS = 5
@@ -21,59 +19,10 @@ PROGRESS = 1 << 20
 """Bytes that make an attempt a good one, however it ended."""
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds without a byte."""
-LONGEST_WAIT = 300.0
-"""Seconds that a server may ask us to wait; beyond, the user is told."""
 
 _CHUNK = 1 << 20  # bytes
-_MOST_REDIRECTS = 10
 _ZIP = b"PK"  # its first bytes
-_PASSING = (
-    *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
-    *(urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError),
-)
-_BUSY = (408, 425, 429, 500, 502, 503, 504)  # statuses that another attempt may not meet
-_BY_HAND = "download the zip in a browser and set data.source to its path"
-_UNREACHABLE = f"check the network and the proxy (HTTPS_PROXY), or {_BY_HAND}"
-
-
-class _BrokenOffError(Exception):
-    """An attempt failed in a way that the next one may not."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait  # seconds that the server asks for
-
-
-class _Session(requests.Session):
-    """Follows no redirect by itself: it would read its body, of whatever size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None, for no redirect is seen."""
-
-    @contextlib.contextmanager
-    def answer(
-        self, url: str, headers: dict[str, str], timeout: tuple[float, float]
-    ) -> Iterator[requests.Response]:
-        """To a GET, its body not read yet; redirects are followed as `followed` says."""
-        for _ in range(_MOST_REDIRECTS + 1):
-            with self.get(url, stream=True, timeout=timeout, headers=headers) as response:
-                target = super().get_redirect_target(response)
-                if target is None:
-                    yield response
-                    return
-            url = followed(url, target)
-        raise InputError(f"{url}: after {_MOST_REDIRECTS} redirects there is another one")
-
-
-def followed(url: str, target: str) -> str:
-    """Where a redirect leads. Raises InputError if out of http(s), or from https to http."""
-    place = urljoin(url, target)
-    before, after = urlsplit(url).scheme, urlsplit(place).scheme
-    if after not in ("http", "https") or (before, after) == ("https", "http"):
-        raise InputError(
-            f"{url}: redirects to {target[:200]!r}; from {before} that is not followed"
-        )
-    return place
+_UNREACHABLE = f"check the network and the proxy (HTTPS_PROXY), or {BY_HAND}"
 
 
 class _Part:
@@ -139,12 +88,12 @@ def download(
     """
     part = _Part(path, url)
     failures, most = 0, part.size()
-    with _Session() as session:
+    with Session() as session:
         while True:
             try:
                 _transfer(session, url, part, limit, timeout)
                 return part.finish()
-            except _BrokenOffError as error:
+            except BrokenOffError as error:
                 # more than ever before: a server that makes us begin anew brings nothing
                 failures = 1 if part.size() - most >= PROGRESS else failures + 1
                 most = max(most, part.size())
@@ -166,37 +115,14 @@ def _transfer(
     validator = part.known().get("validator")
     if part.size() and validator:
         headers |= {"Range": f"bytes={part.size()}-", "If-Range": validator}
-    try:
-        with session.answer(url, headers, timeout) as response:
-            if response.status_code == 416 and "Range" in headers:
-                return _require_whole(response, part)
-            _require_ok(response, url)
-            total = _begun(response, part)
-            if total is not None and total > limit:
-                raise InputError(_too_large(url, f"{total:,}", limit))
-            _write_body(response, url, part, total, limit)
-    except (
-        *(requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OverflowError),
-    ) as error:  # the last two: of numbers, dates and names in headers
-        if isinstance(error, _PASSING):  # also of a body
-            raise _BrokenOffError(_innermost(error)) from None
-        raise InputError(f"{url}: cannot be downloaded: {_innermost(error)}") from None
-
-
-def _require_ok(response: requests.Response, url: str) -> None:
-    """Raise where the status is no success."""
-    status, said = response.status_code, f"the server answers {response.status_code}"
-    if status in _BUSY:
-        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
-            wait = urllib3.Retry(retry_after_max=10**9).get_retry_after(response.raw) or 0.0
-            if wait > LONGEST_WAIT:
-                raise InputError(f"{url}: {said} and asks to wait {wait:.0f} s; run it again then")
-            raise _BrokenOffError(said, wait)
-        raise _BrokenOffError(said)
-    if status in (401, 403, 407):
-        raise InputError(f"{url}: {said}: not without a permission; {_BY_HAND}")
-    if status not in (200, 206):
-        raise InputError(f"{url}: {said}; check the URL, or {_BY_HAND}")
+    with failures_told(url), session.answer(url, headers, timeout) as response:
+        if response.status_code == 416 and "Range" in headers:
+            return _require_whole(response, part)
+        require_ok(response, url)
+        total = _begun(response, part)
+        if total is not None and total > limit:
+            raise InputError(_too_large(url, f"{total:,}", limit))
+        _write_body(response, url, part, total, limit)
 
 
 def _begun(response: requests.Response, part: _Part) -> int | None:
@@ -212,7 +138,7 @@ def _begun(response: requests.Response, part: _Part) -> int | None:
         same = validator in ("", part.known().get("validator"))
         if not (found and plain and same and int(found[1]) == part.size()):
             part.begin("")
-            raise _BrokenOffError("the server sent another part than was asked for")
+            raise BrokenOffError("the server sent another part than was asked for")
         return int(found[2])
     part.begin(validator if plain else "")
     length = headers.get("Content-Length", "")
@@ -223,7 +149,7 @@ def _require_whole(response: requests.Response, part: _Part) -> None:
     """After "range not satisfiable": nothing is missing where the whole has the part's size."""
     if response.headers.get("Content-Range") != f"bytes */{part.size()}":
         part.begin("")
-        raise _BrokenOffError("the file on the server is another one than before")
+        raise BrokenOffError("the file on the server is another one than before")
 
 
 def _write_body(
@@ -247,7 +173,7 @@ def _write_body(
             _write(file, chunk)
             bar.update(len(chunk))
     if total is not None and received != total:
-        raise _BrokenOffError(f"{received:,} of {total:,} bytes came")
+        raise BrokenOffError(f"{received:,} of {total:,} bytes came")
 
 
 def _write(file: IO[bytes], chunk: bytes) -> None:
@@ -259,17 +185,8 @@ def _write(file: IO[bytes], chunk: bytes) -> None:
 def _require_zip(first: bytes, response: requests.Response, url: str) -> None:
     if not first.startswith(_ZIP):
         kind = response.headers.get("Content-Type", "something else")[:100]
-        raise InputError(f"{url}: the server sent {kind}, no zip archive; {_BY_HAND}")
+        raise InputError(f"{url}: the server sent {kind}, no zip archive; {BY_HAND}")
 
 
 def _too_large(url: str, count: str, limit: int) -> str:
     return f"{url}: has {count} bytes, allowed are {limit:,}; raise data.max_gigabytes if it may"
-
-
-def _innermost(error: Exception) -> str:
-    """The reason inside what requests and urllib3 wrap round it, on one line."""
-    while True:
-        inner = getattr(error, "reason", None) or next(iter(error.args), None)
-        if not isinstance(inner, Exception):
-            return " ".join(str(error).split())
-        error = inner

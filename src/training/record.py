@@ -71,7 +71,7 @@ class Record:
         self._epochs = epochs
         outs_lock = self.outputs.epochs.with_suffix(".lock")
         with (
-            held(outs_lock, f"still writes {self.outputs.epochs.parent}", self.stop.check),
+            held(outs_lock, f"train: still writes {self.outputs.epochs.parent}", self.stop.check),
             self.store.opened(self.stop.check, self.fresh),
         ):
             self._resume(state, epochs, machine)

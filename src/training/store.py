@@ -47,7 +47,7 @@ class Store:
             while_waiting: called while another process trains the same; may raise to give up.
             fresh: remove what is there.
         """
-        with held(self.folder / "lock", "trains exactly this already", while_waiting):
+        with held(self.folder / "lock", "train: trains exactly this already", while_waiting):
             self._temporary.unlink(missing_ok=True)  # of a process that was killed
             if fresh:
                 self._remove(self.folder.glob("*.safetensors"))

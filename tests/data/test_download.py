@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.download import ATTEMPTS, download, followed
+from src.data.download import ATTEMPTS, download
+from src.data.http import followed
 from src.data.naming import KITTI
 from src.data.source import fetch
 from src.files import InputError

@@ -17,7 +17,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     if worker_id == "master":
         return everything_done(tmp_path_factory.mktemp("done"))
     shared = tmp_path_factory.getbasetemp().parent
-    with held(shared / "done.lock", "makes the same", lambda: None):
+    with held(shared / "done.lock", "test: makes the same", lambda: None):
         if not (shared / "is_done").exists():  # its files name the folder: it is made in place
             everything_done(shared / "done")
             (shared / "is_done").touch()

@@ -17,64 +17,8 @@ import src.predict  # noqa: F401
 import tests.training.small  # noqa: F401 - what a training imports late
 from src.report.board import Board
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
-from tests.conftest import ROOT, write_params, write_pictures
-
-ORDER = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "card")
-
-READ: dict[str, dict[str, str]] = {
-    "check": {},
-    "fetch": {},
-    "remap": {"raw": "data/raw"},
-    "split": {"cache": "data/cache"},
-    "train": {"cache": "data/cache", "split": "data/split.json"},
-    "evaluate": {
-        "cache": "data/cache",
-        "split": "data/split.json",
-        "model": "models/best.safetensors",
-    },
-    "render": {
-        "cache": "data/cache",
-        "split": "data/split.json",
-        "epochs": "models/epochs",
-        "best": "models/best.safetensors",
-        "pictures": "plots/pictures.csv",
-    },
-    "card": {
-        "raw": "data/raw",
-        "model": "models/best.safetensors",
-        "training": "metrics/train.json",
-        "evaluation": "metrics/evaluate.json",
-        "history": "plots/history.csv",
-        "per-class": "plots/per_class.csv",
-        "confusion": "plots/confusion.csv",
-    },
-}
-"""Options of each stage and the paths that it reads, as dvc.yaml has them."""
-
-WRITTEN: dict[str, dict[str, str]] = {
-    "check": {"out": "data/params.checked"},
-    "fetch": {"out": "data/raw"},
-    "remap": {"out": "data/cache", "frequency": "plots/class_frequency.csv"},
-    "split": {"out": "data/split.json"},
-    "train": {
-        "epochs": "models/epochs",
-        "best": "models/best.safetensors",
-        "history": "plots/history.csv",
-        "metrics": "metrics/train.json",
-        "runs": "runs",
-        "states": ".ckpt",
-    },
-    "evaluate": {
-        "metrics": "metrics/evaluate.json",
-        "confusion": "plots/confusion.csv",
-        "per-class": "plots/per_class.csv",
-        "calibration": "plots/calibration.csv",
-        "pictures": "plots/pictures.csv",
-    },
-    "render": {"out": "plots/predictions"},
-    "card": {"card": "models/README.md", "figures": "plots/figures"},
-}
-"""And the paths that it writes."""
+from tests.conftest import write_params, write_pictures
+from tests.wiring import ORDER, arguments
 
 
 class Ended(NamedTuple):
@@ -91,16 +35,6 @@ class Limits(NamedTuple):
     more_memory: int | None = None
     """Of address space, beyond what it has when it begins."""
     user: int | None = None
-
-
-def arguments(stage: str, source: Path, target: Path) -> list[str]:
-    """What dvc.yaml would call `stage` with, reading below `source` and writing below `target`."""
-    paths = {"params": source / "params.yaml"}
-    if stage == "remap":
-        paths["classes"] = ROOT / "classes"
-    paths |= {name: source / path for name, path in READ[stage].items()}
-    paths |= {name: target / path for name, path in WRITTEN[stage].items()}
-    return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
 
 
 def staged(stage: str, source: Path, target: Path, *limits: object, **more: object) -> Ended:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.failing import WRITTEN, Ended, Limits, arguments, ended, one_line, staged, tree
+from tests.faults.failing import Ended, Limits, ended, one_line, staged, tree
+from tests.wiring import WRITTEN, arguments
 
 OLD = b"of an earlier run"
 FULL = "No space left on device; make room, then run it again"

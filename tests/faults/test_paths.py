@@ -11,17 +11,14 @@ import pytest
 
 from src.files import replaced_file, replaced_folder
 from tests.faults.failing import (
-    ORDER,
-    READ,
-    WRITTEN,
     Ended,
     Limits,
-    arguments,
     ended,
     one_line,
     staged,
     tree,
 )
+from tests.wiring import ORDER, READ, WRITTEN
 
 NOBODY = 65534
 
@@ -190,26 +187,3 @@ def said_by_export(done: Path, out: Path) -> Ended:
 def test_export_to_where_a_file_stands(done: Path, tmp_path: Path):
     as_a_file(tmp_path / "a")
     assert one_line(said_by_export(done, tmp_path / "a/unet.pt2")).startswith(f"{tmp_path}/a")
-
-
-def test_arguments_are_those_of_dvc_yaml(done: Path):
-    """What these tests call is what DVC calls."""
-    import yaml
-
-    from tests.conftest import ROOT
-
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    for stage in ORDER:
-        words = stages[stage]["cmd"].removeprefix("exec ").split()[3:]
-        ours = [word.removeprefix(f"{done}/") for word in arguments(stage, done, done)]
-        expected = dict(zip(words[::2], words[1::2], strict=True))
-        found = dict(zip(ours[::2], ours[1::2], strict=True))
-        found.pop("--classes", None)
-        expected.pop("--classes", None)
-        assert found == expected
-
-
-def test_models_may_be_read_by_whoever_may_read_the_rest(done: Path):
-    usual = (done / "metrics/train.json").stat().st_mode
-    for path in [*done.glob("models/epochs/*"), done / "models/best.safetensors"]:
-        assert path.stat().st_mode == usual, path
