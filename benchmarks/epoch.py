@@ -16,7 +16,14 @@ from benchmarks import sample
 from benchmarks.table import ROUNDS, Row, in_turn
 from src.code import ROOT, code_of
 from src.config import load_params
-from src.data.batches import Batch, Picture, evaluation_batches, padded_batch, training_batches
+from src.data.batches import (
+    Batch,
+    Picture,
+    evaluation_batch,
+    evaluation_groups,
+    padded_batch,
+    training_batches,
+)
 from src.data.cache import Cache
 from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, picture_path
 from src.evaluation.bootstrap import RESAMPLES
@@ -172,7 +179,8 @@ def evaluation_row(cache: Cache) -> Row:
     size = load_params(ROOT / "params.yaml").evaluate.batch_size
     ids = sorted(cache.train_ids()[: 4 * size], key=cache.size)
     keep_freed_memory()
-    whole = [machine.images(batch.images) for batch in evaluation_batches(cache, ids, size)]
+    groups = evaluation_groups(cache, ids, size)
+    whole = [machine.images(evaluation_batch(cache, names).images) for names in groups]
 
     def evaluation() -> None:
         details = Details(cache.class_map(), machine.device)  # as the stage does

@@ -132,6 +132,7 @@ class Train:
     start: str | None
     device: str
     precision: Literal["auto", "fp32", "bf16"]
+    processes: int
     num_workers: int
 
     def __post_init__(self) -> None:
@@ -140,6 +141,7 @@ class Train:
         _require(self.start != "", "start", self.start, "null or a file")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
+        _require(1 <= self.processes <= 64, "processes", self.processes, "1 to 64")
         _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
 
 
@@ -237,6 +239,12 @@ class Params:
         if self.train.recipe not in self.recipes:
             names = ", ".join(self.recipes)
             raise InputError(f"train.recipe: no recipe {self.train.recipe!r}; recipes has {names}")
+        if self.recipe.batch_size < self.train.processes:
+            raise InputError(
+                f"train.processes: {self.train.processes} is more than the "
+                f"{self.recipe.batch_size} pictures of recipes.{self.train.recipe}.batch_size, of "
+                "which each takes a share; lower it, or raise that"
+            )
         for epoch in self.render.epochs:
             if epoch != "last" and epoch > self.train.epochs:
                 raise InputError(

@@ -12,10 +12,14 @@ def main(argv: list[str] | None = None) -> None:
     train = load_params(args.params).train
     if train.start is not None:
         _require_start(train.start)
-    if train.device not in ("auto", "cpu") or train.precision == "bf16":
-        from src.model.machine import chosen_machine  # torch takes seconds; else not needed
+    several = train.processes > 1
+    if several or train.device not in ("auto", "cpu") or train.precision == "bf16":
+        # torch takes seconds; else not needed
+        from src.model.machine import chosen_machine, require_device_each
 
         chosen_machine(train.device, train.precision)
+        if several:
+            require_device_each(train.processes, train.device)
     # Always the same text, so that a changed parameter reruns no stage but those that read it.
     with replaced_file(args.out) as temporary:
         temporary.write_text("params.yaml has been checked\n")

@@ -12,7 +12,7 @@ from src.evaluation.tables import by_picture, confusion_pairs, per_class
 from src.files import write_json
 from src.inference.views import View
 from src.memory import keep_freed_memory
-from src.model.machine import chosen_machine, make_deterministic
+from src.model.machine import chosen_machine, joined_machine, make_deterministic
 from src.model.weights import load_network
 from src.report.tables import rounded, write_table
 
@@ -24,24 +24,27 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     cache, val_ids = Cache(args.cache), read_parts(args.split)["val"]
     class_map = cache.class_map()
-    machine = chosen_machine(params.train.device, params.train.precision)
     make_deterministic()
     keep_freed_memory()
     network, description = load_network(args.model, class_map)
-    machine.placed(network)
-    details = Details(class_map, machine.device)
     flips = (False, True) if params.evaluate.flip else (False,)
-    evaluation = evaluated(
-        network,
-        cache,
-        val_ids,
-        params.evaluate.batch_size,
-        machine,
-        ignored=description["ignored_class"],
-        views=[View(scale, flip) for scale in params.evaluate.scales for flip in flips],
-        after_batch=details.add,
-    )
-    evaluation.require_finite(args.model)
+    with joined_machine(chosen_machine(params.train.device, params.train.precision)) as machine:
+        machine.placed(network)
+        details = Details(class_map, machine.device)
+        evaluation = evaluated(
+            network,
+            cache,
+            val_ids,
+            params.evaluate.batch_size,
+            machine,
+            ignored=description["ignored_class"],
+            views=[View(scale, flip) for scale in params.evaluate.scales for flip in flips],
+            after_batch=details.add,
+        )
+        evaluation.require_finite(args.model)
+        details.sum_over(machine.processes)
+    if not machine.processes.is_first:  # one writes
+        return
     low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
     figures = {**evaluation.figures(), "miou_low": low, "miou_high": high, **details.figures()}
     table = per_class(class_map, evaluation.confusion, details.boundary_f)

@@ -8,6 +8,8 @@ from src.config import load_params
 from src.data.cache import Cache
 from src.data.parts import read_parts
 from src.files import read_json, repository_path
+from src.model.machine import chosen_machine, joined_machine
+from src.training.follower import Follower
 from src.training.loop import Trainer
 from src.training.outputs import Outputs
 from src.training.record import Record
@@ -26,16 +28,20 @@ def main(argv: list[str] | None = None) -> None:
         runs=repository_path(args.runs),  # these two stay also where an experiment runs in a copy
         states=repository_path(args.states),
     )
-    split = read_parts(args.split)
-    code = code_of(Path(__file__))
-    trainer = Trainer(Cache(args.cache), split, params.model, params.train, params.recipe, code)
-    machine = trainer.machine
-    print(
-        f"train: {params.train.recipe}, {len(split['train'])} pictures, {params.train.epochs} "
-        f"epochs on {machine.device} in {machine.precision}"
-    )
-    with Stop() as stop:
-        trainer.run(Record(outputs, trainer.description, params.resume, stop))
+    split, cache, code = read_parts(args.split), Cache(args.cache), code_of(Path(__file__))
+    model, train, recipe = params.model, params.train, params.recipe
+    with joined_machine(chosen_machine(train.device, train.precision)) as machine, Stop() as stop:
+        trainer = Trainer(cache, split, model, train, recipe, code, machine)
+        print(
+            f"train: {train.recipe}, {len(split['train'])} pictures, {train.epochs} epochs on "
+            f"{machine.name()} in {machine.precision}"
+        )
+        if machine.processes.is_first:
+            trainer.run(Record(outputs, trainer.description, params.resume, stop))
+        else:
+            trainer.run(Follower(machine.processes, stop))
+    if not machine.processes.is_first:  # one writes
+        return
     figures = read_json(args.metrics)
     print(
         f"train: best epoch {figures['best_epoch']}, val mIoU {figures['best_val_miou']:.4f}, in "

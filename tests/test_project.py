@@ -15,8 +15,10 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = PIPELINE["stages"]
 ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
-COMMANDS = {"export.py", "predict.py", "provenance.py", "submission.py"}
+COMMANDS = {"export.py", "launch.py", "predict.py", "provenance.py", "submission.py"}
 """Of src itself: what a user calls beside the pipeline."""
+SHARED = {"train", "evaluate"}
+"""Stages that several processes may share."""
 CHANGES_NO_RESULT = {"resume"}
 # What each room may import besides itself; `model` needs no data, `data` no model.
 ARROWS = {
@@ -41,7 +43,7 @@ def outs(stage: str) -> set[str]:
 
 def options(stage: str) -> dict[str, str]:
     """The command's options and their paths."""
-    return dict(re.findall(r"--(\S+) (\S+)", STAGES[stage]["cmd"]))
+    return dict(re.findall(r"--(\S+) (\S+)", STAGES[stage]["cmd"].split(f"stages.{stage} ")[1]))
 
 
 def room(path: Path) -> str:
@@ -64,7 +66,10 @@ def test_code_that_a_stage_runs_is_code_that_it_depends_on(stage: str):
     code = {str(dep) for dep in listed if dep.suffix == ".py"}
     for folder in (dep for dep in listed if dep.parts[0] in ("src", "stages") and not dep.suffix):
         code |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py")}
-    assert code == set(import_closure(ROOT / "stages" / f"{stage}.py"))
+    modules = re.findall(r"\b(?:src|stages)(?:\.\w+)+", STAGES[stage]["cmd"])
+    started = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
+    assert started[-1] == ROOT / "stages" / f"{stage}.py"
+    assert code == {name for path in started for name in import_closure(path)}
 
 
 @pytest.mark.parametrize("stage", ORDER)
@@ -72,7 +77,8 @@ def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
     paths = set(options(stage).values()) - {"params.yaml", "runs", ".ckpt"}
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
     assert paths == data - {"data/params.checked"} | outs(stage)
-    assert STAGES[stage]["cmd"].startswith(f"exec python -m stages.{stage} ")
+    launched = "src.launch --processes ${train.processes} " if stage in SHARED else ""
+    assert STAGES[stage]["cmd"].startswith(f"exec python -m {launched}stages.{stage} ")
     assert STAGES[stage]["desc"]
 
 

@@ -22,6 +22,7 @@ from src.data.augment import color_terms, drawn_change
 from src.data.cache import Cache
 from src.files import InputError
 from src.labels import IGNORE_INDEX
+from src.processes import ALONE, Processes
 
 _ORDER, _PICTURE = 1, 2  # what a generator is for, so that no two draw the same numbers
 
@@ -72,6 +73,15 @@ class TrainingPictures(Dataset):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(H, W) of a picture."""
+        return self.cache.size(self.ids[index])
+
+    def batch(self, keys: Sequence[tuple[int, int]], share: slice = slice(None)) -> Batch:
+        """The `share` of the pictures `keys`, (epoch, index) each; padded as all of them are."""
+        size = largest([self.size(index) for _, index in keys])
+        return padded_batch([self[key] for key in keys[share]], size)
+
     def __getitem__(self, key: tuple[int, int]) -> Picture:
         """Picture `index` as it is to be seen in `epoch`."""
         epoch, index = key
@@ -105,11 +115,14 @@ def training_batches(
     first: int = 0,
     last_epoch: int | None = None,
     pin: bool = False,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
     """The batches of `epoch` from number `first` on, each picture once; the last may be smaller.
 
+    Of several processes each gets its share of a batch, which may be no picture.
+
     Args:
-        num_workers: processes that make them; they start once.
+        num_workers: loader processes that make them; they start once.
         last_epoch: go on to the end of this epoch.
         pin: in memory that a GPU copies from by itself.
     """
@@ -120,11 +133,11 @@ def training_batches(
         for start in range(begin, len(order), batch_size):
             batches.append([(number, index) for index in order[start : start + batch_size]])
     if pictures.resident is not None:
-        return (padded_batch([pictures[key] for key in keys]) for keys in batches)
+        return (pictures.batch(keys, processes.share(len(keys))) for keys in batches)
     if num_workers:
         _require_open_files(64 + 16 * num_workers + 4 * batch_size)
     loader = DataLoader(
-        _Batches(pictures, batches),
+        _Batches(pictures, batches, [processes.share(len(keys)) for keys in batches]),
         batch_size=None,
         num_workers=num_workers,
         pin_memory=pin,
@@ -140,15 +153,20 @@ class _Batches(Dataset):
     A loader process would hand its traceback on in the error's text, and lose the rest of it.
     """
 
-    def __init__(self, pictures: TrainingPictures, keys: Sequence[list[tuple[int, int]]]) -> None:
-        self.pictures, self.keys = pictures, keys
+    def __init__(
+        self,
+        pictures: TrainingPictures,
+        keys: Sequence[list[tuple[int, int]]],
+        shares: Sequence[slice],
+    ) -> None:
+        self.pictures, self.keys, self.shares = pictures, keys, shares
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, number: int) -> Batch | Exception:
         try:
-            batch = padded_batch([self.pictures[key] for key in self.keys[number]])
+            batch = self.pictures.batch(self.keys[number], self.shares[number])
         except (InputError, OSError, MemoryError) as error:
             return error
         if get_worker_info() is not None:
@@ -205,18 +223,20 @@ def _leave_signals_to_the_trainer(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def padded_batch(pictures: Sequence[Picture]) -> Batch:
-    """One batch, on the device that the pictures lie on.
+def padded_batch(pictures: Sequence[Picture], size: tuple[int, int] | None = None) -> Batch:
+    """One batch, on the device that the pictures lie on; of none, on the CPU.
 
     The padding repeats the border, so that it looks like a picture to the norm's statistics; no
     pixel of it counts in the loss.
+
+    Args:
+        size: (H, W) at least; None: the largest among them.
     """
-    height = max(picture.mask.shape[0] for picture in pictures)
-    width = max(picture.mask.shape[1] for picture in pictures)
-    device = pictures[0].mask.device  # arrays have one too
+    height, width = size or largest([picture.mask.shape for picture in pictures])
+    device = pictures[0].mask.device if pictures else "cpu"  # arrays have one too
     images = torch.empty(len(pictures), height, width, 3, dtype=torch.uint8, device=device)
     masks = torch.full(images.shape[:3], IGNORE_INDEX, dtype=torch.uint8, device=device)
-    arrays = isinstance(pictures[0].mask, np.ndarray)
+    arrays = device == "cpu"  # of numpy, not torch's of that name
     pixels, class_ids = (images.numpy(), masks.numpy()) if arrays else (images, masks)
     for i, (image, mask, _) in enumerate(pictures):
         rows, columns = mask.shape
@@ -227,16 +247,26 @@ def padded_batch(pictures: Sequence[Picture]) -> Batch:
     colors = [picture.colors for picture in pictures]
     # (N, H, W, 3) in memory seen as (N, 3, H, W) is channels_last already
     images = images.permute(0, 3, 1, 2)
-    return Batch(images, masks, None if None in colors else torch.tensor(colors))
+    return Batch(images, masks, None if None in colors else torch.tensor(colors).reshape(-1, 3))
 
 
-def evaluation_batches(cache: Cache, ids: Sequence[str], batch_size: int) -> Iterator[Batch]:
-    """The pictures as they are, in order, up to `batch_size` neighbours of one size together.
+def largest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The largest height and the largest width among them."""
+    return max(height for height, _ in sizes), max(width for _, width in sizes)
+
+
+def evaluation_groups(cache: Cache, ids: Sequence[str], batch_size: int) -> list[list[str]]:
+    """`ids` in order, up to `batch_size` neighbours of one size together.
 
     No padding, which would change what the network sees at a picture's border.
     """
+    groups = []
     for _, same_size in groupby(ids, key=cache.size):
         names = list(same_size)
-        for start in range(0, len(names), batch_size):
-            some = names[start : start + batch_size]
-            yield padded_batch([Picture(*cache.pair(name)) for name in some])
+        groups += [names[at : at + batch_size] for at in range(0, len(names), batch_size)]
+    return groups
+
+
+def evaluation_batch(cache: Cache, names: Sequence[str]) -> Batch:
+    """The pictures `names`, of one size, as they are."""
+    return padded_batch([Picture(*cache.pair(name)) for name in names])

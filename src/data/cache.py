@@ -126,7 +126,7 @@ class Cache:
 
     def size(self, picture_id: str) -> tuple[int, int]:
         """(H, W) of a picture with a mask."""
-        return self.mask(picture_id).shape
+        return self._array(MASKS, picture_id).shape
 
     def class_pixels(self, picture_ids: Iterable[str]) -> np.ndarray:
         """(K,) int64, pixels of each class in the masks of `picture_ids`."""

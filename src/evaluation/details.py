@@ -11,6 +11,7 @@ from src.evaluation.boundaries import boundary_counts, boundary_f
 from src.evaluation.calibration import NUM_BINS, calibration_counts, calibration_error
 from src.evaluation.metrics import mean_present
 from src.labels import IGNORE_INDEX, ClassMap
+from src.processes import Processes
 
 
 class Details:
@@ -38,6 +39,11 @@ class Details:
             counted &= class_ids != self.void_id
         self._boundaries += boundary_counts(class_ids, predicted, counted, self.num_classes)
         self._calibration += calibration_counts(logits, class_ids, predicted, counted)
+
+    def sum_over(self, processes: Processes) -> None:
+        """Add what the other processes have counted."""
+        processes.sum(self._boundaries)
+        processes.sum(self._calibration)
 
     @property
     def calibration(self) -> np.ndarray:

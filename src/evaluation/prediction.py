@@ -6,14 +6,14 @@ Shapes: N pictures, P pictures of the data set, K classes, H and W pixels.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from src.data.batches import evaluation_batches
+from src.data.batches import evaluation_batch, evaluation_groups
 from src.data.cache import Cache
 from src.evaluation.metrics import confusion_matrix, figures_of_merit
 from src.files import InputError
@@ -69,41 +69,64 @@ def evaluated(
     """Predict the pictures `ids` and compare with their masks.
 
     Sums over all pixels, so that no batch or picture weighs more than its pixels. The network is
-    left in evaluation mode.
+    left in evaluation mode. Several processes take batches in turn, and each gets the evaluation
+    of all of them, with the bits that one process alone would get.
 
     Args:
         ignored: a class that was not trained; the cross-entropy leaves its pixels out.
         views: of each picture; the mean of the probabilities that they give is judged.
-        before_batch: called before each batch; may raise to give up.
-        after_batch: called with each batch's logits (N, K, H, W), class ids and predicted class
-            ids (N, H, W), for figures beyond these, on the device.
+        before_batch: called before each batch, by all processes equally often; may raise to give
+            up, in all of them.
+        after_batch: called with the logits (N, K, H, W) of each of our batches, its class ids and
+            predicted class ids (N, H, W), for figures beyond these, on the device.
 
     Raises:
         InputError: masks in which nothing counts.
     """
-    class_map = cache.class_map()
+    class_map, processes = cache.class_map(), machine.processes
     network.eval()
-    losses, counts, confusions = [], [], []  # read at the end, so that nothing waits for a batch
-    bar = tqdm(total=len(ids), desc="evaluate", unit="img", leave=False, disable=None)
-    with bar:
-        for batch in evaluation_batches(cache, ids, batch_size):
+    sums, confusions = [], []  # read at the end, so that nothing waits for a batch
+    groups = evaluation_groups(cache, ids, batch_size)
+    with processes.bar(total=len(ids), desc="evaluate", unit="img", leave=False) as bar:
+        for start in range(0, len(groups), processes.size):
             before_batch()
+            in_turn = groups[start : start + processes.size]
+            bar.update(sum(map(len, in_turn)))
+            if processes.rank >= len(in_turn):
+                continue
+            batch = evaluation_batch(cache, in_turn[processes.rank])
             images, class_ids = machine.images(batch.images), machine.class_ids(batch.masks)
             logits = mean_logits(network, images, machine, views)  # (N, K, H, W)
             trained = class_ids
             if ignored is not None:
                 trained = class_ids.masked_fill(class_ids == ignored, IGNORE_INDEX)
-            loss, count = cross_entropy_sum(logits, trained)
+            sums.append(torch.stack(cross_entropy_sum(logits, trained)))
             predicted = logits.argmax(1)  # (N, H, W)
             for truth, guess in zip(class_ids, predicted, strict=True):
                 confusions.append(confusion_matrix(truth, guess, class_map.num_classes))
             after_batch(logits, class_ids, predicted)
-            losses.append(loss)
-            counts.append(count)
-            bar.update(len(images))
-    total, pixels = (sum(torch.stack(values).tolist()) for values in (losses, counts))
-    by_picture = torch.stack(confusions).cpu().numpy()
+    ours = [torch.stack(found).cpu().numpy() if found else () for found in (sums, confusions)]
+    by_batch, by_picture = _in_order(processes.gathered(ours), list(map(len, groups)))
+    total, pixels = (sum(column.tolist()) for column in by_batch.T)
     evaluation = Evaluation(total / max(1.0, pixels), by_picture, class_map.void_id)
     if math.isnan(evaluation.figures()["miou"]):
         raise InputError(f"{cache.root}: no pixel counts in the masks of {', '.join(ids[:5])}")
     return evaluation
+
+
+def _in_order(
+    found: Sequence[Sequence[np.ndarray]], sizes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows by batch and rows by picture, in the order of the batches.
+
+    Args:
+        found: these of each process, which took the batches in turn.
+        sizes: how many pictures each batch has.
+    """
+    left = [tuple(map(iter, rows)) for rows in found]
+    by_batch, by_picture = [], []
+    for number, size in enumerate(sizes):
+        batches, pictures = left[number % len(left)]
+        by_batch.append(next(batches))
+        by_picture += islice(pictures, size)
+    return np.stack(by_batch), np.stack(by_picture)

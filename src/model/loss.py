@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from src.labels import IGNORE_INDEX
 from src.model.counts import occurrences
+from src.processes import ALONE, Processes
 
 _BINS = 1024
 """Of the errors 0..1 in Lovász's loss; finer ones change its gradient by less than 0.1 %."""
@@ -70,7 +71,9 @@ def square_root_weights(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(weights / (mean or 1.0)).float()
 
 
-def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tensor:
+def lovasz_loss(
+    shares: Tensor, class_ids: Tensor, void_id: int | None, processes: Processes = ALONE
+) -> Tensor:
     """Lovász-softmax (Berman et al. 2018): 1 - IoU, made continuous; mean over the classes.
 
     The loss of a class is a weighted sum of its pixels' errors (how far its share is from 1 or 0).
@@ -81,6 +84,8 @@ def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tenso
         shares: (N, K, H, W) float32, logarithms, as of `log_shares`.
         class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
         void_id: a class that is left out, as the IoU leaves it out; None if there is none.
+        processes: those among which the pictures are shared; each gets its pixels' part of the
+            loss, and together they are the loss of all pictures.
 
     Returns:
         () float32, 0..1; 0 where no class occurs.
@@ -99,7 +104,7 @@ def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tenso
         places = 2 * (_BINS * classes + bins) + truth  # class, bin, whether the class is true
         size = num_classes * _BINS * 2
         counts = occurrences(places.where(counted, size).reshape(-1), size + 1)
-        counts = counts[:size].reshape(num_classes, _BINS, 2)
+        counts = processes.sum(counts)[:size].reshape(num_classes, _BINS, 2)
         weights = _lovasz_weights(counts)
         occurs = counts[:, :, 1].sum(1, keepdim=True) > 0  # (K, 1)
         weights = weights.reshape(-1)[places] * occurs / occurs.sum().clamp(min=1)  # (K, P)

@@ -3,16 +3,19 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
+import contextlib
 import os
 import platform
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from src.files import InputError
+from src.processes import ALONE, Processes, is_one_of_many, joined
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,18 @@ class Machine:
 
     device: torch.device
     precision: str
+    processes: Processes = ALONE
+    """This one and those beside it, each with a machine of its own."""
 
     @property
     def memory_format(self) -> torch.memory_format:
         """bf16 convolutions run fastest in channels_last; fp32 keeps the report's own NCHW."""
         return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
+
+    def name(self) -> str:
+        """`cpu`, or `2 processes, cuda each`."""
+        count = self.processes.size
+        return str(self.device) if count == 1 else f"{count} processes, {self.device.type} each"
 
     def free_bytes(self) -> int:
         """Room for data in the device's own memory; none where that is the computer's memory."""
@@ -40,12 +50,14 @@ class Machine:
         return network.to(self.device, memory_format=self.memory_format)
 
     def description(self) -> dict[str, str | int]:
-        """What else decides the last bits of a result: the processor, on a CPU also the threads."""
+        """What else decides the last bits of a result: processor, processes, a CPU's threads."""
+        many = {"processes": self.processes.size} if self.processes.size > 1 else {}
         if self.device.type == "cuda":
-            return {"processor": torch.cuda.get_device_name(self.device)}
+            return {"processor": torch.cuda.get_device_name(self.device), **many}
         name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
         instructions = torch.backends.cpu.get_cpu_capability()
-        return {"processor": f"{name} ({instructions})", "threads": torch.get_num_threads()}
+        threads = torch.get_num_threads()
+        return {"processor": f"{name} ({instructions})", "threads": threads, **many}
 
     def images(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""
@@ -95,6 +107,31 @@ def _machine(device: str, precision: str) -> Machine:
     return Machine(found, precision)
 
 
+@contextlib.contextmanager
+def joined_machine(machine: Machine) -> Iterator[Machine]:
+    """`machine` beside those of the other processes that torchrun has started, if it has."""
+    with joined(machine.device) as processes:
+        yield replace(machine, processes=processes)
+
+
+def require_device_each(count: int, device: str) -> None:
+    """`count` processes of this computer must each have a device that they can meet on.
+
+    Raises:
+        InputError: too few of them, or one that is named or stands alone.
+    """
+    found = _device(device)
+    if found.index is not None or found.type == "mps":
+        raise InputError(
+            f"train.processes: {count} cannot share train.device {device}; use auto, cuda or cpu"
+        )
+    if found.type == "cuda" and count > torch.cuda.device_count():
+        raise InputError(
+            f"train.processes: {count} is more than the {torch.cuda.device_count()} CUDA devices "
+            "of this computer; each takes one"
+        )
+
+
 def make_deterministic() -> None:
     """Let every kernel give the same bits for the same input."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
@@ -107,10 +144,11 @@ def make_deterministic() -> None:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    own = os.environ.get("LOCAL_RANK") if is_one_of_many() else None
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = "cuda" if own is None else f"cuda:{own}"
+    elif name == "auto":
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         raise InputError(f"device: {name!r} names no device; use auto, cpu, mps, cuda, cuda:N")
     device = torch.device(name)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.model.convolution import Conv3x3
-
-GROUPS = 32
-"""Groups of a group norm (Wu and He 2018), fewer where a layer has fewer channels."""
+from src.model.dropout import ChannelDropout
+from src.model.norm import norm as built_norm
 
 SMALLEST_SIDE = 16
 """Pixels of a side that four halvings leave one of."""
@@ -37,23 +36,16 @@ class Window(NamedTuple):
         return Window(*(pixels // 2 for pixels in self))
 
 
-def _norm(kind: str, channels: int) -> nn.Module:
-    if kind == "batch":
-        return nn.BatchNorm2d(channels)
-    groups = max(g for g in range(1, min(GROUPS, channels) + 1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
-
-
 class DoubleConv(nn.Sequential):
     """(convolution 3x3, norm, ReLU) twice: (N, C, H, W) -> (N, out_channels, H, W)."""
 
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int, norm: str) -> None:
         super().__init__(
             Conv3x3(in_channels, mid_channels),
-            _norm(norm, mid_channels),
+            built_norm(norm, mid_channels),
             nn.ReLU(inplace=True),
             Conv3x3(mid_channels, out_channels),
-            _norm(norm, out_channels),
+            built_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )
 
@@ -137,7 +129,7 @@ class UNet(nn.Module):
         self.down2 = Down(2 * b, 4 * b, norm)
         self.down3 = Down(4 * b, 8 * b, norm)
         self.down4 = Down(8 * b, 16 * b // half, norm)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = ChannelDropout(dropout)
         self.up1 = Up(16 * b, 8 * b // half, bilinear, norm)
         self.up2 = Up(8 * b, 4 * b // half, bilinear, norm)
         self.up3 = Up(4 * b, 2 * b // half, bilinear, norm)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from torch import nn
 
 from src.config import Model, Recipe, Train
 from src.data.batches import Batch, TrainingPictures, training_batches
@@ -19,11 +19,12 @@ from src.evaluation.bootstrap import SEED, miou_draws
 from src.evaluation.prediction import evaluated
 from src.files import InputError, repository_path
 from src.memory import keep_freed_memory
-from src.model.machine import chosen_machine, make_deterministic
+from src.model.machine import Machine, chosen_machine, make_deterministic
 from src.model.start import load_start
 from src.model.unet import UNet
 from src.report.comparison import compared
 from src.training.finite import require_finite, require_finite_state
+from src.training.follower import Follower
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
 from src.training.provenance import provenance
@@ -35,6 +36,7 @@ from src.training.schedule import (
     set_learning_rate,
     validation_steps,
 )
+from src.training.shared import shared
 from src.training.shortage import enough_memory
 from src.training.state import EpochSum, Row, State, Validation
 from src.training.step import StepResult, train_step, update_average
@@ -47,8 +49,12 @@ _READ_S = 0.2
 class Trainer:
     """What stays the same while training, and the loop.
 
+    Args:
+        machine: where to train, and beside whom; None: alone, where `train` says.
+
     Raises:
-        InputError: a device or precision that is not there, or batches larger than the data set.
+        InputError: a device or precision that is not there, batches larger than the data set, or
+            fewer pictures in them than processes.
     """
 
     def __init__(
@@ -59,10 +65,12 @@ class Trainer:
         train: Train,
         recipe: Recipe,
         code: dict[str, str],
+        machine: Machine | None = None,
     ) -> None:
         self.cache, self.train, self.recipe, self.val_ids = cache, train, recipe, split["val"]
         self.class_map = cache.class_map()
-        self.machine = chosen_machine(train.device, train.precision)
+        self.machine = machine or chosen_machine(train.device, train.precision)
+        processes = self.machine.processes
         self.start = None if train.start is None else repository_path(train.start)
         changes = {"flip": recipe.flip, "jitter": recipe.jitter}
         self.pictures = TrainingPictures(cache, split["train"], train.seed, **changes)
@@ -71,23 +79,31 @@ class Trainer:
                 f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
                 f"{len(self.pictures)} training pictures; lower it"
             )
+        if recipe.batch_size < processes.size:
+            raise InputError(
+                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} pictures leave some of "
+                f"{processes.size} processes without one; raise it, or lower train.processes"
+            )
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.total_steps = self.steps_per_epoch * train.epochs
         self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)
         self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
-        pixels, device = cache.class_pixels(split["train"]), self.machine.device
-        self.objective = objective(recipe, self.class_map, pixels, device)
+        pixels, origin = processes.of_first(
+            lambda: (
+                cache.class_pixels(split["train"]),
+                provenance(code, cache, split, model, train, recipe, self.machine, self.start),
+            )
+        )
+        self.objective = objective(recipe, self.class_map, pixels, self.machine.device)
         self.description = {
             "unet": self.unet,
             "classes": self.class_map.to_json(),
             "ignored_class": self.objective.ignored,
             "scale": cache.scale(),
-            "provenance": provenance(
-                code, cache, split, model, train, recipe, self.machine, start=self.start
-            ),
+            "provenance": origin,
         }
 
-    def run(self, record: Record) -> list[Row]:
+    def run(self, record: Record | Follower) -> list[Row]:
         """Train the epochs that `record` does not have yet, and return the history of all.
 
         Raises:
@@ -98,9 +114,10 @@ class Trainer:
         with enough_memory(self.train, self.recipe, self.unet["base_channels"]):
             return self._run(record)
 
-    def _run(self, record: Record) -> list[Row]:
+    def _run(self, record: Record | Follower) -> list[Row]:
         state = self.initial_state()
         with record.opened(state, self.train.epochs, self.machine.description()):
+            self._start_together(state)
             try:
                 with contextlib.closing(self.batches(state)) as batches:
                     while state.epoch < self.train.epochs:
@@ -129,6 +146,13 @@ class Trainer:
             plateau=plateau(optimizer, recipe.patience) if on_plateau else None,
         )
 
+    def _start_together(self, state: State) -> None:
+        """Let all processes be where the first one is, and train one network."""
+        processes = self.machine.processes
+        if processes.size > 1:
+            state.restore(*processes.of_first(lambda: (state.tensors(), state.facts())))
+            state.shared = shared(state.network, processes)
+
     def _steps_done(self, state: State) -> int:
         """How many steps of the epoch at hand are finished."""
         return state.step - state.epoch * self.steps_per_epoch
@@ -144,9 +168,10 @@ class Trainer:
             first=self._steps_done(state),
             last_epoch=self.train.epochs,
             pin=self.machine.device.type == "cuda",
+            processes=self.machine.processes,
         )
 
-    def run_epoch(self, state: State, record: Record, batches: Iterator[Batch]) -> None:
+    def run_epoch(self, state: State, record: Record | Follower, batches: Iterator[Batch]) -> None:
         """What is left of an epoch: its pictures, the recipe's validations, a row of history."""
         epoch, done, size = state.epoch + 1, self._steps_done(state), self.recipe.batch_size
         if done == 0:
@@ -155,19 +180,18 @@ class Trainer:
         if state.validation_due:  # it was interrupted; TensorBoard has dropped this step
             record.board.step(state.step, state.loss, state.learning_rate)
             self._validate(state, record)
-        with tqdm(
+        with self.machine.processes.bar(
             desc=f"epoch {epoch}/{self.train.epochs}",
             total=len(self.pictures),
             initial=min(done * size, len(self.pictures)),
             unit="img",
             leave=False,
-            disable=None,
         ) as bar:
             read_at = time.monotonic()
             for step_in_epoch in range(done + 1, self.steps_per_epoch + 1):
                 batch = next(batches)
                 self.step(state, batch)
-                bar.update(len(batch.masks))
+                bar.update(min(size, bar.total - bar.n))
                 state.validation_due = step_in_epoch in self.validate_after
                 to_save = record.is_save_due()
                 if to_save or state.validation_due or time.monotonic() - read_at > _READ_S:
@@ -176,12 +200,12 @@ class Trainer:
                     read_at = time.monotonic()
                 if state.validation_due:
                     self._validate(state, record)
-                record.stop.check()
+                self._check(record)
                 if to_save:
                     record.save(state)
         self._close_epoch(state, record)
 
-    def _close_epoch(self, state: State, record: Record) -> None:
+    def _close_epoch(self, state: State, record: Record | Follower) -> None:
         """Add a row to the history, save, and say how it went."""
         state.epoch += 1
         row = {
@@ -201,16 +225,28 @@ class Trainer:
             flush=True,
         )
 
+    def _check(self, record: Record | Follower) -> None:
+        """Raise KeyboardInterrupt in all processes where one of them is asked to stop."""
+        if self.machine.processes.size == 1:
+            record.stop.check()
+        elif self.machine.processes.any(record.stop.requested):
+            raise KeyboardInterrupt
+
     def step(self, state: State, batch: Batch) -> StepResult:
-        """One step of training at the rate of the schedule; what it gave stays on the device."""
+        """One step of training at the rate of the schedule; what it gave stays on the device.
+
+        Args:
+            batch: our share of it, where several processes train.
+        """
         recipe = self.recipe
         if recipe.schedule == "one_cycle":
             rate = one_cycle(state.step, self.total_steps, recipe.learning_rate, recipe.warmup)
             set_learning_rate(state.optimizer, rate)
         halved = is_halved(state.step, self.total_steps, recipe.halved)
-        state.network.train()
+        network = state.network if state.shared is None else self._sharing(state)
+        network.train()
         result = train_step(
-            state.network,
+            network,
             state.optimizer,
             batch,
             recipe,
@@ -224,7 +260,14 @@ class Trainer:
         state.unread.append((state.step, state.learning_rate, result))
         return result
 
-    def _read(self, state: State, record: Record) -> None:
+    def _sharing(self, state: State) -> nn.Module:
+        """The network for our share of the batch of the step to come."""
+        size = self.recipe.batch_size
+        count = min(size, len(self.pictures) - self._steps_done(state) * size)
+        state.network.dropout.place = self.machine.processes.share(count), count
+        return state.shared
+
+    def _read(self, state: State, record: Record | Follower) -> None:
         """Log the steps since the last time. Waits for the device.
 
         Raises:
@@ -243,7 +286,7 @@ class Trainer:
         (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, epoch]).generate_state(1)
         torch.manual_seed(int(word))
 
-    def _validate(self, state: State, record: Record) -> None:
+    def _validate(self, state: State, record: Record | Follower) -> None:
         """Cross-entropy and confusion over the validation pictures; the plateau sees the first."""
         require_finite_state(state, state.epoch + 1, self.description["provenance"])
         found = evaluated(
@@ -253,7 +296,7 @@ class Trainer:
             self.recipe.batch_size,
             self.machine,
             ignored=self.objective.ignored,
-            before_batch=record.stop.check,
+            before_batch=lambda: self._check(record),
         )
         cross_entropy, miou = found.cross_entropy, found.figures()["miou"]
         self._require_finite("validation cross-entropy", cross_entropy, state.step, state)
@@ -263,6 +306,7 @@ class Trainer:
             state.plateau.step(cross_entropy)
         record.board.validation(state.step, cross_entropy, miou)
         record.board.histograms(state.step, state.network)
-        example = compared(state.judged, self.cache, self.val_ids[0], self.machine)
-        record.board.pictures(state.step, example)
+        if self.machine.processes.is_first:
+            example = compared(state.judged, self.cache, self.val_ids[0], self.machine)
+            record.board.pictures(state.step, example)
         state.validation_due = False

@@ -12,6 +12,7 @@ from torch import Tensor
 from src.config import Recipe
 from src.labels import ClassMap
 from src.model.loss import lovasz_loss, share_loss_sum, square_root_weights
+from src.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +28,19 @@ class Objective:
     ignored: int | None
     """The class that is not trained."""
 
-    def loss(self, shares: Tensor, class_ids: Tensor) -> Tensor:
+    def loss(self, shares: Tensor, class_ids: Tensor, processes: Processes = ALONE) -> Tensor:
         """The cross-entropy, a mean over the counted pixels, plus Lovász's loss; ().
 
         Args:
             shares: (N, K, H, W) float32, as of `log_shares`.
             class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
+            processes: those that share a batch; each gets a part, their sum is the batch's loss.
         """
         total, count = share_loss_sum(shares, class_ids, self.class_weights)
+        count = processes.sum(count.clone())
         loss = total / count.clamp(min=1e-12)  # a batch of ignored pixels alone teaches nothing
         if self.lovasz:
-            loss = loss + self.lovasz * lovasz_loss(shares, class_ids, self.void_id)
+            loss = loss + self.lovasz * lovasz_loss(shares, class_ids, self.void_id, processes)
         return loss
 
 

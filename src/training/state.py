@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -58,6 +58,8 @@ class State:
     """The average of the network's weights over the last steps, where the recipe wants one."""
     optimizer: Optimizer
     plateau: ReduceLROnPlateau | None
+    shared: nn.Module | None = None
+    """What to call in place of `network` to train it beside other processes."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0

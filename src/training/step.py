@@ -71,10 +71,14 @@ def train_step(
     """Update `network` once, on `halved` pictures or whole ones.
 
     The gradients stay readable until the next step.
+
+    Args:
+        network: where several processes share the batch, as `src.training.shared` has it.
+        batch: our share of it.
     """
     images, class_ids = training_pair(batch, machine, halved, objective.ignored)
     shares = log_shares(machine.logits(network, images))  # (N, K, H, W)
-    loss = objective.loss(shares, class_ids)
+    loss = objective.loss(shares, class_ids, machine.processes)
     network.zero_grad()
     loss.backward()
     clip_gradients(network.parameters(), recipe)
@@ -82,7 +86,8 @@ def train_step(
     for view, parameter in zip(views, network.parameters(), strict=True):
         view.grad = in_memory_order(parameter.grad, parameter)
     optimizer.step()
-    return StepResult(loss.detach(), *share_loss_sum(shares.detach(), class_ids))
+    ours = torch.stack([loss.detach(), *share_loss_sum(shares.detach(), class_ids)])
+    return StepResult(*machine.processes.sum(ours))
 
 
 @torch.no_grad()

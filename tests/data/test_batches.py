@@ -11,7 +11,8 @@ from src.data.batches import (
     Picture,
     TrainingPictures,
     epoch_order,
-    evaluation_batches,
+    evaluation_batch,
+    evaluation_groups,
     padded_batch,
     training_batches,
 )
@@ -175,7 +176,8 @@ def test_colors_agree_with_their_definition_step_by_step():
 
 def test_evaluation_groups_pictures_of_one_size_and_keeps_their_pixels(cache: Cache):
     ids = cache.train_ids()
-    found = list(evaluation_batches(cache, sorted(ids, key=cache.size), 3))
+    groups = evaluation_groups(cache, sorted(ids, key=cache.size), 3)
+    found = [evaluation_batch(cache, names) for names in groups]
     assert [tuple(b.masks.shape) for b in found] == [
         (3, 32, 48),
         (1, 32, 48),
@@ -183,7 +185,7 @@ def test_evaluation_groups_pictures_of_one_size_and_keeps_their_pixels(cache: Ca
         (1, 34, 50),
     ]
     assert not any((batch.masks == IGNORE_INDEX).any() for batch in found)
-    assert sum(len(batch.masks) for batch in evaluation_batches(cache, ids, 3)) == 8
+    assert [name for names in evaluation_groups(cache, ids, 3) for name in names] == ids
 
 
 @pytest.mark.parametrize("spoil", [b"", b"\x93NUMPY", b"not an array at all"])
