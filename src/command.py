@@ -45,13 +45,14 @@ def parsed_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> ar
 def run(main: Callable[[], None], less_memory: str = "close other programs") -> None:
     """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
-    A stage ends with its DVC: one that lives on would write beside that of the next `dvc repro`.
+    A stage ends with its DVC, or with the torchrun that has started it: one that lives on would
+    write beside that of the next `dvc repro`.
 
     Args:
         less_memory: what helps where memory is short.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if "DVC_STAGE" in os.environ:
+    if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         main()

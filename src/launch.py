@@ -32,19 +32,19 @@ def main(argv: list[str] | None = None) -> None:
 def _run_many(count: int, stage: str, arguments: list[str]) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    logging.disable()  # what torchrun would say in many lines, we say in one
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as torchrun
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we say it in one line
     options = [f"--nproc-per-node={count}", f"--shutdown-timeout={_GRACE_S}", "--module", stage]
     if "PET_NNODES" not in os.environ:
         options.insert(0, "--standalone")
     try:
         torchrun(parse_args([*options, *arguments]))
     except SignalException:
-        raise KeyboardInterrupt from None
+        sys.exit(INTERRUPTED)
     except ChildFailedError as error:
         _tell(error.failures, stage)
 
@@ -55,10 +55,9 @@ def _tell(failures: dict, stage: str) -> None:
 
     name = stage.rpartition(".")[2]
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    if INTERRUPTED in codes.values():
-        raise KeyboardInterrupt
-    if any(code > 0 and code != LOST for code in codes.values()):
-        sys.exit(1)  # it has said why
+    told = [code for code in codes.values() if code > 0 and code != LOST]
+    if told:  # it has said why
+        sys.exit(INTERRUPTED if INTERRUPTED in told else 1)
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     if not killed:
         raise InputError(f"{name}: a process on another computer has ended, so all have")

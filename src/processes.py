@@ -26,7 +26,7 @@ _LOST = re.compile(
     r"gloo|NCCL|ncclRemote|Connection (closed|reset)|Broken pipe|Socket (Timeout|Error)"
 )
 """In errors of torch's collectives, most of which have no class of their own."""
-_FIRST_S = 2.0
+_END_S = 5.0
 _UNSEEN = os.open(os.devnull, os.O_WRONLY)
 
 T = TypeVar("T")
@@ -87,9 +87,9 @@ class Processes:
         torch.distributed.all_gather_object(found, value, self.control)
         return found
 
-    def wait_for_end(self) -> None:
-        """Of the first process, which may have to save; ends with LostError, or never."""
-        with lost_told():
+    def wait_for_first(self) -> None:
+        """Until the first process has ended, which may have to save."""
+        with contextlib.suppress(LostError), lost_told():
             while True:
                 self.any(False)
 
@@ -129,15 +129,21 @@ def joined(device: torch.device) -> Iterator[Processes]:
                 yield Processes(rank, size, control or torch.distributed.group.WORLD)
                 torch.distributed.barrier(control)  # none leaves while another one needs it
             except InputError:
-                if rank:  # what all of them meet, the first one tells, and ends us meanwhile
-                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                    time.sleep(_FIRST_S)
+                if rank:  # what all of them meet, the first one tells
+                    _be_ended()
                 raise
     except LostError:
-        sys.stderr.flush()
+        _be_ended()  # else torchrun would take us for the one that began it
         os._exit(LOST)  # torch's threads would wait for the others, for ever
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _be_ended() -> None:
+    """Give torchrun the time to see another process's end, after which it ends this one."""
+    sys.stderr.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(_END_S)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """What all processes but the first one have for a Record: nothing is written, all is told."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
+from src.command import INTERRUPTED
 from src.processes import Processes
 from src.training.state import State
 from src.training.stop import Stop
@@ -33,7 +35,8 @@ class Follower:
         try:
             yield
         except KeyboardInterrupt:
-            self.processes.wait_for_end()
+            self.processes.wait_for_first()
+            os._exit(INTERRUPTED)  # the first one has said so
 
     def is_save_due(self) -> bool:
         return False

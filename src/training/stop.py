@@ -23,10 +23,13 @@ class Stop:
     As a context it takes the signals over. A step of training can be one call of many seconds, in
     which Python's own handlers do not run; so a thread reads the signals, and the second one
     works at once.
+
+    Args:
+        tells: says so on the terminal.
     """
 
-    def __init__(self) -> None:
-        self._asked = threading.Event()
+    def __init__(self, tells: bool = True) -> None:
+        self._asked, self._tells = threading.Event(), tells
 
     @property
     def requested(self) -> bool:
@@ -64,6 +67,8 @@ class Stop:
             if not self._asked.is_set():
                 self._asked.set()
                 asked_at = time.monotonic()
+                if not self._tells:
+                    continue
                 with contextlib.suppress(OSError):  # the terminal may be gone
                     print(
                         "\ntrain: stops after this step; once more stops at once", file=sys.stderr
