@@ -3,6 +3,8 @@
 Shapes: N pictures, K classes, H and W pixels, P = N * H * W.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,9 +73,7 @@ def square_root_weights(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(weights / (mean or 1.0)).float()
 
 
-def lovasz_loss(
-    shares: Tensor, class_ids: Tensor, void_id: int | None, processes: Processes = ALONE
-) -> Tensor:
+def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tensor:
     """Lovász-softmax (Berman et al. 2018): 1 - IoU, made continuous; mean over the classes.
 
     The loss of a class is a weighted sum of its pixels' errors (how far its share is from 1 or 0).
@@ -84,11 +84,38 @@ def lovasz_loss(
         shares: (N, K, H, W) float32, logarithms, as of `log_shares`.
         class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
         void_id: a class that is left out, as the IoU leaves it out; None if there is none.
-        processes: those among which the pictures are shared; each gets its pixels' part of the
-            loss, and together they are the loss of all pictures.
 
     Returns:
         () float32, 0..1; 0 where no class occurs.
+    """
+    return lovasz_losses([(shares, class_ids)], void_id, ALONE)[0]
+
+
+def lovasz_losses(
+    parts: Sequence[tuple[Tensor, Tensor]], void_id: int | None, processes: Processes
+) -> list[Tensor]:
+    """What each of our parts adds to the `lovasz_loss` of a batch that `processes` share.
+
+    Args:
+        parts: shares and class ids of each, as there.
+    """
+    binned = [_binned(shares, class_ids, void_id) for shares, class_ids in parts]
+    counts = processes.sum(sum(counts for _, _, counts in binned))
+    weights = _lovasz_weights(counts).reshape(-1)
+    occurs = counts[:, :, 1].sum(1, keepdim=True) > 0  # (K, 1)
+    present = occurs.sum().clamp(min=1)
+    return [(e * (weights[places] * occurs / present)).sum() for e, places, _ in binned]
+
+
+def _binned(
+    shares: Tensor, class_ids: Tensor, void_id: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors and what `_lovasz_weights` asks about them.
+
+    Returns:
+        errors: (K, P) float32, 0..1; 0 where a pixel does not count.
+        places: (K, P) int64, place of each in the flat counts.
+        counts: (K, bins, 2) int64.
     """
     num_classes = shares.shape[1]
     classes = torch.arange(num_classes, device=shares.device)[:, None]  # (K, 1)
@@ -104,11 +131,7 @@ def lovasz_loss(
         places = 2 * (_BINS * classes + bins) + truth  # class, bin, whether the class is true
         size = num_classes * _BINS * 2
         counts = occurrences(places.where(counted, size).reshape(-1), size + 1)
-        counts = processes.sum(counts)[:size].reshape(num_classes, _BINS, 2)
-        weights = _lovasz_weights(counts)
-        occurs = counts[:, :, 1].sum(1, keepdim=True) > 0  # (K, 1)
-        weights = weights.reshape(-1)[places] * occurs / occurs.sum().clamp(min=1)  # (K, P)
-    return (errors * weights).sum()
+    return errors, places, counts[:size].reshape(num_classes, _BINS, 2)
 
 
 def _lovasz_weights(counts: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from src.config import Model, Recipe, Train
 from src.data.batches import Batch, TrainingPictures, training_batches
@@ -27,6 +26,7 @@ from src.training.finite import require_finite, require_finite_state
 from src.training.follower import Follower
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
+from src.training.parts import WHOLE, Part, our_parts
 from src.training.provenance import provenance
 from src.training.record import Record
 from src.training.schedule import (
@@ -79,10 +79,11 @@ class Trainer:
                 f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
                 f"{len(self.pictures)} training pictures; lower it"
             )
-        if recipe.batch_size < processes.size:
+        uneven = train.parts > 1 and train.parts % processes.size
+        if uneven or recipe.batch_size < processes.size:
             raise InputError(
-                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} pictures leave some of "
-                f"{processes.size} processes without one; raise it, or lower train.processes"
+                f"train: {processes.size} processes cannot share recipes.{train.recipe}.batch_size "
+                f"({recipe.batch_size}) in train.parts ({train.parts}); change their number"
             )
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.total_steps = self.steps_per_epoch * train.epochs
@@ -151,7 +152,8 @@ class Trainer:
         processes = self.machine.processes
         if processes.size > 1:
             state.restore(*processes.of_first(lambda: (state.tensors(), state.facts())))
-            state.shared = shared(state.network, processes)
+            if not processes.exact:
+                state.shared = shared(state.network, processes)
 
     def _steps_done(self, state: State) -> int:
         """How many steps of the epoch at hand are finished."""
@@ -243,7 +245,7 @@ class Trainer:
             rate = one_cycle(state.step, self.total_steps, recipe.learning_rate, recipe.warmup)
             set_learning_rate(state.optimizer, rate)
         halved = is_halved(state.step, self.total_steps, recipe.halved)
-        network = state.network if state.shared is None else self._sharing(state)
+        network = state.shared or state.network
         network.train()
         result = train_step(
             network,
@@ -253,6 +255,7 @@ class Trainer:
             self.objective,
             self.machine,
             halved,
+            self._parts(state),
         )
         state.step += 1
         if state.average is not None:
@@ -260,12 +263,15 @@ class Trainer:
         state.unread.append((state.step, state.learning_rate, result))
         return result
 
-    def _sharing(self, state: State) -> nn.Module:
-        """The network for our share of the batch of the step to come."""
+    def _parts(self, state: State) -> list[Part]:
+        """How our share of the batch of the step to come is computed."""
+        processes = self.machine.processes
+        if self.train.parts == processes.size == 1:
+            return [WHOLE]
         size = self.recipe.batch_size
         count = min(size, len(self.pictures) - self._steps_done(state) * size)
-        state.network.dropout.place = self.machine.processes.share(count), count
-        return state.shared
+        state.network.dropout.begin(count)
+        return our_parts(count, max(self.train.parts, processes.size), processes)
 
     def _read(self, state: State, record: Record | Follower) -> None:
         """Log the steps since the last time. Waits for the device.

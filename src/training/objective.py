@@ -3,6 +3,7 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from src.config import Recipe
 from src.labels import ClassMap
-from src.model.loss import lovasz_loss, share_loss_sum, square_root_weights
-from src.processes import ALONE, Processes
+from src.model.loss import lovasz_losses, share_loss_sum, square_root_weights
+from src.processes import ALONE, Processes, paired_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +29,27 @@ class Objective:
     ignored: int | None
     """The class that is not trained."""
 
-    def loss(self, shares: Tensor, class_ids: Tensor, processes: Processes = ALONE) -> Tensor:
-        """The cross-entropy, a mean over the counted pixels, plus Lovász's loss; ().
+    def losses(
+        self, parts: Sequence[tuple[Tensor, Tensor]], processes: Processes = ALONE
+    ) -> list[Tensor]:
+        """The cross-entropy, a mean over the counted pixels of a batch, plus Lovász's loss.
 
         Args:
-            shares: (N, K, H, W) float32, as of `log_shares`.
-            class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
-            processes: those that share a batch; each gets a part, their sum is the batch's loss.
+            parts: of the batch, those that are ours: shares (N, K, H, W) float32, as of
+                `log_shares`, and class ids (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
+            processes: those that share the batch.
+
+        Returns:
+            What each part adds to the batch's loss; ().
         """
-        total, count = share_loss_sum(shares, class_ids, self.class_weights)
-        count = processes.sum(count.clone())
-        loss = total / count.clamp(min=1e-12)  # a batch of ignored pixels alone teaches nothing
+        found = [share_loss_sum(shares, ids, self.class_weights) for shares, ids in parts]
+        count = processes.sum(paired_sum([count for _, count in found]).clone())
+        count = count.clamp(min=1e-12)  # a batch of ignored pixels alone teaches nothing
+        losses = [total / count for total, _ in found]
         if self.lovasz:
-            loss = loss + self.lovasz * lovasz_loss(shares, class_ids, self.void_id, processes)
-        return loss
+            more = lovasz_losses(parts, self.void_id, processes)
+            losses = [a + self.lovasz * b for a, b in zip(losses, more, strict=True)]
+        return losses
 
 
 def objective(

@@ -3,6 +3,7 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,10 @@ from src.data.batches import Batch
 from src.labels import IGNORE_INDEX
 from src.model.loss import log_shares, share_loss_sum
 from src.model.machine import Machine
+from src.processes import paired_sum
 from src.training.objective import Objective
 from src.training.optimizer import clip_gradients, in_memory_order
+from src.training.parts import WHOLE, Part, backward_in_pairs
 
 _SMALLEST_HALF = 32
 """Pixels of a side below which nothing is halved: four more halvings leave the norms too few."""
@@ -67,27 +70,39 @@ def train_step(
     objective: Objective,
     machine: Machine,
     halved: bool = False,
+    parts: Sequence[Part] = (WHOLE,),
 ) -> StepResult:
     """Update `network` once, on `halved` pictures or whole ones.
 
     The gradients stay readable until the next step.
 
     Args:
-        network: where several processes share the batch, as `src.training.shared` has it.
-        batch: our share of it.
+        batch: our share of it, where several processes train.
+        parts: how it is computed; of several, the gradients are added in pairs.
     """
     images, class_ids = training_pair(batch, machine, halved, objective.ignored)
-    shares = log_shares(machine.logits(network, images))  # (N, K, H, W)
-    loss = objective.loss(shares, class_ids, machine.processes)
+    seen = []
+    unet = getattr(network, "module", network)  # of DDP, what it wraps
+    for part in parts:
+        unet.dropout.place = part.place
+        shares = log_shares(machine.logits(network, images[part.ours]))  # (N, K, H, W)
+        seen.append((shares, class_ids[part.ours]))
+    losses = objective.losses(seen, machine.processes)
     network.zero_grad()
-    loss.backward()
+    if len(parts) == 1 and not machine.processes.exact:
+        losses[0].backward()
+    else:
+        backward_in_pairs(network, losses, machine.processes)
     clip_gradients(network.parameters(), recipe)
     views = optimizer.param_groups[0]["params"]
     for view, parameter in zip(views, network.parameters(), strict=True):
         view.grad = in_memory_order(parameter.grad, parameter)
     optimizer.step()
-    ours = torch.stack([loss.detach(), *share_loss_sum(shares.detach(), class_ids)])
-    return StepResult(*machine.processes.sum(ours))
+    ours = [
+        torch.stack([loss.detach(), *share_loss_sum(shares.detach(), ids)])
+        for loss, (shares, ids) in zip(losses, seen, strict=True)
+    ]
+    return StepResult(*machine.processes.sum(paired_sum(ours)))
 
 
 @torch.no_grad()
