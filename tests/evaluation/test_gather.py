@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from src.evaluation import gather
-from src.evaluation.gather import comparable_sets, finished_experiments, spread, table
+from src.evaluation.gather import comparable_sets, spread, table
+from src.experiments import finished_experiments
 from src.files import InputError
 from tests.conftest import ROOT
 from tests.repository import commit, run, succeeds
