@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from src.files import InputError
+from src.typed_yaml import read_yaml
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,28 @@ def shown_by_dvc(*options: str) -> list[dict[str, Any]]:
     return json.loads(result.stdout)
 
 
-def all_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
-    """The experiments in `shown`, by name; commits and the workspace are none."""
+def written_by_stages(pipeline: Path) -> set[str]:
+    """Paths of all outs, metrics and plots in a dvc.yaml; `dvc exp show` tells only the outs."""
+    entries = [
+        entry
+        for stage in read_yaml(pipeline)["stages"].values()
+        for kind in ("outs", "metrics", "plots")
+        for entry in stage.get(kind, [])
+    ]
+    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
+
+
+def all_experiments(shown: list[dict[str, Any]], written: Set[str]) -> list[Experiment]:
+    """The experiments in `shown`, by name; commits and the workspace are none.
+
+    Args:
+        written: by stages, so no inputs.
+    """
     found = []
     for commit in shown:
         for entry in commit["experiments"] or []:
             newest = entry["revs"][0]
-            data = newest["data"] or {"params": {}, "metrics": {}, "deps": {}, "outs": {}}
+            data = newest["data"] or {"params": {}, "metrics": {}, "deps": {}}
             state = _state(entry["executor"], data)
             found.append(
                 Experiment(
@@ -54,7 +72,7 @@ def all_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
                     inputs={
                         path: dep["hash"]
                         for path, dep in data["deps"].items()
-                        if path not in data["outs"]
+                        if path not in written
                     },
                     # DVC tells the figures of what one that is not finished was started from
                     figures=_figures(data["metrics"]) if state == "finished" else {},
@@ -63,9 +81,9 @@ def all_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
     return sorted(found, key=lambda experiment: experiment.name)
 
 
-def finished_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
+def finished_experiments(shown: list[dict[str, Any]], written: Set[str]) -> list[Experiment]:
     """Those of `all_experiments` that are finished."""
-    return [entry for entry in all_experiments(shown) if entry.state == "finished"]
+    return [entry for entry in all_experiments(shown, written) if entry.state == "finished"]
 
 
 def _state(executor: dict[str, Any] | None, data: dict[str, Any]) -> str:

@@ -9,10 +9,16 @@ import difflib
 import json
 import statistics
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from src.command import run
-from src.experiments import Experiment, finished_experiments, shown_by_dvc
+from src.experiments import (
+    Experiment,
+    finished_experiments,
+    shown_by_dvc,
+    written_by_stages,
+)
 from src.files import InputError
 
 
@@ -77,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
         "--over", required=True, metavar="KEY", help="split.fold or train.seed, say"
     )
     over = parser.parse_args(argv).over
-    sets = comparable_sets(finished_experiments(shown_by_dvc()), over)
+    finished = finished_experiments(shown_by_dvc(), written_by_stages(Path("dvc.yaml")))
+    sets = comparable_sets(finished, over)
     for number, experiments in enumerate(sets):
         apart = _set_apart(sets, number, over)
         print(("\n" if number else "") + (f"{apart}\n" if apart else "") + table(experiments, over))
