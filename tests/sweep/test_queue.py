@@ -23,7 +23,7 @@ rate = YAML(typ="safe").load(pathlib.Path("params.yaml").read_text())["rate"]
 told = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
 root = pathlib.Path(os.environ["DVC_ROOT"])
 (root / f"runs_{rate}").write_text(json.dumps({**told, "pid": os.getpid()}))
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 120
 while not (root / f"end_{rate}").exists():
     time.sleep(0.05)
     if time.monotonic() > deadline:
@@ -77,7 +77,7 @@ def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
