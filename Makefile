@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test experiments board demo bench fuzz lint clean
+.PHONY: help install repro test experiments sweep board demo bench fuzz lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +38,9 @@ test: $(VENV)/installed-dev ## Run the tests (with a browser's Debian package, w
 
 experiments: $(VENV)/installed ## Show the experiments in a table that fits 120 columns
 	dvc exp show --no-pager --only-changed --drop '^(Created|.*/.*|best_.*|train_ce|val_ce|val_miou|miou_.*|mean_.*|boundary_f|ece)$$'
+
+sweep: $(VENV)/installed ## Show them in a table and a picture, sweep/parallel.png; see docs/sweeps.md
+	python -m src.sweep show
 
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs

@@ -25,6 +25,7 @@ SIZES = ((32, 48), (34, 50))
 LONGEST = (
     *("test_interruption", "test_pipeline", "test_kills", "test_export", "test_resume"),
     *("test_plots_page", "test_disk", "test_paths", "test_loop", "test_shortage", "test_demo"),
+    "test_queue",
 )
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
 

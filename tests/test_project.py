@@ -24,6 +24,7 @@ CHANGES_NO_RESULT = {"resume"}
 ARROWS = {
     "commands": {"inference", "model", ""},
     "demo": {"inference", "model", ""},
+    "sweep": {"report", ""},
     "stages": {"training", "evaluation", "report", "inference", "data", "model", ""},
     "training": {"evaluation", "report", "inference", "data", "model", ""},
     "evaluation": {"inference", "data", "model", ""},

@@ -8,66 +8,18 @@ import argparse
 import difflib
 import json
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from src.command import run
+from src.experiments import (
+    Experiment,
+    finished_experiments,
+    shown_by_dvc,
+    written_by_stages,
+)
 from src.files import InputError
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A finished experiment."""
-
-    name: str
-    params: dict[str, Any]
-    """By dotted key."""
-    inputs: dict[str, str | None]
-    """Hash of each dependency that no stage writes: code, class maps."""
-    figures: dict[str, float]
-    """By file and name: `evaluate.miou` of metrics/evaluate.json."""
-
-
-def shown_by_dvc() -> list[dict[str, Any]]:
-    """What `dvc exp show --json` prints. Raises InputError with dvc's own reason if it fails."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        reasons = [line for line in lines if line.startswith("ERROR: ")] or lines
-        raise InputError(f"dvc exp show: {reasons[-1].removeprefix('ERROR: ')}")
-    return json.loads(result.stdout)
-
-
-def finished_experiments(shown: list[dict[str, Any]]) -> list[Experiment]:
-    """The finished experiments in `shown`, by name; commits and the workspace are none.
-
-    Queued and running ones are not finished, nor failed ones, nor those that DVC cannot read.
-    """
-    found = []
-    for commit in shown:
-        for entry in commit["experiments"] or []:
-            state = (entry["executor"] or {"state": "success"})["state"]
-            newest = entry["revs"][0]
-            data = newest["data"]
-            if state != "success" or not data or _has_error(data) or not data["metrics"]:
-                continue
-            found.append(
-                Experiment(
-                    name=newest["name"] or newest["rev"][:7],
-                    params=_merged(data["params"]),
-                    inputs={
-                        path: dep["hash"]
-                        for path, dep in data["deps"].items()
-                        if path not in data["outs"]
-                    },
-                    figures=_figures(data["metrics"]),
-                )
-            )
-    return sorted(found, key=lambda experiment: experiment.name)
 
 
 def comparable_sets(experiments: list[Experiment], over: str) -> list[list[Experiment]]:
@@ -131,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
         "--over", required=True, metavar="KEY", help="split.fold or train.seed, say"
     )
     over = parser.parse_args(argv).over
-    sets = comparable_sets(finished_experiments(shown_by_dvc()), over)
+    finished = finished_experiments(shown_by_dvc(), written_by_stages(Path("dvc.yaml")))
+    sets = comparable_sets(finished, over)
     for number, experiments in enumerate(sets):
         apart = _set_apart(sets, number, over)
         print(("\n" if number else "") + (f"{apart}\n" if apart else "") + table(experiments, over))
@@ -143,36 +96,6 @@ def _set_apart(sets: list[list[Experiment]], number: int, over: str) -> str:
     own = firsts[number]
     keys = [key for key in own if len({json.dumps(first.get(key)) for first in firsts}) > 1]
     return ", ".join(f"{key} {own[key]}" for key in keys if key != over)
-
-
-def _has_error(data: dict[str, Any]) -> bool:
-    return any(file.get("error") for kind in ("params", "metrics") for file in data[kind].values())
-
-
-def _merged(files: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for file in files.values() for key, value in _flat(file["data"]).items()}
-
-
-def _figures(files: dict[str, Any]) -> dict[str, float]:
-    """Numbers only, each under the name of its file without folder and ending."""
-    found = {}
-    for path, file in files.items():
-        stem = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        for key, value in _flat(file["data"]).items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                found[f"{stem}.{key}"] = value
-    return found
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        key: leaf
-        for name, entry in value.items()
-        for key, leaf in _flat(entry, f"{prefix}.{name}" if prefix else name).items()
-    }
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from src import experiments
 from src.evaluation import gather
-from src.evaluation.gather import comparable_sets, finished_experiments, spread, table
+from src.evaluation.gather import comparable_sets, spread, table
 from src.files import InputError
 from tests.conftest import ROOT
 from tests.repository import commit, run, succeeds
@@ -35,7 +36,7 @@ def entry(name, fold, miou, *, state=None, recipe="modern", code="1", **data):
                         "src/code.py": {"hash": code, "size": 1, "nfiles": None},
                         "data/split.json": {"hash": name, "size": 1, "nfiles": None},
                     },
-                    "outs": {"data/split.json": {"hash": name, "size": 1, "nfiles": None}},
+                    "outs": {},
                     **data,
                 },
             }
@@ -49,20 +50,24 @@ def shown(*entries):
     return [workspace, {"rev": "abc", "name": "main", "experiments": list(entries)}]
 
 
+def finished_experiments(shown):
+    return experiments.finished_experiments(shown, {"data/split.json"})
+
+
 def names(sets):
     return [[experiment.name for experiment in chosen] for chosen in sets]
 
 
 def test_spread_by_hand():
     entries = [entry("a", 0, 0.5), entry("b", 1, 0.75), entry("c", 2, 1.0)]
-    experiments = finished_experiments(shown(*entries))
+    found = finished_experiments(shown(*entries))
     # deviations -1/4, 0, 1/4: variance 1/8 / (3 - 1)
-    assert spread(experiments) == {
+    assert spread(found) == {
         "evaluate.miou": (0.75, 0.25, 0.5, 1.0, 3),
         "train.epoch.best": (7, 0, 7, 7, 3),
         "train.miou": (1, 0, 1, 1, 3),
     }
-    lines = table(experiments, "split.fold").splitlines()
+    lines = table(found, "split.fold").splitlines()
     assert lines[0] == "split.fold: 0 (a), 1 (b), 2 (c)"
     assert lines[2].split() == ["evaluate.miou", "0.75", "0.25", "0.5", "1", "3"]
 
@@ -137,6 +142,10 @@ stages:
     deps: [measure.py]
     params: [split]
     metrics: [figures.json: {cache: false}]
+  report:  # reads what a stage writes, which is in git
+    cmd: cp figures.json report.json
+    deps: [figures.json]
+    outs: [report.json]
 """
 
 
