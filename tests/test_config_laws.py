@@ -51,6 +51,7 @@ RIGHT: dict[str, Any] = {
     "train.seed": SEED,
     "train.start": st.none() | TEXT,
     "train.device": st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:17"]),
+    "train.processes": st.integers(1, 2),
     "train.num_workers": st.integers(0, 64),
     "recipes.modern.optimizer": st.sampled_from(["rmsprop", "adamw", "sgd", "muon"]),
     "recipes.modern.learning_rate": st.floats(0, 10, exclude_min=True),

@@ -1,0 +1,77 @@
+"""Who does what, and in what order it is added."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from src import launch
+from src.files import InputError
+from src.model.machine import require_device_each
+from src.processes import ALONE, LOST, Processes, paired_sum
+from src.training.parts import our_parts
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 16])
+def test_each_picture_of_a_batch_is_somebodys_once(size: int, count: int):
+    shares = [list(range(count)[Processes(rank, size).share(count)]) for rank in range(size)]
+    assert [picture for share in shares for picture in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 13])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_parts_are_the_same_whoever_computes_them(count: int, size: int):
+    alone = [part.place for part in our_parts(count, 8, ALONE)]
+    found = []
+    for rank in range(size):
+        processes = Processes(rank, size)
+        ours = range(count)[processes.share(count)]
+        for part in our_parts(count, 8, processes):
+            assert list(ours[part.ours]) == list(range(count)[part.place])
+            found.append(part.place)
+    assert found == alone
+
+
+def test_a_paired_sum_is_that_of_its_halves():
+    torch.manual_seed(0)
+    tensors = list(torch.randn(8, 1000).unbind())
+    halves = [paired_sum(tensors[:4]), paired_sum(tensors[4:])]
+    assert torch.equal(paired_sum(tensors), paired_sum(halves))
+    assert not torch.equal(paired_sum(tensors), sum(tensors))  # an order of its own
+    torch.testing.assert_close(paired_sum(tensors[:7]), sum(tensors[:7]))
+
+
+def test_processes_that_cannot_share_a_device_are_refused():
+    require_device_each(64, "cpu")
+    with pytest.raises(InputError, match="this computer has 0 CUDA devices"):
+        require_device_each(2, "cuda:0")
+
+
+def failed(*codes: int) -> dict[int, SimpleNamespace]:
+    return {rank: SimpleNamespace(exitcode=code, pid=rank) for rank, code in enumerate(codes)}
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [((LOST, 1), 1), ((1, -signal.SIGTERM), 1), ((130, LOST), 130)]
+)
+def test_the_launcher_ends_as_the_first_did_that_said_why(codes: tuple[int, ...], code: int):
+    with pytest.raises(SystemExit) as ended:
+        launch._tell(failed(*codes), "stages.train")
+    assert ended.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ((LOST, -signal.SIGKILL), "process 1 (pid 1) was killed by SIGKILL"),
+        ((-signal.SIGTERM, -signal.SIGSEGV), "process 1 (pid 1) was killed by SIGSEGV"),
+        ((LOST, LOST), "a process on another computer has ended"),
+    ],
+)
+def test_what_could_not_say_why_is_told(codes: tuple[int, ...], told: str):
+    with pytest.raises(InputError) as error:
+        launch._tell(failed(*codes), "stages.train")
+    assert told in str(error.value)
