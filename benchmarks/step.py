@@ -17,6 +17,7 @@ from src.model.machine import Machine, chosen_machine, make_deterministic
 from src.model.unet import UNet
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
+from src.training.shared import shared
 from src.training.step import train_step
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
@@ -67,14 +68,19 @@ def our_step(
     return prepared_step(machine, random_batch(height, width, count), recipe)
 
 
-def prepared_step(machine: Machine, batch: Batch, name: str = "modern") -> Callable:
+def prepared_step(
+    machine: Machine, batch: Batch, name: str = "modern", norm: str = "batch"
+) -> Callable:
+    """A step on our share of a batch, beside the other processes of `machine`, if there are any."""
     recipe = load_params(ROOT / "params.yaml").recipes[name]
     torch.manual_seed(0)
-    network = machine.placed(UNet(num_classes=CLASSES, **UNET)).train()
+    network = machine.placed(UNet(num_classes=CLASSES, **{**UNET, "norm": norm})).train()
     optimizer = build_optimizer(network.parameters(), recipe, machine.precision)
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     goal = objective(recipe, class_map, np.ones(CLASSES, dtype=np.int64), machine.device)
-    return lambda: train_step(network, optimizer, batch, recipe, goal, machine)
+    several = machine.processes.size > 1
+    trained = shared(network, machine.processes).train() if several else network
+    return lambda: train_step(trained, optimizer, batch, recipe, goal, machine)
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:

@@ -24,7 +24,15 @@ class Worker:
 
     def __call__(self) -> float:
         """Seconds of one call."""
+        self.begin()
+        return self.end()
+
+    def begin(self) -> None:
+        """Let it work, beside others."""
         self._connection.send(True)
+
+    def end(self) -> float:
+        """Seconds of the call that was begun."""
         return self._connection.recv()
 
     def __enter__(self) -> "Worker":

@@ -53,23 +53,30 @@ def test_two_processes_give_the_weights_of_one(exact: Path, tmp_path: Path):
 
 
 def test_two_computers_give_them_too(exact: Path, tmp_path: Path):
-    """Each with a launcher of its own, which meet by torchrun's rendezvous."""
-    environment = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ID": "test"}
-    environment["PET_RDZV_ENDPOINT"] = f"127.0.0.1:{free_port()}"
+    """Each with a launcher of its own; they meet by torchrun's rendezvous."""
+    port = str(free_port())
     both = [
         subprocess.Popen(
-            command(1, "train", exact, tmp_path),
+            command(1, "train", exact, tmp_path / name),
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PET_NNODES": "2",
+                "PET_NODE_RANK": rank,
+                "PET_MASTER_ADDR": "127.0.0.1",
+                "PET_MASTER_PORT": port,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for _ in range(2)
+        for rank, name in (("1", "second"), ("0", "first"))
     ]
     texts = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    require_equal(tmp_path, exact)
+    require_equal(tmp_path / "first", exact)
+    assert not (tmp_path / "second").exists()  # one writes
 
 
 def test_stopped_and_killed_it_goes_on_with_another_number(exact: Path, tmp_path: Path):
