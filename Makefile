@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test experiments sweep board demo bench fuzz lint clean
+.PHONY: help install remotes repro test experiments sweep board demo bench fuzz lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -27,13 +27,19 @@ $(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt -c constraints.txt
 	touch $@
 
+$(VENV)/installed-remotes: requirements-remotes.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-remotes.txt -c constraints.txt
+	touch $@
+
 install: $(VENV)/installed ## Create .venv with the pinned packages
+
+remotes: $(VENV)/installed-remotes ## Add what dvc push and pull need for S3 and SSH (docs/remotes.md)
 
 repro: $(VENV)/installed ## Run the pipeline (what changed since the last time)
 	dvc repro
 
-test: $(VENV)/installed-dev ## Run the tests (with a browser's Debian package, where it can)
-	@.ci/browser
+test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH server, where it can)
+	@.ci/packages
 	python -m pytest
 
 experiments: $(VENV)/installed ## Show the experiments in a table that fits 120 columns

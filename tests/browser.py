@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 needs_browser = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium or Chrome here; .ci/browser says how to install one"
+    PROGRAM is None, reason="no Chromium or Chrome here; .ci/packages says how to install one"
 )
 
 

@@ -1,0 +1,131 @@
+"""A second machine: what one clone has pushed, another pulls whole, and nothing runs again."""
+
+import hashlib
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.remotes.servers import Store, needs_sshd, s3_store, ssh_store
+from tests.repository import commit, environment, results, run, stages_run, succeeds
+
+MODEL = "models/best.safetensors"
+SERVERS = {"s3": s3_store, "ssh": ssh_store}
+
+
+@pytest.fixture(scope="module", params=["s3", pytest.param("ssh", marks=needs_sshd)])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as store:
+        yield store
+
+
+@pytest.fixture
+def pusher(trained: Path, store: Store, tmp_path: Path) -> Path:
+    """A copy of the trained repository with the remote in its committed settings."""
+    copy = shutil.copytree(trained, tmp_path / "pusher", symlinks=True)
+    store.add_to(copy)
+    store.let_in(copy)
+    commit(copy, "store")
+    shutil.rmtree(store.objects, ignore_errors=True)
+    return copy
+
+
+def cloned(origin: Path, store: Store, **secrets: str) -> Path:
+    clone = origin.parent / "clone"
+    succeeds(origin, "git", "clone", "-q", str(origin), str(clone))
+    store.let_in(clone, **secrets)
+    return clone
+
+
+def kept_by_dvc(folder: Path) -> dict[str, bytes]:
+    """Results that are not in git."""
+    listed = succeeds(folder, "git", "ls-files").splitlines()
+    return {name: data for name, data in results(folder).items() if name not in listed}
+
+
+def pushed_object(store: Store, path: Path) -> Path:
+    """Where the server keeps the content of `path`."""
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    return store.objects / digest[:2] / digest[2:]
+
+
+def test_a_second_clone_pulls_everything_and_runs_nothing(pusher: Path, store: Store):
+    succeeds(pusher, "dvc", "push")
+    clone = cloned(pusher, store)
+    succeeds(clone, "dvc", "pull")
+    theirs = results(pusher)
+    theirs.pop("models/epochs.lock")
+    assert results(clone) == theirs
+    assert {MODEL, "data/split.json", "plots/predictions/hardest.png"} < set(theirs)
+    assert "up to date" in succeeds(clone, "dvc", "status")
+    assert stages_run(succeeds(clone, "dvc", "repro")) == []
+    assert results(clone) == theirs
+    assert succeeds(clone, "git", "status", "--porcelain") == ""
+    assert not [name for name in store.secrets if name in (clone / ".dvc/config").read_text()]
+
+
+def test_damaged_objects_are_not_taken_for_whole(pusher: Path, store: Store):
+    succeeds(pusher, "dvc", "push")
+    model = pushed_object(store, pusher / MODEL)
+    picture = pushed_object(store, next((pusher / "data/cache/images").iterdir()))
+    whole = {path: path.read_bytes() for path in (model, picture)}
+    for path in whole:
+        path.chmod(0o600)
+    model.write_bytes(whole[model][:5000] + b"?" + whole[model][5001:])
+    picture.write_bytes(whole[picture][:-1])
+    clone = cloned(pusher, store)
+    result = run(clone, "dvc", "pull")
+    assert result.returncode == 1
+    assert "Checkout failed" in result.stderr
+    assert MODEL in result.stderr
+    assert "data/cache" in result.stderr
+    for name, data in kept_by_dvc(clone).items():
+        assert data == (pusher / name).read_bytes(), name
+    assert not (clone / MODEL).exists()
+    for path, data in whole.items():
+        path.write_bytes(data)
+    succeeds(clone, "dvc", "pull")
+    assert kept_by_dvc(clone).items() <= kept_by_dvc(pusher).items()
+    assert "up to date" in succeeds(clone, "dvc", "status")
+
+
+def test_who_has_no_key_gets_nothing(pusher: Path, store: Store):
+    succeeds(pusher, "dvc", "push")
+    clone = cloned(pusher, store, **store.wrong)
+    result = run(clone, "dvc", "pull")
+    assert result.returncode == 1
+    assert "failed to connect" in result.stderr
+    assert kept_by_dvc(clone) == {}
+    pushed = set(store.objects.rglob("*"))
+    store.let_in(pusher, **store.wrong)
+    assert run(pusher, "dvc", "push").returncode != 0
+    assert set(store.objects.rglob("*")) == pushed
+
+
+def test_a_push_that_was_killed_is_whole_when_repeated(pusher: Path, store: Store):
+    push = subprocess.Popen(
+        ["dvc", "push", "-j", "1"],
+        cwd=pusher,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(store.objects.glob("*/*"))) < 5:
+        assert push.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    push.kill()
+    assert push.wait() == -9
+    clone = cloned(pusher, store)
+    assert run(clone, "dvc", "pull").returncode == 1
+    for name, data in kept_by_dvc(clone).items():
+        assert data == (pusher / name).read_bytes(), name
+    assert "pushed" in succeeds(pusher, "dvc", "push")
+    succeeds(clone, "dvc", "pull")
+    assert stages_run(succeeds(clone, "dvc", "repro")) == []
