@@ -60,10 +60,8 @@ class TrainingPictures(Dataset):
 
     def move_to(self, device: torch.device, room: int) -> None:
         """Keep all pictures on `device`, if they take no more than `room` bytes there."""
-        if not room:
-            return
-        # one after the other: each array holds an open file
-        if sum(array.nbytes for name in self.ids for array in self.cache.pair(name)) <= room:
+        if room and self.cache.num_bytes(self.ids) <= room:
+            # one after the other: each array holds an open file
             self.resident = [
                 Picture(*(torch.from_numpy(array.copy()).to(device) for array in pair))
                 for pair in map(self.cache.pair, self.ids)
