@@ -59,7 +59,8 @@ class Data:
             if pattern is not None:
                 fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
                 expected = f"a relative path with one {{id}} that ends in {' or '.join(endings)}"
-                plain = not {"", ".", "..", "**"} & set(pattern.split("/"))
+                plain = "" not in pattern.split("/")
+                plain = plain and not {".", "..", "**"} & set(re.split("[/{},]", pattern))
                 _require(fits and plain, key, pattern, expected)
         _require(3 <= self.max_files <= 10**9, "max_files", self.max_files, "3 to 1000000000")
         for key, most in (("max_gigabytes", 1e6), ("max_ratio", 1e5), ("max_megapixels", 1e5)):
@@ -96,7 +97,7 @@ class Remap:
 @dataclass(frozen=True, kw_only=True)
 class Split:
     val_percent: float
-    val_ids: list[str] | None
+    val_ids: list[str] | str | None
     group_by: str | None
     stratify_by: Literal["size", "none"]
     seed: int
@@ -104,7 +105,9 @@ class Split:
 
     def __post_init__(self) -> None:
         _require(0 < self.val_percent < 1, "val_percent", self.val_percent, "between 0 and 1")
-        _require(self.val_ids != [], "val_ids", self.val_ids, "null or at least one id")
+        expected = "null or at least one id, or a regular expression that is searched for in them"
+        named = not isinstance(self.val_ids, str) or _num_groups(self.val_ids) is not None
+        _require(self.val_ids not in ([], "") and named, "val_ids", self.val_ids, expected)
         if self.group_by not in (None, "size"):
             expected = "null, size or a regular expression with one group"
             _require(_num_groups(self.group_by) == 1, "group_by", self.group_by, expected)

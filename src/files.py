@@ -64,7 +64,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with _named(path, temporary), written(path):
+        with named(path, temporary), written(path):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -87,7 +87,7 @@ def written(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _named(path: Path, *temporary: Path) -> Iterator[None]:
+def named(path: Path, *temporary: Path) -> Iterator[None]:
     """Let errors within name `path`, which says more than the `temporary` ones it is made under."""
 
     def told(text: str) -> str:
@@ -120,7 +120,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     staging = _temporary(path)
     fresh, old = staging / "new", staging / "old"
     try:
-        with _named(path, fresh, staging):
+        with named(path, fresh, staging):
             fresh.mkdir(parents=True)
             yield fresh
             if os.path.lexists(path):

@@ -4,7 +4,6 @@ from src.command import parsed_paths, run
 from src.config import load_params
 from src.data.cache import Cache
 from src.data.remap import remap_dataset
-from src.files import replaced_folder
 from src.labels import class_map_path, read_class_map
 from src.memory import keep_freed_memory
 from src.report.tables import class_frequency, write_table
@@ -17,8 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     class_map_file = class_map_path(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
     keep_freed_memory()
-    with replaced_folder(args.out) as fresh:
-        pixels = remap_dataset(args.raw, fresh, class_map, params.scale, max_pixels)
+    pixels = remap_dataset(args.raw, args.out, class_map, params.scale, max_pixels)
     write_table(args.frequency, class_frequency(class_map, pixels))
     cache = Cache(args.out)
     print(

@@ -58,13 +58,12 @@ class TrainingPictures(Dataset):
         self.changes = {"flip": flip, "jitter": jitter}
         self.resident: list[Picture] | None = None
         self._mean_greys: dict[int, float] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
 
     def move_to(self, device: torch.device, room: int) -> None:
         """Keep all pictures on `device`, if they take no more than `room` bytes there."""
-        if not room:
-            return
-        # one after the other: each array holds an open file
-        if sum(array.nbytes for name in self.ids for array in self.cache.pair(name)) <= room:
+        if room and self.cache.num_bytes(self.ids) <= room:
+            # one after the other: each array holds an open file
             self.resident = [
                 Picture(*(torch.from_numpy(array.copy()).to(device) for array in pair))
                 for pair in map(self.cache.pair, self.ids)
@@ -75,7 +74,9 @@ class TrainingPictures(Dataset):
 
     def size(self, index: int) -> tuple[int, int]:
         """(H, W) of a picture."""
-        return self.cache.size(self.ids[index])
+        if index not in self._sizes:
+            self._sizes[index] = self.cache.size(self.ids[index])
+        return self._sizes[index]
 
     def batch(self, keys: Sequence[tuple[int, int]], share: slice = slice(None)) -> Batch:
         """The `share` of the pictures `keys`, (epoch, index) each; padded as all of them are."""

@@ -7,6 +7,7 @@ test_images/ID.npy  (H, W, 3) uint8, RGB; a folder of their own, for KITTI gives
 classes.json        the class map
 sizes.json          [H, W] of each picture in images/ before it was scaled
 scale.json          remap.scale
+index.jsonl         what each array is, as index.py says
 """
 
 import functools
@@ -14,48 +15,32 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
-from tqdm import tqdm
 
-from src.files import InputError, file_digest, read_json, written
+from src.data.arrays import array_digest, mapped, shape_in
+from src.data.index import Entry, read_index
+from src.files import InputError, file_digest, read_json
 from src.labels import IGNORE_INDEX, ClassMap
 
-IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
-CLASSES, SIZES, SCALE = "classes.json", "sizes.json", "scale.json"
+FOLDERS = IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
+CLASSES, SIZES, SCALE, INDEX = "classes.json", "sizes.json", "scale.json", "index.jsonl"
 
-_HEADER = re.compile(
-    rb"\x93NUMPY\x01\0v\0{'descr': '\|u1', 'fortran_order': False, "
-    rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n"
-)
-"""Of what `save_array` writes, as numpy does; numpy's own reader evaluates what stands there."""
-_HEADER_BYTES = 128
 _MEND = "not as remap wrote it; dvc repro makes it again"
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write `array`; the bytes depend on nothing but its shape, dtype and values."""
-    array = np.ascontiguousarray(array)
-    # as np.save does, which takes no notice where the disk is full at the end of a file
-    with written(path), path.open("wb") as file:
-        write_array_header_1_0(file, header_data_from_array_1_0(array))
-        file.write(array.data)
 
 
 class Cache:
     """Reads what remap has written below `root`, memory-mapped: only used pages load.
 
-    Everything raises InputError where a file is missing, or is not what remap has written: each is
-    looked at before its first use.
+    Everything raises InputError where a file is missing, or is not what remap has written: an array
+    is held against the index at its first use, when all of it is read anyway.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._sound: set[str] = set()  # masks whose class ids this process has looked at
+        self._sound: set[str] = set()  # arrays that this process has held against the index
 
     def class_map(self) -> ClassMap:
         path = self.root / CLASSES
@@ -96,58 +81,51 @@ class Cache:
 
     def image(self, picture_id: str) -> np.ndarray:
         """(H, W, 3) uint8, RGB, read only."""
-        return self._array(IMAGES, picture_id)
+        return self._sound_array(IMAGES, picture_id)
 
     def mask(self, picture_id: str) -> np.ndarray:
         """(H, W) uint8 class ids of the class map, or IGNORE_INDEX; read only."""
-        mask = self._array(MASKS, picture_id)
-        if picture_id not in self._sound:
-            wrong = mask[(mask >= self._num_classes) & (mask != IGNORE_INDEX)]
-            if wrong.size:
-                raise InputError(
-                    f"{self._path(MASKS, picture_id)}: class id {wrong[0]} ({wrong.size} pixels "
-                    f"beyond the map's {self._num_classes} classes); {_MEND}"
-                )
-            self._sound.add(picture_id)
-        return mask
+        return self._sound_array(MASKS, picture_id)
 
     def pair(self, picture_id: str) -> tuple[np.ndarray, np.ndarray]:
         """`image` and `mask`, of one size."""
         image, mask = self.image(picture_id), self.mask(picture_id)
-        if image.shape[:2] != mask.shape:
-            sizes = " and ".join("x".join(map(str, array.shape[:2])) for array in (image, mask))
-            path = self._path(IMAGES, picture_id)
-            raise InputError(f"{path} and its mask have {sizes} pixels; {_MEND}")
+        self._require_one_size(picture_id, image.shape, mask.shape)
         return image, mask
 
     def test_image(self, picture_id: str) -> np.ndarray:
         """(H, W, 3) uint8, RGB, read only."""
-        return self._array(TEST_IMAGES, picture_id)
+        return self._sound_array(TEST_IMAGES, picture_id)
 
     def size(self, picture_id: str) -> tuple[int, int]:
         """(H, W) of a picture with a mask."""
-        return self._array(MASKS, picture_id).shape
+        height, width, *_ = self._shape(MASKS, picture_id)
+        return height, width
+
+    def num_bytes(self, picture_ids: Iterable[str]) -> int:
+        """Of these pictures and masks; none of them is read."""
+        folders = (IMAGES, MASKS)
+        return sum(math.prod(self._shape(f, name)) for name in picture_ids for f in folders)
 
     def class_pixels(self, picture_ids: Iterable[str]) -> np.ndarray:
-        """(K,) int64, pixels of each class in the masks of `picture_ids`."""
+        """(K,) int64, pixels of each class in the masks of `picture_ids`, as remap counted them."""
         pixels = np.zeros(256, dtype=np.int64)
         for picture_id in picture_ids:
-            pixels += np.bincount(self.mask(picture_id).reshape(-1), minlength=256)
+            for class_id, count in self._entry(MASKS, picture_id).pixels.items():
+                pixels[class_id] += count
         return pixels[: self._num_classes]
 
     def digest(self, picture_ids: Sequence[str]) -> str:
         """SHA-256 over the class map and the bytes of these pictures and masks, in this order.
 
-        All of them have been looked at, as before a first use.
+        By what the index says of them, so that a large set is not read before its training begins:
+        here are looked at that each is there and its size; the bytes at their first use.
         """
+        digests = [file_digest(self.root / CLASSES)]
         for name in picture_ids:
-            self.pair(name)
-        paths = [self.root / CLASSES]
-        paths += [self._path(f, name) for name in picture_ids for f in (IMAGES, MASKS)]
-        with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
-            digests = threads.map(file_digest, paths)
-            bar = tqdm(digests, "hash", len(paths), unit="file", leave=False, disable=None, delay=1)
-            return hashlib.sha256("".join(bar).encode()).hexdigest()
+            self._require_one_size(name, self._shape(IMAGES, name), self._shape(MASKS, name))
+            digests += [self._entry(folder, name).sha256 for folder in (IMAGES, MASKS)]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @functools.cached_property
     def _num_classes(self) -> int:
@@ -163,24 +141,66 @@ class Cache:
     def _path(self, folder: str, picture_id: str) -> Path:
         return self.root / folder / f"{picture_id}.npy"
 
-    def _array(self, folder: str, picture_id: str) -> np.ndarray:
+    @functools.cached_property
+    def _index(self) -> dict[str, Entry]:
+        return read_index(self.root / INDEX, _MEND)
+
+    def _entry(self, folder: str, picture_id: str) -> Entry:
+        try:
+            return self._index[f"{folder}/{picture_id}"]
+        except KeyError:
+            path = self._path(folder, picture_id)
+            raise InputError(f"{self.root / INDEX}: knows no {path}; {_MEND}") from None
+
+    def _sound_array(self, folder: str, picture_id: str) -> np.ndarray:
+        path, name = self._path(folder, picture_id), f"{folder}/{picture_id}"
+        with self._opened(folder, picture_id) as file:
+            array = mapped(file, self._shape_in(file, folder, picture_id))
+        if name not in self._sound:
+            entry = self._entry(folder, picture_id)
+            if folder == MASKS:
+                self._require_counted(array, entry, path)
+            if array_digest(array) != entry.sha256:
+                raise InputError(f"{path}: {_MEND}")
+            self._sound.add(name)
+        return array
+
+    def _require_counted(self, mask: np.ndarray, entry: Entry, path: Path) -> None:
+        """Class weights come from the index."""
+        counts = np.bincount(mask.reshape(-1), minlength=256)
+        beyond = np.flatnonzero(counts[self._num_classes : IGNORE_INDEX]) + self._num_classes
+        if beyond.size:
+            raise InputError(
+                f"{path}: class id {beyond[0]} ({counts[beyond].sum()} pixels beyond the map's "
+                f"{self._num_classes} classes); {_MEND}"
+            )
+        if {int(i): int(counts[i]) for i in np.flatnonzero(counts)} != entry.pixels:
+            raise InputError(f"{path}: {self.root / INDEX} counts other pixels in it; {_MEND}")
+
+    def _require_one_size(self, picture_id: str, image: Sequence, mask: Sequence) -> None:
+        """Of (H, W, 3) and (H, W)."""
+        if tuple(image[:2]) != tuple(mask):
+            sizes = " and ".join("x".join(map(str, shape[:2])) for shape in (image, mask))
+            path = self._path(IMAGES, picture_id)
+            raise InputError(f"{path} and its mask have {sizes} pixels; {_MEND}")
+
+    def _shape(self, folder: str, picture_id: str) -> tuple[int, ...]:
+        """(H, W, 3), of a mask (H, W), as the array's header says and its size confirms."""
+        with self._opened(folder, picture_id) as file:
+            return self._shape_in(file, folder, picture_id)
+
+    def _shape_in(self, file: IO[bytes], folder: str, picture_id: str) -> tuple[int, ...]:
+        shape = shape_in(file)
+        if shape is None or len(shape) != (2 if folder == MASKS else 3):
+            raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
+        return shape
+
+    def _opened(self, folder: str, picture_id: str) -> IO[bytes]:
         path = self._path(folder, picture_id)
         try:
-            with path.open("rb") as file:
-                return _mapped(file, path, () if folder == MASKS else (3,))
+            return path.open("rb")
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; dvc repro makes it again") from None
-
-
-def _mapped(file: IO[bytes], path: Path, channels: tuple[int, ...]) -> np.ndarray:
-    """The array (H, W, *channels) uint8 in `file`; only used pages load."""
-    header = _HEADER.fullmatch(file.read(_HEADER_BYTES))
-    if header:
-        shape = tuple(int(side) for side in header.groups() if side)
-        size = path.stat().st_size - _HEADER_BYTES
-        if size == math.prod(shape) and shape[2:] == channels:
-            return np.memmap(file, np.uint8, "r", _HEADER_BYTES, shape)
-    raise InputError(f"{path}: {_MEND}")
 
 
 def is_picture_id(value: object) -> bool:

@@ -1,13 +1,14 @@
 """How a data set names its files: which is a picture, which its mask, and what their id is.
 
-In a pattern, {id} stands for a picture's id and * for anything, both within one folder's or file's
-name: `leftImg8bit/train/*/{id}_leftImg8bit.png`.
+In a pattern, {id} stands for a picture's id, * for anything and {a,b} for one of these texts, each
+within one folder's or file's name: `leftImg8bit/{train,val}/*/{id}_leftImg8bit.png`.
 """
 
 import glob
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from src.data.layout import ENDINGS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.files import InputError
 
 _PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
-_TOKENS = re.compile(r"(\{id\}|\*)")
+_TOKENS = re.compile(r"(\{id\}|\*|\{[^{}/,]+(?:,[^{}/,]+)+\})")
 _PICTURES = (
     # endings of pictures; only those of KITTI's layout are read
     *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tiff?", "bmp", "gif", "heic", "heif", "avif"),
@@ -87,10 +88,8 @@ class Naming:
         for top in ("", "*/"):
             found = set()
             for pattern in self.patterns().values():
-                parts = _TOKENS.split(pattern.rpartition(".")[0])
-                shell = "".join("*" if _TOKENS.fullmatch(p) else glob.escape(p) for p in parts)
-                shell = re.sub(r"\*+", "*", f"{top}{shell}.*")
-                found |= {path for path in root.glob(shell) if _is_file(path)}
+                for shell in _shell_patterns(f"{top}{pattern.rpartition('.')[0]}.*"):
+                    found |= {path for path in root.glob(shell) if _is_file(path)}
             if found:
                 break
         return sorted(path.relative_to(root).as_posix() for path in found)
@@ -104,9 +103,32 @@ KITTI = Naming(
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    written = {"{id}": f"(?P<id>{_PART}+)", "*": f"{_PART}*"}
-    parts = (written.get(part, re.escape(part)) for part in _TOKENS.split(pattern))
-    return re.compile("".join(parts))
+    return re.compile(_as_regular(pattern, f"(?P<id>{_PART}+)", f"{_PART}*"))
+
+
+def _as_regular(pattern: str, picture_id: str, anything: str) -> str:
+    written = {"{id}": picture_id, "*": anything}
+    parts = _TOKENS.split(pattern)
+    for place in range(1, len(parts), 2):
+        either = "|".join(map(re.escape, _either(parts[place])))
+        parts[place] = written.get(parts[place], f"(?:{either})")
+    parts[::2] = map(re.escape, parts[::2])
+    return "".join(parts)
+
+
+def _either(token: str) -> list[str]:
+    return token[1:-1].split(",")
+
+
+def _shell_patterns(pattern: str) -> Iterator[str]:
+    """For `Path.glob`, which knows no {a,b}: one for each choice."""
+    parts = _TOKENS.split(pattern)
+    choices = [
+        ["*"] if part in ("{id}", "*") else map(glob.escape, _either(part) if place % 2 else [part])
+        for place, part in enumerate(parts)
+    ]
+    for chosen in itertools.product(*choices):
+        yield re.sub(r"\*+", "*", "".join(chosen))
 
 
 def _is_file(path: Path) -> bool:
@@ -144,8 +166,8 @@ def _require_no_other(
     such as a_colors.png beside a.png, is a companion and not meant.
     """
     stem = pattern.rpartition(".")[0]
-    parts = [{"{id}": "([^/]+)", "*": "[^/]*"}.get(p, re.escape(p)) for p in _TOKENS.split(stem)]
-    expression = re.compile(f"{''.join(parts)}\\.({'|'.join(_PICTURES)})", re.IGNORECASE)
+    meant = _as_regular(stem, "([^/]+)", "[^/]*")
+    expression = re.compile(f"{meant}\\.({'|'.join(_PICTURES)})", re.IGNORECASE)
     for name in names:
         if found := expression.fullmatch(name[len(top) :]):
             own = found[1]

@@ -3,19 +3,23 @@
 Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
+import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 from tqdm import tqdm
 
-from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES, save_array
+from src.code import code_of
+from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES
 from src.data.decoding import MAX_PIXELS, opened, orientation, require_whole, upright_rgb
 from src.data.layout import (
     MASK_FORMATS,
@@ -27,11 +31,12 @@ from src.data.layout import (
 )
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
 from src.data.limits import require_room
+from src.data.unfinished import Job, unfinished
 from src.files import InputError, write_json
 from src.labels import ClassMap
 
-Job = Callable[[], Any]
-"""Caches one file and returns what it adds to the pixels of each class."""
+Made = tuple[np.ndarray, dict[int, int]]
+"""An array, and the pixels of each class id in it."""
 
 SMALLEST_PICTURE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
@@ -43,11 +48,15 @@ def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 def remap_dataset(
-    raw: Path, cache: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
+    raw: Path, out: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Write every picture and mask of the data set at `raw` below `cache`, as `Cache` reads them.
+    """Write every picture and mask of the data set at `raw` to `out`, as `Cache` reads them.
+
+    What was made before, of the same files in the same way, is not made again: by a remap that was
+    killed, or for the cache that is there (src/data/unfinished.py). The bytes are the same.
 
     Args:
+        out: replaced as a whole; stays as it was when anything is wrong.
         max_pixels: a larger picture or mask is refused.
 
     Returns:
@@ -58,60 +67,68 @@ def remap_dataset(
             id without a class.
     """
     dataset = check_dataset(raw, max_pixels)
-    for folder in (IMAGES, MASKS, TEST_IMAGES):
-        (cache / folder).mkdir(parents=True)
-    require_room(_bytes(dataset, scale), cache)
-    write_json(cache / CLASSES, class_map.to_json())
-    write_json(cache / SIZES, dataset.train_sizes)
-    write_json(cache / SCALE, scale)
-    totals = np.zeros(256, dtype=np.int64)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and the kernels release the GIL
-        try:
-            done = [pool.submit(job) for job in _image_jobs(raw, cache, dataset, scale, max_pixels)]
+    count = 2 * len(dataset.train_sizes) + len(dataset.test_sizes)
+    totals, threads = np.zeros(256, dtype=np.int64), os.cpu_count() or 1
+    # Pillow and the kernels release the GIL
+    with unfinished(out, _makers()) as work, ThreadPoolExecutor(threads) as pool:
+        require_room(_bytes(dataset, scale) - work.num_bytes(), work.new)
+        write_json(work.new / CLASSES, class_map.to_json())
+        write_json(work.new / SIZES, dataset.train_sizes)
+        write_json(work.new / SCALE, scale)
+        jobs = chain(
+            _image_jobs(raw, dataset, scale, max_pixels),
+            _mask_jobs(raw, dataset, class_map, scale, max_pixels),
+        )
+        entries = work.entries(pool, jobs, ahead=2 * threads)
+        for entry in tqdm(entries, "remap", count, unit="file", disable=None):
             import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
 
-            masks = _mask_jobs(raw, cache, dataset, class_map, scale, max_pixels)
-            done += [pool.submit(job) for job in masks]
-            for job in tqdm(done, desc="remap", unit="file", disable=None):
-                totals += job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            for class_id, pixels in entry.pixels.items():
+                totals[class_id] += pixels
+    if work.num_kept:
+        print(f"remap: {work.num_kept} of {count} arrays are as they were made before")
     return totals
+
+
+def _makers() -> dict[str, Any]:
+    """What an array depends on besides its file and parameters."""
+    libraries = {name: version(name) for name in ("numpy", "Pillow", "llvmlite")}
+    decoders = {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "zlib")}
+    return {"code": code_of(Path(__file__)), "libraries": libraries, "decoders": decoders}
 
 
 def _bytes(dataset: Dataset, scale: float) -> int:
     """Of all arrays; a small archive may hold large ones, well packed."""
-    sizes = [*dataset.train_sizes.values()] * 4 + [*dataset.test_sizes.values()] * 3  # channels
+    sizes = chain(
+        *[dataset.train_sizes.values()] * 4, *[dataset.test_sizes.values()] * 3
+    )  # channels
     return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
 
 
-def _image_jobs(
-    raw: Path, cache: Path, dataset: Dataset, scale: float, max_pixels: int
-) -> Iterator[Job]:
+def _image_jobs(raw: Path, dataset: Dataset, scale: float, max_pixels: int) -> Iterator[Job]:
     for name, size in dataset.train_sizes.items():
-        path, cached = picture_path(raw, TRAIN_IMAGES, name), cache / IMAGES / f"{name}.npy"
-        yield partial(_cache_image, path, cached, scale, max_pixels, size)
+        path = picture_path(raw, TRAIN_IMAGES, name)
+        make = partial(_image_array, path, scale, max_pixels, size)
+        yield Job(f"{IMAGES}/{name}", path, ["image", scale, size], make)
     for name in dataset.test_ids:
         path = picture_path(raw, RAW_TEST_IMAGES, name)
-        yield partial(
-            _cache_image, path, cache / TEST_IMAGES / f"{name}.npy", scale, max_pixels, None
-        )
+        make = partial(_image_array, path, scale, max_pixels, None)
+        yield Job(f"{TEST_IMAGES}/{name}", path, ["image", scale, None], make)
 
 
 def _mask_jobs(
-    raw: Path, cache: Path, dataset: Dataset, class_map: ClassMap, scale: float, max_pixels: int
+    raw: Path, dataset: Dataset, class_map: ClassMap, scale: float, max_pixels: int
 ) -> Iterator[Job]:
+    table, known = class_map.table()
+    classes = hashlib.sha256(table.tobytes() + known.tobytes()).hexdigest()
     for name, (height, width) in dataset.train_sizes.items():
-        path, cached = picture_path(raw, TRAIN_MASKS, name), cache / MASKS / f"{name}.npy"
-        size = scaled_size(width, height, scale)
-        yield partial(_cache_mask, path, cached, class_map, size, max_pixels)
+        path, size = picture_path(raw, TRAIN_MASKS, name), scaled_size(width, height, scale)
+        make = partial(_mask_array, path, table, known, size, max_pixels)
+        yield Job(f"{MASKS}/{name}", path, ["mask", classes, size], make)
 
 
-def _cache_image(
-    path: Path, cached: Path, scale: float, max_pixels: int, size: tuple[int, int] | None
-) -> int:
-    """Write a picture as an array; it adds 0 to the pixels of every class.
+def _image_array(path: Path, scale: float, max_pixels: int, size: tuple[int, int] | None) -> Made:
+    """A picture, (h, w, 3) uint8, RGB.
 
     Args:
         size: (height, width) that it must have, as its mask does; None: any.
@@ -121,17 +138,19 @@ def _cache_image(
         picture = upright_rgb(encoded)
     if size not in (None, picture.size[::-1]):  # its EXIF data stood behind its pixels
         raise InputError(f"{path}: its EXIF data turn it away from its mask; save it upright")
-    save_array(cached, _scaled(picture, path, scale))
-    return 0
+    return _scaled(picture, path, scale), {}
 
 
-def _cache_mask(
-    path: Path, cached: Path, class_map: ClassMap, size: tuple[int, int], max_pixels: int
-) -> np.ndarray:
-    """Write a mask as an array of (width, height) `size`; (256,) int64, pixels of each class id."""
+def _mask_array(
+    path: Path, table: np.ndarray, known: np.ndarray, size: tuple[int, int], max_pixels: int
+) -> Made:
+    """A mask, (h, w) uint8 class ids, of (width, height) `size`.
+
+    Args:
+        table, known: as `ClassMap.table` gives them.
+    """
     from src.data.lookup import remapped  # loaded already, see above
 
-    table, known = class_map.table()
     require_whole(path, max_pixels, MASK_FORMATS)
     with opened(path, path, max_pixels, MASK_FORMATS) as mask:
         mask.load()  # of a palette, the indices
@@ -145,13 +164,12 @@ def _cache_mask(
             "add it to the class map, or set the map's unknown_label_ids"
         )
     class_ids = remapped(np.asarray(mask), table)
-    if mask.size == size:
-        save_array(cached, class_ids)
-        return np.bincount(table, counts, 256).astype(np.int64)
-    # NEAREST: other filters invent classes at the edges
-    scaled = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
-    save_array(cached, np.asarray(scaled))
-    return np.array(scaled.histogram())
+    pixels = np.bincount(table, counts, 256).astype(np.int64)
+    if mask.size != size:
+        # NEAREST: other filters invent classes at the edges
+        scaled = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
+        class_ids, pixels = np.asarray(scaled), np.array(scaled.histogram())
+    return class_ids, {int(i): int(pixels[i]) for i in np.flatnonzero(pixels)}
 
 
 def _scaled(picture: Image.Image, path: Path, scale: float) -> np.ndarray:

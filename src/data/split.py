@@ -1,5 +1,7 @@
 """Which pictures train and which validate: a pure function of ids, sizes, seed and fold."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,10 +21,11 @@ def drawn_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: st
     Args:
         stratify_by: `size`, or `none` for one stratum of all.
     """
-    strata = {name: size if stratify_by == "size" else () for name, size in sizes.items()}
+    strata: dict[tuple[int, ...], list[str]] = {}
+    for name in sorted(sizes):
+        strata.setdefault(sizes[name] if stratify_by == "size" else (), []).append(name)
     order: list[str] = []
-    for stratum in sorted(set(strata.values())):
-        ids = sorted(name for name, own in strata.items() if own == stratum)
+    for stratum, ids in sorted(strata.items()):
         rng = np.random.default_rng([seed, *stratum])
         order += [ids[i] for i in rng.permutation(len(ids))]
     return order
@@ -91,17 +94,28 @@ def validation_ids(
 
 
 def named_validation_ids(
-    sizes: Mapping[str, tuple[int, int]], val_ids: list[str], group_by: str | None = None
+    sizes: Mapping[str, tuple[int, int]], val_ids: list[str] | str, group_by: str | None = None
 ) -> list[str]:
     """`val_ids`, checked and sorted.
 
+    Args:
+        val_ids: ids, or a regular expression that is searched for in each.
+
     Raises:
-        InputError: unknown, twice, nothing left to train on, or only a part of a group.
+        InputError: unknown, twice, none, nothing left to train on, or only a part of a group.
     """
+    if isinstance(val_ids, str):
+        expression = val_ids
+        val_ids = [name for name in sizes if re.search(expression, name)]
+        if not val_ids:
+            raise InputError(
+                f"split.val_ids: {expression!r} is found in no picture id, such as {min(sizes)!r}"
+            )
+    counts = Counter(val_ids)
     for name in val_ids:
         if name not in sizes:
             raise InputError(f"split.val_ids: there is no picture {name!r} with a mask")
-        if val_ids.count(name) > 1:
+        if counts[name] > 1:
             raise InputError(f"split.val_ids: {name!r} stands there twice")
     if len(val_ids) == len(sizes):
         raise InputError("split.val_ids: names every picture; none is left for training")
@@ -122,7 +136,7 @@ def split_dataset(
     test_ids: list[str],
     *,
     val_percent: float,
-    val_ids: list[str] | None,
+    val_ids: list[str] | str | None,
     group_by: str | None,
     stratify_by: str,
     seed: int,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.cache import save_array
+from src.data.arrays import save_array
 from src.files import replaced_file, write_json
 from src.labels import ClassMap
 from src.palette import overlaid, palette_picture

@@ -26,3 +26,28 @@ def test_a_pattern_means_what_it_says():
         "m/c.png": "training/semantic/c.png",
         "m/d.png.png": "training/semantic/d.png.png",
     }
+
+
+def test_one_of_several_texts(tmp_path: Path):
+    naming = Naming(
+        images="i/{train,v[a]l}/*/{id}_x.png",
+        masks="m/{train,v[a]l}/*/{id}_y.png",
+        test_images=None,
+    )
+    names = [f"{top}/{part}/c/{part}1_{end}.png" for part in ("train", "v[a]l", "test", "val")
+             for top, end in (("i", "x"), ("m", "y"))]  # fmt: skip
+    for name in [*names, "m/train/c/train1_y_color.png", "i/{train,v[a]l}/c/n_x.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = naming.files(tmp_path)
+    assert found == sorted(names[:4])
+    assert naming.places(names) == {
+        "i/train/c/train1_x.png": "training/image_2/train1.png",
+        "i/v[a]l/c/v[a]l1_x.png": "training/image_2/v[a]l1.png",
+        "m/train/c/train1_y.png": "training/semantic/train1.png",
+        "m/v[a]l/c/v[a]l1_y.png": "training/semantic/v[a]l1.png",
+    }
+    with pytest.raises(
+        InputError, match=r"a_x.jpg' lies where i/\{train,v\[a\]l\}/.* is looked for"
+    ):
+        naming.places([*names, "i/train/c/a_x.jpg"])

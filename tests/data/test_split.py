@@ -123,3 +123,16 @@ def test_wrong_names_are_refused(val_ids, message):
 def test_one_picture_cannot_be_split():
     with pytest.raises(InputError, match="split: 1 picture"):
         split({"a": (2, 2)})
+
+
+def test_an_expression_names_the_validation_set():
+    cities = {"aachen": 3, "frankfurt": 2, "lindau": 1}
+    sizes = {f"{city}_{i}": (8, 16) for city, count in cities.items() for i in range(count)}
+    result = split(sizes, val_ids="^(frankfurt|lindau)_")
+    assert result["val"] == ["frankfurt_0", "frankfurt_1", "lindau_0"]
+    assert result["train"] == ["aachen_0", "aachen_1", "aachen_2"]
+    assert (result["seed"], result["stratified_by"]) == (None, None)
+    with pytest.raises(InputError, match=r"'\^munster_' is found in no picture id, such as 'aach"):
+        split(sizes, val_ids="^munster_")
+    with pytest.raises(InputError, match="names every picture"):
+        split(sizes, val_ids="_")

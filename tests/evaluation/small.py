@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.data.cache import CLASSES, IMAGES, MASKS, Cache, save_array
+from src.data.arrays import save_array
+from src.data.cache import CLASSES, IMAGES, INDEX, MASKS, Cache
+from src.data.index import Entry, entry_line
 from src.files import write_json
 from src.labels import IGNORE_INDEX, ClassMap, LabelClass
 from src.model.machine import Machine
@@ -36,11 +38,18 @@ def made_cache(root: Path, pairs: list[tuple[list, list]]) -> Cache:
     for folder in (IMAGES, MASKS):
         (root / folder).mkdir()
     write_json(root / CLASSES, THREE.to_json())
+    lines = []
     for i, (red, mask) in enumerate(pairs):
         image = np.zeros((*np.shape(red), 3), dtype=np.uint8)
         image[..., 0] = red
-        save_array(root / IMAGES / f"{i}.npy", image)
-        save_array(root / MASKS / f"{i}.npy", np.array(mask, dtype=np.uint8))
+        array = np.array(mask, dtype=np.uint8)
+        class_ids, counts = np.unique(array, return_counts=True)
+        pixels = dict(zip(class_ids.tolist(), counts.tolist(), strict=True))
+        sha256 = save_array(root / IMAGES / f"{i}.npy", image)
+        lines.append(entry_line(f"{IMAGES}/{i}", Entry(sha256, {})))
+        sha256 = save_array(root / MASKS / f"{i}.npy", array)
+        lines.append(entry_line(f"{MASKS}/{i}", Entry(sha256, pixels)))
+    (root / INDEX).write_text("".join(lines))
     return Cache(root)
 
 

@@ -152,6 +152,7 @@ READ_FIRST = {
     "data/cache/sizes.json": "split",
     "data/cache/classes.json": "train",
     "data/cache/scale.json": "train",
+    "data/cache/index.jsonl": "train",
     "data/split.json": "train",
 }
 READ_LATER = [

@@ -25,7 +25,7 @@ from tests.fuzz.workspace import (
 
 ARRAYS = ("images/000000_10", "images/000002_10", "masks/000000_10", "masks/000002_10")
 ARRAYS += ("test_images/000000_10",)
-FACTS = ("classes.json", "sizes.json", "scale.json")
+FACTS = ("classes.json", "sizes.json", "scale.json", "index.jsonl")
 
 
 def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.data.sample.scene import street_scene
+from src.data.window import in_order
 from src.files import InputError, written
 
 # KITTI was recorded on several days; the rectified pictures of each have their own size.
@@ -41,19 +43,23 @@ def write_sample(
     testing = root / "testing" / "image_2"
     for folder in (training, semantic, testing):
         folder.mkdir(parents=True, exist_ok=True)
-    scenes = []
-    for number in range(num_train):
-        size = picture_size(number, num_train, height, width)
-        scenes.append((seed, number, size, training / _name(number), semantic / _name(number)))
-    for number in range(num_test):
-        size = picture_size(number, num_test, height, width)
-        scenes.append((seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None))
-    with _mapping(len(scenes) // _WORTH_A_PROCESS) as mapping:
-        done = mapping(_write_scene, scenes)
-        for _ in tqdm(done, "sample", len(scenes), unit="scene", disable=None):
+
+    def scenes() -> Iterator[_Scene]:
+        for number in range(num_train):
+            size = picture_size(number, num_train, height, width)
+            yield seed, number, size, training / _name(number), semantic / _name(number)
+        for number in range(num_test):
+            size = picture_size(number, num_test, height, width)
+            yield seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None
+
+    count = num_train + num_test
+    with _mapping(count // _WORTH_A_PROCESS) as mapping:
+        for _ in tqdm(mapping(_write_scene, scenes()), "sample", count, unit="scene", disable=None):
             pass
 
 
+_Scene = tuple[int, int, tuple[int, int], Path, Path | None]
+"""Seed, number, (height, width), and where the picture and its mask belong."""
 Mapping = Callable[[Callable, Iterable], Iterator]
 
 
@@ -66,7 +72,7 @@ def _mapping(processes: int) -> Iterator[Mapping]:
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
         try:
-            yield pool.map
+            yield partial(in_order, pool, ahead=4 * processes)
         except BrokenProcessPool:
             raise InputError("sample: a process that drew was killed; out of memory?") from None
         except BaseException:
@@ -85,7 +91,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _write_scene(scene: tuple[int, int, tuple[int, int], Path, Path | None]) -> None:
+def _write_scene(scene: _Scene) -> None:
     seed, number, size, image_path, mask_path = scene
     image, label_ids = street_scene(seed, number, *size)
     _write(image, image_path)

@@ -1,0 +1,30 @@
+"""Where DVC links its cache into the workspace, a remap that takes arrays over spoils neither."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_params, write_pictures
+from tests.faults.failing import tree
+from tests.repository import SMALL, made_repository, run, succeeds
+
+
+@pytest.mark.parametrize("kind", ["hardlink", "symlink"])
+def test_a_picture_is_added(tmp_path: Path, kind: str):
+    write_pictures(tmp_path / "eight")
+    write_pictures(tmp_path / "nine", num_train=9)
+    folder = made_repository(tmp_path / "repository", data__source=str(tmp_path / "eight"))
+    succeeds(folder, "dvc", "config", "--local", "cache.type", kind)
+    succeeds(folder, "dvc", "repro", "remap")
+    write_params(folder / "params.yaml", **SMALL, data__source=str(tmp_path / "nine"))
+    said = run(folder, "dvc", "repro", "remap")
+    assert said.returncode == 0, said.stderr
+    assert "remap: 18 of 20 arrays are as they were made before" in said.stdout
+    assert "up to date" in succeeds(folder, "dvc", "status", "remap")
+    for path in (folder / ".dvc/cache/files/md5").glob("*/*"):
+        name = f"{path.parent.name}{path.name}".removesuffix(".dir")
+        assert hashlib.md5(path.read_bytes()).hexdigest() == name
+    scratch = made_repository(tmp_path / "scratch", data__source=str(tmp_path / "nine"))
+    succeeds(scratch, "dvc", "repro", "remap")
+    assert tree(folder / "data/cache") == tree(scratch / "data/cache")
