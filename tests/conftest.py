@@ -24,6 +24,7 @@ LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)
 SIZES = ((32, 48), (34, 50))
 LONGEST = (
     *("test_interruption", "test_pipeline", "test_kills", "test_export", "test_resume"),
+    *("test_remotes", "test_shared_cache"),
     *("test_plots_page", "test_disk", "test_paths", "test_loop", "test_shortage", "test_demo"),
     "test_queue",
 )

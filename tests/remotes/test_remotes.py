@@ -1,5 +1,6 @@
 """A second machine: what one clone has pushed, another pulls whole, and nothing runs again."""
 
+import filecmp
 import hashlib
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.remotes.servers import Store, needs_sshd, s3_store, ssh_store
@@ -67,6 +69,21 @@ def test_a_second_clone_pulls_everything_and_runs_nothing(pusher: Path, store: S
     assert results(clone) == theirs
     assert succeeds(clone, "git", "status", "--porcelain") == ""
     assert not [name for name in store.secrets if name in (clone / ".dvc/config").read_text()]
+
+
+def test_a_file_that_comes_in_parts_is_whole(
+    pusher: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """Beyond 50 MiB, such as the default network's weights."""
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")  # docs/remotes.md
+    large = pusher / "large"
+    large.write_bytes(np.random.default_rng(0).bytes(50 * 2**20 + 1))
+    succeeds(pusher, "dvc", "add", "-q", "large")
+    succeeds(pusher, "dvc", "push", "large.dvc")
+    clone = cloned(pusher, store)
+    shutil.copy(pusher / "large.dvc", clone)
+    succeeds(clone, "dvc", "pull", "large.dvc")
+    assert filecmp.cmp(clone / "large", large, shallow=False)
 
 
 def test_damaged_objects_are_not_taken_for_whole(pusher: Path, store: Store):
