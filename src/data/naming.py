@@ -60,7 +60,6 @@ class Naming:
         names = [name for name in names if not _is_hidden(name)]
         expressions = {kind: _expression(pattern) for kind, pattern in self.patterns().items()}
         top = _top_folder(names, list(expressions.values()))
-        origins: dict[str, str] = {}
         taken: dict[str, str] = {}
         others: list[str] = []
         for name in names:
@@ -73,12 +72,15 @@ class Naming:
             if picture in taken:
                 raise InputError(_twice(taken[picture], name, found["id"]))
             taken[picture] = name
-            origins[f"{kind}/{found['id']}{_ending(name)}"] = name
-        if not origins:
+        if not taken:
             raise InputError(f"no file is named {' or '.join(self.patterns().values())}")
         for kind, pattern in self.patterns().items():
             _require_no_other(kind, pattern, top, others, taken)
-        return {origins[place]: place for place in sorted(origins)}
+        # found once more, for a large set is not held in memory twice
+        fitting = ((name, *_fitting(name, top, expressions)) for name in taken.values())
+        placed = [(f"{kind}/{found['id']}{_ending(name)}", name) for name, kind, found in fitting]
+        del taken
+        return {name: place for place, name in sorted(placed)}
 
     def files(self, root: Path) -> list[str]:
         """Names of the files below `root` that may belong to the data set."""
