@@ -166,6 +166,16 @@ def _left_over(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def names_in(folder: Path) -> Iterator[str]:
+    """Names of what lies in `folder`, in no order; none where it is no folder.
+
+    One after the other: `Path.glob` has them all at a time.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of the file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:

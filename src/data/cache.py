@@ -22,7 +22,7 @@ import numpy as np
 
 from src.data.arrays import array_digest, mapped, shape_in
 from src.data.index import Entry, read_index
-from src.files import InputError, file_digest, read_json
+from src.files import InputError, file_digest, names_in, read_json
 from src.labels import IGNORE_INDEX, ClassMap
 
 FOLDERS = IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
@@ -69,7 +69,11 @@ class Cache:
                 f"{path}: {min(others)!r} is a size without a mask in {self.root / MASKS}, or a "
                 f"mask without a size; {_MEND}"
             )
-        return {name: (height, width) for name, (height, width) in sizes.items()}
+        found: dict[str, tuple[int, int]] = {}
+        known: dict[tuple[int, int], tuple[int, int]] = {}  # many pictures share one
+        for name, (height, width) in sizes.items():
+            found[name] = known.setdefault((height, width), (height, width))
+        return found
 
     def train_ids(self) -> list[str]:
         """Sorted ids of the pictures that have masks."""
@@ -132,7 +136,7 @@ class Cache:
         return self.class_map().num_classes
 
     def _ids(self, folder: str) -> list[str]:
-        ids = sorted(path.stem for path in (self.root / folder).glob("*.npy"))
+        ids = sorted(name[:-4] for name in names_in(self.root / folder) if name.endswith(".npy"))
         for picture_id in ids:
             if not is_picture_id(picture_id):
                 raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.decoding import IMAGE_MODES, opened, orientation, upright_size
-from src.files import InputError
+from src.files import InputError, names_in
 
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
@@ -53,37 +53,42 @@ def check_dataset(root: Path, max_pixels: int) -> Dataset:
         InputError: names the first file that is missing, broken, too large, or of a wrong kind or
             size.
     """
-    train_ids, mask_ids = _ids(root, TRAIN_IMAGES), _ids(root, TRAIN_MASKS)
-    if not train_ids:
+    train_endings, mask_endings = _endings(root, TRAIN_IMAGES), _endings(root, TRAIN_MASKS)
+    if not train_endings:
         raise InputError(f"{TRAIN_IMAGES}: no pictures")
-    if not mask_ids:
+    if not mask_endings:
         raise InputError(f"{TRAIN_MASKS}: no masks; expected one for each picture")
-    for picture_id, name in train_ids.items():
-        if picture_id not in mask_ids:
+    for picture_id, ending in train_endings.items():
+        if picture_id not in mask_endings:
+            name = f"{TRAIN_IMAGES}/{picture_id}{ending}"
             raise InputError(f"{name} has no mask in {TRAIN_MASKS}")
-    for mask_id, name in mask_ids.items():
-        if mask_id not in train_ids:
+    for mask_id, ending in mask_endings.items():
+        if mask_id not in train_endings:
+            name = f"{TRAIN_MASKS}/{mask_id}{ending}"
             raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
-    return Dataset(
-        train_sizes={
-            picture_id: _pair_size(root, name, mask_ids[picture_id], max_pixels)
-            for picture_id, name in train_ids.items()
-        },
-        test_sizes={
-            picture_id: _image_size(root, name, max_pixels)
-            for picture_id, name in _ids(root, TEST_IMAGES).items()
-        },
-    )
+    known: dict[tuple[int, int], tuple[int, int]] = {}  # many pictures share a size
+    train_sizes, test_sizes = {}, {}
+    for picture_id, ending in train_endings.items():
+        names = f"{TRAIN_IMAGES}/{picture_id}{ending}", f"{TRAIN_MASKS}/{picture_id}"
+        size = _pair_size(root, names[0], f"{names[1]}{mask_endings[picture_id]}", max_pixels)
+        train_sizes[picture_id] = known.setdefault(size, size)
+    for picture_id, ending in _endings(root, TEST_IMAGES).items():
+        size = _image_size(root, f"{TEST_IMAGES}/{picture_id}{ending}", max_pixels)
+        test_sizes[picture_id] = known.setdefault(size, size)
+    return Dataset(train_sizes=train_sizes, test_sizes=test_sizes)
 
 
-def _ids(root: Path, folder: str) -> dict[str, str]:
-    """Sorted ids, and the name of each one's file below `root`."""
-    names = [path.name for path in (root / folder).glob("*") if path.suffix in ENDINGS]
+def _endings(root: Path, folder: str) -> dict[str, str]:
+    """Sorted ids, and the ending of each one's file."""
     found: dict[str, str] = {}
+    names = (name for name in names_in(root / folder) if name.endswith(ENDINGS) and name[:-4])
     for name in sorted(names):
-        other = found.setdefault(Path(name).stem, f"{folder}/{name}")
-        if other != f"{folder}/{name}":
-            raise InputError(f"{other} and {folder}/{name} both have the id {Path(name).stem}")
+        picture_id, ending = name[:-4], next(e for e in ENDINGS if name.endswith(e))
+        other = found.setdefault(picture_id, ending)
+        if other != ending:
+            raise InputError(
+                f"{folder}/{picture_id}{other} and {folder}/{name} both have the id {picture_id}"
+            )
     return found
 
 

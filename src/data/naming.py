@@ -60,28 +60,27 @@ class Naming:
         names = [name for name in names if not _is_hidden(name)]
         expressions = {kind: _expression(pattern) for kind, pattern in self.patterns().items()}
         top = _top_folder(names, list(expressions.values()))
-        origins: dict[str, str] = {}
         taken: dict[str, str] = {}
-        placed: dict[str, str] = {}
+        others: list[str] = []
         for name in names:
-            for kind, expression in expressions.items():
-                if found := name.startswith(top) and expression.fullmatch(name[len(top) :]):
-                    picture = _key(kind, found["id"])
-                    if picture in taken:
-                        raise InputError(_twice(taken[picture], name, found["id"]))
-                    if name in placed:
-                        raise InputError(
-                            f"{name} fits more than one pattern: of {placed[name]}, {kind}"
-                        )
-                    taken[picture] = name
-                    placed[name] = kind
-                    origins[f"{kind}/{found['id']}{_ending(name)}"] = name
-        if not origins:
+            kind, found = _fitting(name, top, expressions)
+            if found is None:
+                if name.startswith(top):
+                    others.append(name)
+                continue
+            picture = _key(kind, found["id"])
+            if picture in taken:
+                raise InputError(_twice(taken[picture], name, found["id"]))
+            taken[picture] = name
+        if not taken:
             raise InputError(f"no file is named {' or '.join(self.patterns().values())}")
         for kind, pattern in self.patterns().items():
-            others = (name for name in names if name.startswith(top) and name not in placed)
             _require_no_other(kind, pattern, top, others, taken)
-        return {origins[place]: place for place in sorted(origins)}
+        # found once more, for a large set is not held in memory twice
+        fitting = ((name, *_fitting(name, top, expressions)) for name in taken.values())
+        placed = [(f"{kind}/{found['id']}{_ending(name)}", name) for name, kind, found in fitting]
+        del taken
+        return {name: place for place, name in sorted(placed)}
 
     def files(self, root: Path) -> list[str]:
         """Names of the files below `root` that may belong to the data set."""
@@ -89,10 +88,11 @@ class Naming:
             found = set()
             for pattern in self.patterns().values():
                 for shell in _shell_patterns(f"{top}{pattern.rpartition('.')[0]}.*"):
-                    found |= {path for path in root.glob(shell) if _is_file(path)}
+                    paths = filter(_is_file, root.glob(shell))
+                    found |= {path.relative_to(root).as_posix() for path in paths}
             if found:
                 break
-        return sorted(path.relative_to(root).as_posix() for path in found)
+        return sorted(found)
 
 
 KITTI = Naming(
@@ -155,6 +155,19 @@ def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) ->
         first, second, *_ = sorted(tops)
         raise InputError(f"{first} and {second} both hold such a data set; give one of them")
     return tops.pop() if tops else ""
+
+
+def _fitting(
+    name: str, top: str, expressions: Mapping[str, re.Pattern[str]]
+) -> tuple[str, re.Match[str] | None]:
+    """The kind whose pattern `name` fits; raises InputError where it fits two of them."""
+    fitting = ("", None)
+    for kind, expression in expressions.items():
+        if found := name.startswith(top) and expression.fullmatch(name[len(top) :]):
+            if fitting[0]:
+                raise InputError(f"{name} fits more than one pattern: of {fitting[0]}, {kind}")
+            fitting = kind, found
+    return fitting
 
 
 def _require_no_other(

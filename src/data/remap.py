@@ -80,9 +80,10 @@ def remap_dataset(
             _mask_jobs(raw, dataset, class_map, scale, max_pixels),
         )
         entries = work.entries(pool, jobs, ahead=2 * threads)
-        for entry in tqdm(entries, "remap", count, unit="file", disable=None):
-            import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
+        first = next(entries)  # threads are begun before the bar begins one of its own
+        import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
 
+        for entry in tqdm(chain([first], entries), "remap", count, unit="file", disable=None):
             for class_id, pixels in entry.pixels.items():
                 totals[class_id] += pixels
     if work.num_kept:

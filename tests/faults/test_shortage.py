@@ -58,9 +58,11 @@ def test_address_space_that_runs_out(large: Path, tmp_path: Path, stage: str, ro
     line = one_line(staged(stage, large, tmp_path, Limits(more_memory=room * MIB)))
     assert "out of memory; " in line
     assert LOWER[stage] in line
-    outs = tree(tmp_path, ".ckpt", "runs")
-    assert all(name.endswith(".lock") for name in outs), list(outs)
-    assert not [name for name in tree(tmp_path) if "tmp" in name or "unfinished" in name]
+    unfinished = "data/.cache.remap/"  # what the next remap goes on with
+    left = [name for name in tree(tmp_path) if not name.startswith(unfinished)]
+    outs = [name for name in left if name.split("/")[0] not in (".ckpt", "runs")]
+    assert all(name.endswith(".lock") for name in outs), outs
+    assert not [name for name in left if "tmp" in name or "unfinished" in name]
 
 
 def test_predict_says_what_needs_less(large: Path, tmp_path: Path):
