@@ -4,6 +4,7 @@ Shapes: N pictures, H and W the largest height and width among them.
 """
 
 import errno
+import math
 import resource
 import signal
 import sys
@@ -127,18 +128,13 @@ def training_batches(
         last_epoch: go on to the end of this epoch.
         pin: in memory that a GPU copies from by itself.
     """
-    batches = []
-    for number in range(epoch, (last_epoch or epoch) + 1):
-        order = epoch_order(pictures.seed, number, len(pictures)).tolist()
-        begin = first * batch_size if number == epoch else 0
-        for start in range(begin, len(order), batch_size):
-            batches.append([(number, index) for index in order[start : start + batch_size]])
+    keys = _Keys(pictures, batch_size, epoch, first, last_epoch or epoch)
     if pictures.resident is not None:
-        return (pictures.batch(keys, processes.share(len(keys))) for keys in batches)
+        return (pictures.batch(some, processes.share(len(some))) for some in keys)
     if num_workers:
         _require_open_files(64 + 16 * num_workers + 4 * batch_size)
     loader = DataLoader(
-        _Batches(pictures, batches, [processes.share(len(keys)) for keys in batches]),
+        _Batches(pictures, keys, Processes(processes.rank, processes.size)),
         batch_size=None,
         num_workers=num_workers,
         pin_memory=pin,
@@ -148,26 +144,44 @@ def training_batches(
     return _made(loader)
 
 
+class _Keys(Sequence):
+    """(epoch, index) of the pictures of each batch; made when asked for, for they are many."""
+
+    def __init__(
+        self, pictures: TrainingPictures, size: int, epoch: int, first: int, last_epoch: int
+    ) -> None:
+        self.seed, self.count, self.size = pictures.seed, len(pictures), size
+        self.in_epoch = math.ceil(self.count / size)
+        self.numbers = range(epoch * self.in_epoch + first, (last_epoch + 1) * self.in_epoch)
+        self._epoch, self._order = 0, []  # the last that was drawn
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> list[tuple[int, int]]:
+        epoch, place = divmod(self.numbers[number], self.in_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, epoch_order(self.seed, epoch, self.count).tolist()
+        some = self._order[place * self.size : (place + 1) * self.size]
+        return [(epoch, index) for index in some]
+
+
 class _Batches(Dataset):
     """Batches by their number; what failed, with its error instead.
 
     A loader process would hand its traceback on in the error's text, and lose the rest of it.
     """
 
-    def __init__(
-        self,
-        pictures: TrainingPictures,
-        keys: Sequence[list[tuple[int, int]]],
-        shares: Sequence[slice],
-    ) -> None:
-        self.pictures, self.keys, self.shares = pictures, keys, shares
+    def __init__(self, pictures: TrainingPictures, keys: _Keys, processes: Processes) -> None:
+        self.pictures, self.keys, self.processes = pictures, keys, processes
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, number: int) -> Batch | Exception:
         try:
-            batch = self.pictures.batch(self.keys[number], self.shares[number])
+            keys = self.keys[number]
+            batch = self.pictures.batch(keys, self.processes.share(len(keys)))
         except (InputError, OSError, MemoryError) as error:
             return error
         if get_worker_info() is not None:
