@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.table import HEADER, machine_facts
 from src.code import ROOT
 
-GROUPS = ("remap", "step", "epoch", "predict", "stages", "memory", "repro")
+GROUPS = ("remap", "step", "epoch", "predict", "stages", "memory", "growth", "repro")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 _INTRODUCTION = """# How fast
 
