@@ -15,7 +15,9 @@ from pathlib import Path
 from benchmarks.table import HEADER, machine_facts
 from src.code import ROOT
 
-GROUPS = ("remap", "step", "epoch", "processes", "predict", "stages", "memory", "repro")
+GROUPS = (
+    *("remap", "step", "epoch", "processes", "predict", "stages", "memory", "growth", "repro"),
+)
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 _INTRODUCTION = """# How fast
 

@@ -64,5 +64,6 @@ def test_an_unknown_group_is_named():
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == (
-        "error: steps: no such group; use remap, step, epoch, predict, stages, memory, repro\n"
+        "error: steps: no such group; "
+        "use remap, step, epoch, predict, stages, memory, growth, repro\n"
     )

@@ -17,7 +17,8 @@ PARAMS["recipes"].pop("report")
 OPTIONAL = {
     "data.sha256", "data.test_images", "split.val_ids", "split.group_by", "train.start"
 }  # fmt: skip
-TEXTS = {"data.sha256", "split.group_by", "train.start"}  # null in the file, else text
+TEXTS = {"data.sha256", "split.group_by", "split.val_ids", "train.start"}
+"""Null in the file, else text."""
 
 
 def keys(value: object, prefix: str = "") -> dict[str, object]:
@@ -83,7 +84,7 @@ RANGES = {
     "remap.classes": ["", " "],
     "remap.scale": [0, -0.5, 1.001],
     "split.val_percent": [0, 1, -0.1, 1.5],
-    "split.val_ids": [[]],
+    "split.val_ids": [[], "", "(", "["],
     "split.group_by": ["", "(", "a", "(a)(b)", "[", "(?P<a>", "a{99999999999}(b)"],
     "split.stratify_by": ["Size", ""],
     "split.seed": [-1],

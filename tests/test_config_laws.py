@@ -39,7 +39,7 @@ RIGHT: dict[str, Any] = {
     "remap.classes": TEXT,
     "remap.scale": POSITIVE,
     "split.val_percent": st.floats(0, 1, exclude_min=True, exclude_max=True),
-    "split.val_ids": st.none() | st.lists(TEXT, min_size=1, max_size=4),
+    "split.val_ids": st.none() | st.lists(TEXT, min_size=1, max_size=4) | st.just("^(a|b)_"),
     "split.group_by": st.sampled_from([None, "size", "^(.+)_", "(?:a|b)(c)"]),
     "split.stratify_by": st.sampled_from(["size", "none"]),
     "split.fold": st.integers(0, 2**63 - 1),

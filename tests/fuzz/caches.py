@@ -70,7 +70,7 @@ def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:
 
 
 def facts(rng: random.Random, work: Path) -> Case:
-    """classes.json, sizes.json and scale.json with other values, or other texts."""
+    """The files beside the arrays with other values, or other texts."""
     bring(work, CACHE, SPLIT_FILE)
     path = work / CACHE / rng.choice(FACTS)
     text = path.read_text()
@@ -80,7 +80,11 @@ def facts(rng: random.Random, work: Path) -> Case:
     elif kind == 1:
         path.write_bytes(rng.choice((cut_bytes, mutated_bytes))(rng, text.encode()))
     else:
-        path.write_bytes(as_yaml(rng, mutated_value(rng, json.loads(text))))
+        lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+        place = rng.randrange(len(lines))
+        changed = as_yaml(rng, mutated_value(rng, json.loads(lines[place])))
+        others = [line.encode() for line in lines]
+        path.write_bytes(b"\n".join([*others[:place], changed, *others[place + 1 :]]))
     return case_of(rng, work)
 
 

@@ -33,10 +33,15 @@ DESCRIPTION = {
 }
 
 
-def step(main: Callable[[list[str]], object], outs: tuple[str, ...], **paths: str) -> Step:
+def step(
+    main: Callable[[list[str]], object],
+    outs: tuple[str, ...],
+    beside: tuple[str, ...] = (),
+    **paths: str,
+) -> Step:
     """A stage with these paths as its options."""
     options = [(f"--{name.replace('_', '-')}", path) for name, path in paths.items()]
-    return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs)
+    return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs, beside)
 
 
 MODEL_OUT = "models/best.safetensors"
@@ -46,6 +51,7 @@ FETCH = step(fetch.main, ("data/raw",), out=RAW)
 REMAP = step(
     remap.main,
     (CACHE, "plots"),
+    beside=("data/.cache.remap", "data/.cache.made"),
     raw=RAW,
     out=CACHE,
     frequency="plots/frequency.csv",
