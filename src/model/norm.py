@@ -1,6 +1,6 @@
 """Norms: group norm, and batch norm whose batch is that of all processes.
 
-Shapes: N pictures, C channels, H and W pixels, P = N * H * W.
+Shapes: N pictures, C channels, H and W pixels, P = N * H * W of all processes.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from src.processes import ALONE, Processes
 
 GROUPS = 32
 """Groups of a group norm (Wu and He 2018), fewer where a layer has fewer channels."""
-_PIXELS = (0, 2, 3)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -50,50 +50,58 @@ def norm(kind: str, channels: int) -> nn.Module:
 class _Normalized(Function):
     """(N, C, H, W) -> the same normalized, and () P, (C,) mean and (C,) variance of all pictures.
 
-    Sums are float32, whatever the type of x.
+    Every pass over the pictures is one of torch's own kernels; what they sum is float32.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, processes: Processes
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        count, mean, variance = _moments(x, processes)
-        inverse = (variance + epsilon).rsqrt()  # (C,)
-        ctx.save_for_backward(x, weight, mean, inverse, count)
-        ctx.processes = processes
-        scale = weight * inverse
-        y = torch.addcmul(_wide(bias - mean * scale), x.float(), _wide(scale)).to(x.dtype)
+        count, mean, variance = _moments(x, epsilon, processes)
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.epsilon, ctx.processes = epsilon, processes
         ctx.mark_non_differentiable(count, mean, variance)
-        return y, count, mean, variance
+        if not x.numel():  # torch's kernels divide by the number of pixels
+            return x.clone(), count, mean, variance
+        return F.batch_norm(x, mean, variance, weight, bias, eps=epsilon), count, mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inverse, count = ctx.saved_tensors
-        gradient = gradient.float()
-        centered = x.float() - _wide(mean)
-        of_bias = gradient.sum(_PIXELS)  # (C,), of our own pictures: DDP adds up the rest
-        of_weight = (gradient * centered).sum(_PIXELS) * inverse
-        means = ctx.processes.sum(torch.stack([of_bias, of_weight])) / count  # (2, C)
-        scale = weight * inverse
-        of_x = torch.addcmul(_wide(-means[0] * scale), gradient, _wide(scale))
-        of_x.addcmul_(centered, _wide(-means[1] * inverse * scale))
-        return of_x.to(x.dtype), of_weight, of_bias, None, None
+        x, weight, mean, variance, count = ctx.saved_tensors
+        if not x.numel():
+            nothing = torch.zeros_like(weight)
+            ctx.processes.sum(torch.stack([nothing, nothing]))
+            return gradient, nothing, nothing, None, None
+        # as if mean and variance were constants; DDP adds up those of weight and bias
+        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.epsilon, [True, True, True]
+        )
+        inverse = (variance + ctx.epsilon).rsqrt()  # (C,)
+        sums = ctx.processes.sum(torch.stack([of_bias, of_weight])) / count  # (2, C)
+        slope = -sums[1] * inverse**2 * weight
+        shift = -sums[0] * inverse * weight - slope * mean
+        one = torch.ones_like(mean)
+        of_x = direct.add_(F.batch_norm(x, 0 * mean, one, slope, shift, eps=0.0))
+        return of_x, of_weight, of_bias, None, None
 
 
-def _moments(x: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
-    """() P, (C,) mean and (C,) variance over the pictures of all processes.
+def _moments(x: Tensor, epsilon: float, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
+    """() P, (C,) mean and (C,) variance of all pictures, float32.
 
-    The mean first, then the squares of what differs from it: sums of squares would cancel.
+    Summed in float64, for the mean of squares less the square of the mean cancels.
     """
-    x = x.float()
-    pixels = x.new_tensor([x.numel() // x.shape[1]])
-    sums = processes.sum(torch.cat([x.sum(_PIXELS), pixels]))
-    count, mean = sums[-1], sums[:-1] / sums[-1]
-    squares = (x - _wide(mean)).square_().sum(_PIXELS)
-    return count, mean, processes.sum(squares) / count
-
-
-def _wide(channels: Tensor) -> Tensor:
-    """(C,) -> (1, C, 1, 1)."""
-    return channels[None, :, None, None]
+    channels = x.shape[1]
+    sums = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)
+    if x.numel():
+        found = torch.native_batch_norm(x, None, None, None, None, True, 0.0, epsilon)
+        mean, inverse = (moment.double() for moment in found[1:])
+        count = x.numel() // channels
+        sums[0] = count
+        sums[1 : channels + 1] = count * mean
+        sums[channels + 1 :] = count * (
+            inverse**-2 - epsilon + mean**2
+        )  # in float64, for it cancels
+    count, *rest = processes.sum(sums).split([1, channels, channels])
+    mean, squares = (found / count for found in rest)
+    return count[0].float(), mean.float(), (squares - mean**2).clamp(min=0).float()
