@@ -85,11 +85,23 @@ def _rows(stage: str, how: str, seconds: tuple[float, ...], few: Side, many: Sid
     sides = f"{_MANY} / {_FEW} pictures of {_SIZE['height']}x{_SIZE['width']}"
     told = ", ".join(filter(None, [stage, how]))
     more, less = (1000 * value for value in reversed(seconds))
-    yield Row(name=f"time per picture of {told}", sides=sides, seconds=(more, less),
-              ratio=more / less, at_most=1.15, unit="ms")  # fmt: skip
+    yield Row(
+        name=f"time per picture of {told}",
+        sides=sides,
+        seconds=(more, less),
+        ratio=more / less,
+        at_most=1.15,
+        unit="ms",
+    )
     more, less = many.peaks[stage], few.peaks[stage]
-    yield Row(name=f"peak memory of {told}", sides=sides, seconds=(more, less),
-              ratio=more / less, at_most=1.1, unit="MB")  # fmt: skip
+    yield Row(
+        name=f"peak memory of {told}",
+        sides=sides,
+        seconds=(more, less),
+        ratio=more / less,
+        at_most=1.1,
+        unit="MB",
+    )
 
 
 def _command(stage: str) -> str:
@@ -99,8 +111,13 @@ def _command(stage: str) -> str:
 def measured(command: list[str], folder: Path) -> Cost:
     """Run `command`, words after `python`, in `folder`, and look at its memory again and again."""
     started, peak = time.perf_counter(), 0.0
-    with subprocess.Popen([sys.executable, *command], cwd=folder, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         while process.poll() is None:
             peak = max(peak, _megabytes(psutil.Process(process.pid)))
             time.sleep(_LOOK_S)

@@ -55,17 +55,18 @@ def _tell(failures: dict, stage: str) -> None:
 
     name = stage.rpartition(".")[2]
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    told = [code for code in codes.values() if code > 0 and code != LOST]
-    if told:  # it has said why
-        sys.exit(INTERRUPTED if INTERRUPTED in told else 1)
+    if any(code > 0 and code not in (LOST, INTERRUPTED) for code in codes.values()):
+        sys.exit(1)  # it has said why
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-    if not killed:
-        raise InputError(f"{name}: a process on another computer has ended, so all have")
-    rank, number = next(iter(killed.items()))
-    raise InputError(
-        f"{name}: process {rank} (pid {failures[rank].pid}) was killed by "
-        f"{signal.Signals(number).name}, so all have ended; run it again"
-    )
+    if killed:
+        rank, number = next(iter(killed.items()))
+        raise InputError(
+            f"{name}: process {rank} (pid {failures[rank].pid}) was killed by "
+            f"{signal.Signals(number).name}, so all have ended; run it again"
+        )
+    if INTERRUPTED in codes.values():
+        sys.exit(INTERRUPTED)
+    raise InputError(f"{name}: a process on another computer has ended, so all have")
 
 
 if __name__ == "__main__":

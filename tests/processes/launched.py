@@ -19,7 +19,7 @@ from tests.wiring import arguments, run_stage
 SETTINGS = {
     # 11 pictures train, in batches of 5, 5 and 1: shares of differing size, and one without any
     "split__val_percent": 0.35,
-    "train__epochs": 4,
+    "train__epochs": 8,
     "train__precision": "fp32",
     "recipes__modern__batch_size": 5,
     "resume__minutes": 0,

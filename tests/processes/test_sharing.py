@@ -66,6 +66,7 @@ def test_the_launcher_ends_as_the_first_did_that_said_why(codes: tuple[int, ...]
 @pytest.mark.parametrize(
     ("codes", "told"),
     [
+        ((130, -signal.SIGKILL), "process 1 (pid 1) was killed by SIGKILL"),
         ((LOST, -signal.SIGKILL), "process 1 (pid 1) was killed by SIGKILL"),
         ((-signal.SIGTERM, -signal.SIGSEGV), "process 1 (pid 1) was killed by SIGSEGV"),
         ((LOST, LOST), "a process on another computer has ended"),

@@ -49,7 +49,7 @@ def test_two_processes_give_the_weights_of_one(exact: Path, tmp_path: Path):
     require_equal(tmp_path, exact)
     assert losses(tmp_path) == losses(exact)
     assert "on 2 processes, cpu each in fp32" in printed
-    assert printed.count("epoch 4/4") == 1  # one of them prints
+    assert printed.count("epoch 8/8") == 1  # one of them prints
 
 
 def test_two_computers_give_them_too(exact: Path, tmp_path: Path):
@@ -80,18 +80,17 @@ def test_two_computers_give_them_too(exact: Path, tmp_path: Path):
 
 
 def test_stopped_and_killed_it_goes_on_with_another_number(exact: Path, tmp_path: Path):
-    with training(exact, tmp_path, until="epoch 1/4") as (process, log):
+    with training(exact, tmp_path, until="epoch 1/8") as (process, log):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
     assert "the next run goes on from there" in log.read_text()
-    with training(exact, tmp_path, until="epoch 2/4") as (process, log):
-        assert "goes on after step" in log.read_text()
+    with training(exact, tmp_path, until="goes on after step") as (process, log):
         _, second = sorted(process.children(), key=lambda child: child.pid)
         second.kill()
         assert process.wait(60) == 1
     assert f"(pid {second.pid}) was killed by SIGKILL, so all have ended" in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert len(weights(tmp_path)) < 4
+    assert len(weights(tmp_path)) < 8
     for section in ("data/cache", "data/split.json", "params.yaml"):
         (tmp_path / section).parent.mkdir(exist_ok=True)
         (tmp_path / section).symlink_to(exact / section)
