@@ -77,6 +77,7 @@ def step_together(rank: int, port: int, height: int, width: int, norm: str) -> C
     """Of one picture each."""
     _pin(rank)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_RUN_ID"] = "benchmark"
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     machine = _joined.enter_context(joined_machine(chosen_machine("cpu", "auto")))
     return prepared_step(machine, random_batch(height, width), norm=norm)

@@ -119,8 +119,11 @@ def paired_sum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def is_one_of_many() -> bool:
-    """Whether torchrun has started this process, and others beside it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether torchrun has started this process, and others beside it.
+
+    Schedulers set WORLD_SIZE, too.
+    """
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextlib.contextmanager

@@ -3,25 +3,20 @@
 Shapes: N pictures, H and W the largest height and width among them.
 """
 
-import errno
 import math
-import resource
-import signal
-import sys
-import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
-from multiprocessing import active_children
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from src.data.augment import color_terms, drawn_change
 from src.data.cache import Cache
-from src.files import InputError
+from src.data.loading import loaded
 from src.labels import IGNORE_INDEX
 from src.processes import ALONE, Processes
 
@@ -131,17 +126,18 @@ def training_batches(
     keys = _Keys(pictures, batch_size, epoch, first, last_epoch or epoch)
     if pictures.resident is not None:
         return (pictures.batch(some, processes.share(len(some))) for some in keys)
-    if num_workers:
-        _require_open_files(64 + 16 * num_workers + 4 * batch_size)
-    loader = DataLoader(
-        _Batches(pictures, keys, Processes(processes.rank, processes.size)),
-        batch_size=None,
-        num_workers=num_workers,
-        pin_memory=pin,
-        worker_init_fn=_leave_signals_to_the_trainer,
-        generator=torch.Generator(),  # else the loader draws from the generator of dropout
+    own = Processes(processes.rank, processes.size)  # a loader process has no group
+    return loaded(
+        partial(_batch, pictures, keys, own),
+        len(keys),
+        num_workers,
+        open_files=64 + 16 * num_workers + 4 * batch_size,
+        pin=pin,
     )
-    return _made(loader)
+
+
+def _batch(pictures: TrainingPictures, keys: "_Keys", processes: Processes, number: int) -> Batch:
+    return pictures.batch(keys[number], processes.share(len(keys[number])))
 
 
 class _Keys(Sequence):
@@ -164,78 +160,6 @@ class _Keys(Sequence):
             self._epoch, self._order = epoch, epoch_order(self.seed, epoch, self.count).tolist()
         some = self._order[place * self.size : (place + 1) * self.size]
         return [(epoch, index) for index in some]
-
-
-class _Batches(Dataset):
-    """Batches by their number; what failed, with its error instead.
-
-    A loader process would hand its traceback on in the error's text, and lose the rest of it.
-    """
-
-    def __init__(self, pictures: TrainingPictures, keys: _Keys, processes: Processes) -> None:
-        self.pictures, self.keys, self.processes = pictures, keys, processes
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, number: int) -> Batch | Exception:
-        try:
-            keys = self.keys[number]
-            batch = self.pictures.batch(keys, self.processes.share(len(keys)))
-        except (InputError, OSError, MemoryError) as error:
-            return error
-        if get_worker_info() is not None:
-            for part in batch:
-                if part is not None:  # torch would do it where an error is lost, and be waited for
-                    part.share_memory_()
-        return batch
-
-
-def _require_open_files(count: int) -> None:
-    """Where a loader process has too few, its batches are lost, and would be waited for."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed != resource.RLIM_INFINITY and allowed < count:
-        raise InputError(
-            f"train.num_workers: loader processes need {count} open files, the limit is {allowed}; "
-            "raise it (ulimit -n), or set num_workers to 0"
-        )
-
-
-def _made(loader: DataLoader) -> Iterator[Batch]:
-    """What `loader` makes. Its processes end with it, or with an error here or of who takes it."""
-    batches = _started(loader)
-    try:
-        for found in batches:
-            if isinstance(found, Exception):
-                raise found
-            yield found
-    finally:
-        if loader.num_workers:  # torch would wait until no error refers to them any more
-            batches._shutdown_workers()
-
-
-def _started(loader: DataLoader) -> Iterator[Batch | Exception]:
-    """Its processes, started. Where one cannot be, none stays behind."""
-    others = set(active_children())
-    try:
-        return iter(loader)
-    except OSError as error:  # no room for its queues, too many open files, no more processes
-        for process in set(active_children()) - others:
-            process.kill()  # it ignores all else, and the end of this process would wait for it
-        # torch looks at what was never made, and says so beside our line
-        said, sys.unraisablehook = sys.unraisablehook, lambda _: None
-        traceback.clear_frames(error.__traceback__)
-        sys.unraisablehook = said
-        if error.errno == errno.ENOSPC:
-            error.filename = "/dev/shm"  # noqa: S108 - only named
-        raise
-
-
-def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the trainer finishes its step, and needs us."""
-    signal.set_wakeup_fd(-1)  # the trainer's own, inherited
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def padded_batch(pictures: Sequence[Picture], size: tuple[int, int] | None = None) -> Batch:

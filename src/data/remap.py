@@ -100,9 +100,8 @@ def _makers() -> dict[str, Any]:
 
 def _bytes(dataset: Dataset, scale: float) -> int:
     """Of all arrays; a small archive may hold large ones, well packed."""
-    sizes = chain(
-        *[dataset.train_sizes.values()] * 4, *[dataset.test_sizes.values()] * 3
-    )  # channels
+    with_masks, without = dataset.train_sizes.values(), dataset.test_sizes.values()
+    sizes = chain(*[with_masks] * 4, *[without] * 3)  # bytes a pixel
     return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
 
 

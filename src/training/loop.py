@@ -229,9 +229,7 @@ class Trainer:
 
     def _check(self, record: Record | Follower) -> None:
         """Raise KeyboardInterrupt in all processes where one of them is asked to stop."""
-        if self.machine.processes.size == 1:
-            record.stop.check()
-        elif self.machine.processes.any(record.stop.requested):
+        if self.machine.processes.any(record.stop.requested):
             raise KeyboardInterrupt
 
     def step(self, state: State, batch: Batch) -> StepResult:

@@ -84,10 +84,10 @@ class StopAfter(Stop):
         super().__init__()
         self.count = count
 
-    def check(self) -> None:
+    @property
+    def requested(self) -> bool:
         self.count -= 1
-        if self.count < 0:
-            raise KeyboardInterrupt
+        return self.count < 0
 
 
 def train_in_a_process(
