@@ -184,7 +184,7 @@ def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
     required = "".join(path.read_text() for path in sorted(ROOT.glob("requirements*.txt")))
     for line in required.splitlines():
         assert re.fullmatch(r"#.*|-r requirements[a-z-]*.txt|[a-zA-Z0-9.-]+==[0-9.]+", line), line
-    assert "torch==2.13.0\n" in required
+    assert "torch==2.14.1\n" in required
     constraints = (ROOT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+", line) for line in constraints)
     assert not [line for line in constraints if re.match(r"nvidia|cuda|triton|torch=", line)]
