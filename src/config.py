@@ -136,7 +136,6 @@ class Train:
     device: str
     precision: Literal["auto", "fp32", "bf16"]
     processes: int
-    parts: int
     num_workers: int
 
     def __post_init__(self) -> None:
@@ -146,13 +145,6 @@ class Train:
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
         _require(1 <= self.processes <= 64, "processes", self.processes, "1 to 64")
-        halves = 1 <= self.parts <= 64 and self.parts.bit_count() == 1
-        _require(halves, "parts", self.parts, "1, 2, 4, 8, 16, 32 or 64")
-        if self.parts > 1 and self.parts % self.processes:
-            raise InputError(
-                f"parts: {self.parts} cannot be shared by processes: {self.processes}; use a "
-                "multiple of it, or 1"
-            )
         _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
 
 
@@ -250,17 +242,11 @@ class Params:
         if self.train.recipe not in self.recipes:
             names = ", ".join(self.recipes)
             raise InputError(f"train.recipe: no recipe {self.train.recipe!r}; recipes has {names}")
-        for key in ("processes", "parts"):
-            if (count := getattr(self.train, key)) > self.recipe.batch_size:
-                raise InputError(
-                    f"train.{key}: {count} is more than the {self.recipe.batch_size} pictures of "
-                    f"recipes.{self.train.recipe}.batch_size, of which each gets a share; lower "
-                    "it, or raise that"
-                )
-        if self.train.parts > 1 and self.model.norm == "batch":
+        if self.train.processes > self.recipe.batch_size:
             raise InputError(
-                f"train.parts: {self.train.parts} parts of a batch are computed one by one, which "
-                "model.norm: batch, over all of it, does not allow; use group, or 1 part"
+                f"train.processes: {self.train.processes} is more than the "
+                f"{self.recipe.batch_size} pictures of recipes.{self.train.recipe}.batch_size, of "
+                "which each gets a share; lower it, or raise that"
             )
         for epoch in self.render.epochs:
             if epoch != "last" and epoch > self.train.epochs:

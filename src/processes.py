@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,8 +44,6 @@ class Processes:
     size: int = 1
     control: Any = None
     """The torch group in which the CPUs talk; None where there is one process only."""
-    exact: bool = False
-    """Sums of floats are those of `paired_sum`."""
 
     @property
     def is_first(self) -> bool:
@@ -64,11 +62,7 @@ class Processes:
 
         It is contiguous, here and there.
         """
-        if self.size > 1 and self.exact and tensor.is_floating_point():
-            found = [torch.empty_like(tensor) for _ in range(self.size)]
-            torch.distributed.all_gather(found, tensor)
-            tensor.copy_(paired_sum(found))
-        elif self.size > 1:
+        if self.size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
@@ -106,18 +100,6 @@ class Processes:
 ALONE = Processes()
 
 
-def paired_sum(tensors: Sequence[Tensor]) -> Tensor:
-    """Neighbours added, then neighbouring pairs, and so on: one order of rounding.
-
-    Of 2, 4, 8.. tensors it is the sum of the sums of their halves; so it does not matter how many
-    processes there are, where each has 1, 2, 4.. of them.
-    """
-    while len(tensors) > 1:
-        pairs = zip(tensors[::2], tensors[1::2], strict=False)
-        tensors = [a + b for a, b in pairs] + list(tensors[len(tensors) // 2 * 2 :])
-    return tensors[0]
-
-
 def is_one_of_many() -> bool:
     """Whether torchrun has started this process, and others beside it.
 
@@ -127,14 +109,14 @@ def is_one_of_many() -> bool:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device, exact: bool = False) -> Iterator[Processes]:
+def joined(device: torch.device) -> Iterator[Processes]:
     """Meet the others that torchrun has started, and take part in all that they add up.
 
     What any but the first one prints is not seen. Where another one ends, so does this process,
     with LOST.
     """
     if not is_one_of_many():
-        yield Processes(exact=exact)
+        yield ALONE
         return
     import torch.distributed  # 1 s
 
@@ -150,7 +132,7 @@ def joined(device: torch.device, exact: bool = False) -> Iterator[Processes]:
                 sys.stdout.flush()
                 os.dup2(_UNSEEN, 1)
             try:
-                yield Processes(rank, size, control or torch.distributed.group.WORLD, exact)
+                yield Processes(rank, size, control or torch.distributed.group.WORLD)
                 torch.distributed.barrier(control)  # none leaves while another one needs it
             except InputError:
                 if rank:  # what all of them meet, the first one tells

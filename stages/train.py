@@ -31,9 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     split, cache, code = read_parts(args.split), Cache(args.cache), code_of(Path(__file__))
     model, train, recipe = params.model, params.train, params.recipe
     with (
-        joined_machine(
-            chosen_machine(train.device, train.precision), exact=train.parts > 1
-        ) as machine,
+        joined_machine(chosen_machine(train.device, train.precision)) as machine,
         Stop(tells=machine.processes.is_first) as stop,
     ):
         trainer = Trainer(cache, split, model, train, recipe, code, machine)

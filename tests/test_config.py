@@ -63,12 +63,6 @@ def test_report_recipe_is_the_reports():
             {"train__processes": 3},
             "train.processes: 3 is more than the 2 pictures of recipes.modern",
         ),
-        ({"train__parts": 4}, "train.parts: 4 is more than the 2 pictures of recipes.modern"),
-        (
-            {"train__parts": 2, "train__processes": 3},
-            r"train.parts: 2 cannot be shared by processes: 3; use a multiple of it",
-        ),
-        ({"train__parts": 2}, "train.parts: 2 parts .* model.norm: batch, .* use group, or 1 part"),
         ({"recipes__modern__lovasz": -1}, "recipes.modern.lovasz: -1.0 is out of range"),
         ({"recipes__modern__void": "no"}, "recipes.modern.void: expected class or ignored"),
         ({"recipes__modern__ema": 1}, "recipes.modern.ema: 1.0 is out of range; expected 0"),

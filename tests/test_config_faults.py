@@ -99,7 +99,6 @@ RANGES = {
     "train.device": ["gpu", "cuda:", "cuda:-1", "CPU", "cpu:0", "", "cuda:x"],
     "train.precision": ["fp16", "float32", ""],
     "train.processes": [0, -1, 65],
-    "train.parts": [0, 3, -2, 128],
     "train.num_workers": [-1, 65],
     "recipes.modern.optimizer": ["adam", ""],
     "recipes.modern.learning_rate": [0, -1e-3, 10.5],

@@ -3,8 +3,6 @@
 Shapes: N pictures, K classes, H and W pixels, P = N * H * W.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,7 +71,9 @@ def square_root_weights(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(weights / (mean or 1.0)).float()
 
 
-def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tensor:
+def lovasz_loss(
+    log_probs: Tensor, class_ids: Tensor, void_id: int | None, processes: Processes = ALONE
+) -> Tensor:
     """Lovász-softmax (Berman et al. 2018): 1 - IoU, made continuous; mean over the classes.
 
     The loss of a class is a weighted sum of its pixels' errors (how far its share is from 1 or 0).
@@ -81,34 +81,25 @@ def lovasz_loss(shares: Tensor, class_ids: Tensor, void_id: int | None) -> Tenso
     errors are not sorted but counted in bins, which is ten times faster and has one order only.
 
     Args:
-        shares: (N, K, H, W) float32, logarithms, as of `log_shares`.
+        log_probs: (N, K, H, W) float32, as of `log_shares`.
         class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
         void_id: a class that is left out, as the IoU leaves it out; None if there is none.
+        processes: those that share the batch; the bins count the pixels of all of them.
 
     Returns:
-        () float32, 0..1; 0 where no class occurs.
+        () float32, what this process's pixels contribute to the loss of the whole batch; that is
+        0..1, and 0 where no class occurs.
     """
-    return lovasz_losses([(shares, class_ids)], void_id, ALONE)[0]
-
-
-def lovasz_losses(
-    parts: Sequence[tuple[Tensor, Tensor]], void_id: int | None, processes: Processes
-) -> list[Tensor]:
-    """What each of our parts adds to the `lovasz_loss` of a batch that `processes` share.
-
-    Args:
-        parts: shares and class ids of each, as there.
-    """
-    binned = [_binned(shares, class_ids, void_id) for shares, class_ids in parts]
-    counts = processes.sum(sum(counts for _, _, counts in binned))
+    errors, places, counts = _binned(log_probs, class_ids, void_id)
+    counts = processes.sum(counts)
     weights = _lovasz_weights(counts).reshape(-1)
     occurs = counts[:, :, 1].sum(1, keepdim=True) > 0  # (K, 1)
     present = occurs.sum().clamp(min=1)
-    return [(e * (weights[places] * occurs / present)).sum() for e, places, _ in binned]
+    return (errors * (weights[places] * occurs / present)).sum()
 
 
 def _binned(
-    shares: Tensor, class_ids: Tensor, void_id: int | None
+    log_probs: Tensor, class_ids: Tensor, void_id: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Errors and what `_lovasz_weights` asks about them.
 
@@ -117,14 +108,14 @@ def _binned(
         places: (K, P) int64, place of each in the flat counts.
         counts: (K, bins, 2) int64.
     """
-    num_classes = shares.shape[1]
-    classes = torch.arange(num_classes, device=shares.device)[:, None]  # (K, 1)
+    num_classes = log_probs.shape[1]
+    classes = torch.arange(num_classes, device=log_probs.device)[:, None]  # (K, 1)
     target = class_ids.reshape(-1)  # (P,)
     counted = target != IGNORE_INDEX
     if void_id is not None:
         counted &= target != void_id
     truth = target == classes  # (K, P)
-    probabilities = shares.exp().permute(1, 0, 2, 3).reshape(num_classes, -1)  # (K, P)
+    probabilities = log_probs.exp().permute(1, 0, 2, 3).reshape(num_classes, -1)  # (K, P)
     errors = (truth.float() - probabilities).abs() * counted
     with torch.no_grad():
         bins = (errors * _BINS).long().clamp(max=_BINS - 1)

@@ -108,9 +108,9 @@ def _machine(device: str, precision: str) -> Machine:
 
 
 @contextlib.contextmanager
-def joined_machine(machine: Machine, exact: bool = False) -> Iterator[Machine]:
+def joined_machine(machine: Machine) -> Iterator[Machine]:
     """`machine` beside those of the other processes that torchrun has started, if it has."""
-    with joined(machine.device, exact) as processes:
+    with joined(machine.device) as processes:
         yield replace(machine, processes=processes)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.model.convolution import Conv3x3
-from src.model.dropout import ChannelDropout
 from src.model.norm import norm as built_norm
 
 SMALLEST_SIDE = 16
@@ -129,7 +128,7 @@ class UNet(nn.Module):
         self.down2 = Down(2 * b, 4 * b, norm)
         self.down3 = Down(4 * b, 8 * b, norm)
         self.down4 = Down(8 * b, 16 * b // half, norm)
-        self.dropout = ChannelDropout(dropout)
+        self.dropout = nn.Dropout2d(dropout)
         self.up1 = Up(16 * b, 8 * b // half, bilinear, norm)
         self.up2 = Up(8 * b, 4 * b // half, bilinear, norm)
         self.up3 = Up(4 * b, 2 * b // half, bilinear, norm)

@@ -26,7 +26,6 @@ from src.training.finite import require_finite, require_finite_state
 from src.training.follower import Follower
 from src.training.objective import objective
 from src.training.optimizer import build_optimizer
-from src.training.parts import WHOLE, Part, our_parts
 from src.training.provenance import provenance
 from src.training.record import Record
 from src.training.schedule import (
@@ -79,11 +78,10 @@ class Trainer:
                 f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
                 f"{len(self.pictures)} training pictures; lower it"
             )
-        uneven = train.parts > 1 and train.parts % processes.size
-        if uneven or recipe.batch_size < processes.size:
+        if recipe.batch_size < processes.size:
             raise InputError(
-                f"train: {processes.size} processes cannot share recipes.{train.recipe}.batch_size "
-                f"({recipe.batch_size}) in train.parts ({train.parts}); change their number"
+                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is less than the "
+                f"{processes.size} processes that share a batch; raise it, or use fewer processes"
             )
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.total_steps = self.steps_per_epoch * train.epochs
@@ -152,8 +150,7 @@ class Trainer:
         processes = self.machine.processes
         if processes.size > 1:
             state.restore(*processes.of_first(lambda: (state.tensors(), state.facts())))
-            if not processes.exact:
-                state.shared = shared(state.network, processes)
+            state.shared = shared(state.network, processes)
 
     def _steps_done(self, state: State) -> int:
         """How many steps of the epoch at hand are finished."""
@@ -236,9 +233,13 @@ class Trainer:
         """One step of training at the rate of the schedule; what it gave stays on the device.
 
         Args:
-            batch: our share of it, where several processes train.
+            batch: this process's share of the batch.
         """
         recipe = self.recipe
+        if rank := self.machine.processes.rank:
+            # a state holds the generator of rank 0 only; with these seeds a resumed training
+            # draws the same masks as one that was never interrupted
+            self._seed_dropout(state.step, rank)
         if recipe.schedule == "one_cycle":
             rate = one_cycle(state.step, self.total_steps, recipe.learning_rate, recipe.warmup)
             set_learning_rate(state.optimizer, rate)
@@ -246,30 +247,13 @@ class Trainer:
         network = state.shared or state.network
         network.train()
         result = train_step(
-            network,
-            state.optimizer,
-            batch,
-            recipe,
-            self.objective,
-            self.machine,
-            halved,
-            self._parts(state),
+            network, state.optimizer, batch, recipe, self.objective, self.machine, halved
         )
         state.step += 1
         if state.average is not None:
             update_average(state.average, state.network, state.step, recipe.ema)
         state.unread.append((state.step, state.learning_rate, result))
         return result
-
-    def _parts(self, state: State) -> list[Part]:
-        """How our share of the batch of the step to come is computed."""
-        processes = self.machine.processes
-        if self.train.parts == processes.size == 1:
-            return [WHOLE]
-        size = self.recipe.batch_size
-        count = min(size, len(self.pictures) - self._steps_done(state) * size)
-        state.network.dropout.begin(count)
-        return our_parts(count, max(self.train.parts, processes.size), processes)
 
     def _read(self, state: State, record: Record | Follower) -> None:
         """Log the steps since the last time. Waits for the device.
@@ -285,9 +269,9 @@ class Trainer:
     def _require_finite(self, name: str, value: float, step: int, state: State) -> None:
         require_finite(name, value, step, state.epoch + 1, self.description["provenance"])
 
-    def _seed_dropout(self, epoch: int) -> None:
-        """Let what torch draws in `epoch` depend on seed and epoch, not on the epochs before."""
-        (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, epoch]).generate_state(1)
+    def _seed_dropout(self, *words: int) -> None:
+        """Seed torch's generator: rank 0 by the epoch, the others by (step, rank)."""
+        (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, *words]).generate_state(1)
         torch.manual_seed(int(word))
 
     def _validate(self, state: State, record: Record | Follower) -> None:

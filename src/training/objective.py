@@ -3,7 +3,6 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from src.config import Recipe
 from src.labels import ClassMap
-from src.model.loss import lovasz_losses, share_loss_sum, square_root_weights
-from src.processes import ALONE, Processes, paired_sum
+from src.model.loss import lovasz_loss, share_loss_sum, square_root_weights
+from src.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,27 +28,24 @@ class Objective:
     ignored: int | None
     """The class that is not trained."""
 
-    def losses(
-        self, parts: Sequence[tuple[Tensor, Tensor]], processes: Processes = ALONE
-    ) -> list[Tensor]:
-        """The cross-entropy, a mean over the counted pixels of a batch, plus Lovász's loss.
+    def loss(self, log_probs: Tensor, class_ids: Tensor, processes: Processes = ALONE) -> Tensor:
+        """Cross-entropy, averaged over the counted pixels of the batch, plus Lovász loss.
 
         Args:
-            parts: of the batch, those that are ours: shares (N, K, H, W) float32, as of
-                `log_shares`, and class ids (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
+            log_probs: (N, K, H, W) float32, log-probabilities of this process's images.
+            class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
             processes: those that share the batch.
 
         Returns:
-            What each part adds to the batch's loss; ().
+            () float32, what this process's images contribute to the loss of the whole batch: the
+            contributions of all processes add up to it.
         """
-        found = [share_loss_sum(shares, ids, self.class_weights) for shares, ids in parts]
-        count = processes.sum(paired_sum([count for _, count in found]).clone())
-        count = count.clamp(min=1e-12)  # a batch of ignored pixels alone teaches nothing
-        losses = [total / count for total, _ in found]
+        total, count = share_loss_sum(log_probs, class_ids, self.class_weights)
+        # without the clamp, a batch in which no pixel counts would give NaN instead of 0
+        loss = total / processes.sum(count).clamp(min=1e-12)
         if self.lovasz:
-            more = lovasz_losses(parts, self.void_id, processes)
-            losses = [a + self.lovasz * b for a, b in zip(losses, more, strict=True)]
-        return losses
+            loss = loss + self.lovasz * lovasz_loss(log_probs, class_ids, self.void_id, processes)
+        return loss
 
 
 def objective(

@@ -44,7 +44,6 @@ def provenance(
     planned = depends_on_epochs(recipe.schedule, recipe.halved)
     epochs = {"epochs": train.epochs} if planned else {}
     begun = {} if start is None else {"start": _start_digest(start)}
-    cut = {"parts": train.parts} if train.parts > 1 else {}
     data = {
         part: {"pictures": len(split[part]), "sha256": cache.digest(split[part])}
         for part in ("train", "val")
@@ -54,7 +53,7 @@ def provenance(
         "data": data,
         "model": asdict(model),
         "recipe": {"name": train.recipe, **asdict(recipe)},
-        "train": {"seed": train.seed, **epochs, **begun, **cut},
+        "train": {"seed": train.seed, **epochs, **begun},
         "machine": {"device": machine.device.type, "precision": machine.precision},
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }

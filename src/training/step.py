@@ -3,7 +3,6 @@
 Shapes: N pictures, K classes, H and W pixels.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,10 +16,8 @@ from src.data.batches import Batch
 from src.labels import IGNORE_INDEX
 from src.model.loss import log_shares, share_loss_sum
 from src.model.machine import Machine
-from src.processes import paired_sum
 from src.training.objective import Objective
 from src.training.optimizer import clip_gradients, in_memory_order
-from src.training.parts import WHOLE, Part, backward_in_pairs
 
 _SMALLEST_HALF = 32
 """Pixels of a side below which nothing is halved: four more halvings leave the norms too few."""
@@ -70,39 +67,26 @@ def train_step(
     objective: Objective,
     machine: Machine,
     halved: bool = False,
-    parts: Sequence[Part] = (WHOLE,),
 ) -> StepResult:
     """Update `network` once, on `halved` pictures or whole ones.
 
     The gradients stay readable until the next step.
 
     Args:
-        batch: our share of it, where several processes train.
-        parts: how it is computed; of several, the gradients are added in pairs.
+        batch: this process's share of the batch; it may contain no image.
     """
     images, class_ids = training_pair(batch, machine, halved, objective.ignored)
-    seen = []
-    unet = getattr(network, "module", network)  # of DDP, what it wraps
-    for part in parts:
-        unet.dropout.place = part.place
-        shares = log_shares(machine.logits(network, images[part.ours]))  # (N, K, H, W)
-        seen.append((shares, class_ids[part.ours]))
-    losses = objective.losses(seen, machine.processes)
+    log_probs = log_shares(machine.logits(network, images))  # (N, K, H, W)
+    loss = objective.loss(log_probs, class_ids, machine.processes)
     network.zero_grad()
-    if len(parts) == 1 and not machine.processes.exact:
-        losses[0].backward()
-    else:
-        backward_in_pairs(network, losses, machine.processes)
+    loss.backward()
     clip_gradients(network.parameters(), recipe)
     views = optimizer.param_groups[0]["params"]
     for view, parameter in zip(views, network.parameters(), strict=True):
         view.grad = in_memory_order(parameter.grad, parameter)
     optimizer.step()
-    ours = [
-        torch.stack([loss.detach(), *share_loss_sum(shares.detach(), ids)])
-        for loss, (shares, ids) in zip(losses, seen, strict=True)
-    ]
-    return StepResult(*machine.processes.sum(paired_sum(ours)))
+    result = torch.stack([loss.detach(), *share_loss_sum(log_probs.detach(), class_ids)])
+    return StepResult(*machine.processes.sum(result))
 
 
 @torch.no_grad()

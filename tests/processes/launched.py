@@ -24,7 +24,16 @@ SETTINGS = {
     "recipes__modern__batch_size": 5,
     "resume__minutes": 0,
 }
-EXACT = {"model__norm": "group", "model__dropout": 0.3, "train__parts": 2}
+DROPOUT = {"model__norm": "group", "model__dropout": 0.3}
+PLAIN_SGD = {
+    # Muon and clipping would hide gradients that are wrong by a factor, and Muon and a higher
+    # learning rate amplify rounding by orders of magnitude
+    "recipes__modern__optimizer": "sgd",
+    "recipes__modern__clip": "none",
+    "recipes__modern__learning_rate": 0.0001,
+    "recipes__modern__schedule": "constant",
+    "render__epochs": ["last"],
+}
 ALONE = {"PET_NNODES": "1", "OMP_NUM_THREADS": "1"}
 
 

@@ -1,16 +1,14 @@
-"""Who does what, and in what order it is added."""
+"""How processes share a batch and devices, and what the launcher reports when they fail."""
 
 import signal
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from src import launch
 from src.files import InputError
 from src.model.machine import require_device_each
-from src.processes import ALONE, LOST, Processes, paired_sum
-from src.training.parts import our_parts
+from src.processes import LOST, Processes
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
@@ -19,29 +17,6 @@ def test_each_picture_of_a_batch_is_somebodys_once(size: int, count: int):
     shares = [list(range(count)[Processes(rank, size).share(count)]) for rank in range(size)]
     assert [picture for share in shares for picture in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 13])
-@pytest.mark.parametrize("size", [1, 2, 4, 8])
-def test_parts_are_the_same_whoever_computes_them(count: int, size: int):
-    alone = [part.place for part in our_parts(count, 8, ALONE)]
-    found = []
-    for rank in range(size):
-        processes = Processes(rank, size)
-        ours = range(count)[processes.share(count)]
-        for part in our_parts(count, 8, processes):
-            assert list(ours[part.ours]) == list(range(count)[part.place])
-            found.append(part.place)
-    assert found == alone
-
-
-def test_a_paired_sum_is_that_of_its_halves():
-    torch.manual_seed(0)
-    tensors = list(torch.randn(8, 1000).unbind())
-    halves = [paired_sum(tensors[:4]), paired_sum(tensors[4:])]
-    assert torch.equal(paired_sum(tensors), paired_sum(halves))
-    assert not torch.equal(paired_sum(tensors), sum(tensors))  # an order of its own
-    torch.testing.assert_close(paired_sum(tensors[:7]), sum(tensors[:7]))
 
 
 def test_processes_that_cannot_share_a_device_are_refused():

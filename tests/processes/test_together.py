@@ -1,4 +1,4 @@
-"""Two processes do what one does: to the bit where train.parts asks for it, else to rounding."""
+"""Training and evaluation in two processes: against one process, and with interruptions."""
 
 import os
 import signal
@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from stages import train
+from tests.conftest import ROOT, write_params
 from tests.processes.launched import (
-    EXACT,
+    DROPOUT,
+    PLAIN_SGD,
+    SETTINGS,
     command,
     free_port,
     launched,
@@ -20,15 +23,14 @@ from tests.processes.launched import (
     training,
     weights,
 )
-from tests.wiring import WRITTEN, run_stage
+from tests.wiring import WRITTEN, arguments, run_stage
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained and judged by one process, in two parts; in `folder` itself."""
-    folder = made_data(tmp_path_factory.mktemp("exact"), **EXACT)
-    run_stage("train", folder)
-    run_stage("evaluate", folder)
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, and what two processes trained on it without an interruption."""
+    folder = made_data(tmp_path_factory.mktemp("together"), **DROPOUT)
+    launched(2, "train", folder, folder)
     return folder
 
 
@@ -44,20 +46,38 @@ def require_equal(found: Path, expected: Path) -> None:
         assert (found / path).read_bytes() == (expected / path).read_bytes()
 
 
-def test_two_processes_give_the_weights_of_one(exact: Path, tmp_path: Path):
-    printed = launched(2, "train", exact, tmp_path)
-    require_equal(tmp_path, exact)
-    assert losses(tmp_path) == losses(exact)
+def test_two_processes_give_the_results_of_one_and_one_resumes_their_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """The first epoch by two processes, the second by one, against both by one.
+
+    Two processes add in another order than one, so results agree up to the rounding of float32
+    (6e-8), and each step amplifies the difference: rounding moves some pixels over the edge of a
+    ReLU, or of a bin of the Lovász loss. After six steps the largest differences seen were 1.4e-7
+    (relative) of the losses and 3e-7 of the weights, which an epoch changes by 1e-5 and more.
+    """
+    folder, resumed = made_data(tmp_path, train__epochs=1, **PLAIN_SGD), tmp_path / "resumed"
+    printed = launched(2, "train", folder, resumed)
     assert "on 2 processes, cpu each in fp32" in printed
-    assert printed.count("epoch 8/8") == 1  # one of them prints
+    assert printed.count("epoch 1/1") == 1  # one of them prints
+    write_params(folder / "params.yaml", **{**SETTINGS, **PLAIN_SGD, "train__epochs": 2})
+    run_stage("train", folder)
+    capsys.readouterr()
+    train.main(arguments("train", folder, resumed))
+    assert "goes on after step 3" in capsys.readouterr().out
+    np.testing.assert_allclose(losses(resumed), losses(folder), rtol=1e-6)
+    ours, theirs = weights(resumed), weights(folder)
+    assert ours.keys() == theirs.keys()
+    for name, tensors in theirs.items():
+        torch.testing.assert_close(ours[name], tensors, rtol=0, atol=1e-6)
 
 
-def test_two_computers_give_them_too(exact: Path, tmp_path: Path):
+def test_two_computers_give_the_weights_of_one(together: Path, tmp_path: Path):
     """Each with a launcher of its own; they meet by torchrun's rendezvous."""
     port = str(free_port())
     both = [
         subprocess.Popen(
-            command(1, "train", exact, tmp_path / name),
+            command(1, "train", together, tmp_path / name),
             cwd=ROOT,
             env={
                 **os.environ,
@@ -75,47 +95,34 @@ def test_two_computers_give_them_too(exact: Path, tmp_path: Path):
     ]
     texts = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    require_equal(tmp_path / "first", exact)
+    require_equal(tmp_path / "first", together)
     assert not (tmp_path / "second").exists()  # one writes
 
 
-def test_stopped_and_killed_it_goes_on_with_another_number(exact: Path, tmp_path: Path):
-    with training(exact, tmp_path, until="epoch 1/8") as (process, log):
+def test_stopped_and_killed_it_gives_the_weights_of_an_uninterrupted_training(
+    together: Path, tmp_path: Path
+):
+    with training(together, tmp_path, until="epoch 1/8") as (process, log):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
     assert "the next run goes on from there" in log.read_text()
-    with training(exact, tmp_path, until="goes on after step") as (process, log):
+    with training(together, tmp_path, until="goes on after step") as (process, log):
         _, second = sorted(process.children(), key=lambda child: child.pid)
         second.kill()
         assert process.wait(60) == 1
     assert f"(pid {second.pid}) was killed by SIGKILL, so all have ended" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert len(weights(tmp_path)) < 8
-    for section in ("data/cache", "data/split.json", "params.yaml"):
-        (tmp_path / section).parent.mkdir(exist_ok=True)
-        (tmp_path / section).symlink_to(exact / section)
-    run_stage("train", tmp_path)  # alone
-    require_equal(tmp_path, exact)
+    assert "goes on after step" in launched(2, "train", together, tmp_path)
+    require_equal(tmp_path, together)
 
 
-def test_two_processes_judge_as_one(exact: Path, tmp_path: Path):
-    (tmp_path / "params.yaml").symlink_to(exact / "params.yaml")
-    launched(2, "evaluate", exact, tmp_path)
+def test_two_processes_judge_as_one(together: Path, tmp_path: Path):
+    run_stage("evaluate", together)
+    (tmp_path / "params.yaml").symlink_to(together / "params.yaml")
+    launched(2, "evaluate", together, tmp_path)
     for path in WRITTEN["evaluate"].values():
-        assert (tmp_path / path).read_bytes() == (exact / path).read_bytes()
-
-
-def test_batch_norm_looks_at_the_pictures_of_all(tmp_path: Path):
-    """Without parts: gradients by DDP, sums in another order, which `modern` soon amplifies."""
-    calm = {"recipes__modern__optimizer": "sgd", "recipes__modern__learning_rate": 0.01}
-    folder = made_data(tmp_path, train__epochs=1, render__epochs=["last"], **calm)
-    run_stage("train", folder)
-    launched(2, "train", folder, tmp_path / "two")
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(folder), rtol=1e-5)
-    (name,) = weights(folder)
-    alone, together = weights(folder)[name], weights(tmp_path / "two")[name]
-    for key in ("inc.1.running_var", "down4.1.1.running_var"):  # means follow biases, which drift
-        torch.testing.assert_close(together[key], alone[key], rtol=1e-3, atol=0)
+        assert (tmp_path / path).read_bytes() == (together / path).read_bytes()
 
 
 def test_what_fails_in_one_is_told_once(tmp_path: Path):

@@ -1,6 +1,7 @@
-"""One step's parts: what the network sees, what is minimised, what is kept."""
+"""One training step: what the network sees, what is minimised, what is kept."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from src.data.batches import Batch
 from src.labels import IGNORE_INDEX, read_class_map
 from src.model.machine import Machine
 from src.model.weights import load_network
+from src.processes import Processes
 from src.training.objective import objective
 from src.training.step import training_pair, update_average
 from tests.conftest import ROOT
@@ -119,3 +121,21 @@ def test_halved_steps_come_first(cache, params, monkeypatch):
     hook.remove()
     assert len(sizes) == 6
     assert max(min(size) for size in sizes[:3]) <= min(min(size) for size in sizes[3:]) / 2 + 1
+
+
+def test_each_rank_drops_its_own_channels(cache, params, monkeypatch):
+    """Also after a resume, although a state holds the generator of rank 0 only."""
+    monkeypatch.setattr("src.training.loop.train_step", lambda *_: torch.rand(8))
+    trainer = made_trainer(cache, params)
+    state = trainer.initial_state()
+
+    def drawn(rank: int, restored: int) -> list[float]:
+        torch.manual_seed(restored)
+        state.step = 2
+        trainer.machine = replace(trainer.machine, processes=Processes(rank, size=3))
+        return trainer.step(state, batch_of(32, 32)).tolist()
+
+    ranks = [drawn(rank, restored=0) for rank in range(3)]
+    assert all(a != b for a, b in combinations(ranks, 2))
+    assert [drawn(rank, restored=1) for rank in (1, 2)] == ranks[1:]
+    assert drawn(0, restored=1) != ranks[0]
