@@ -81,7 +81,7 @@ def remap_dataset(
         )
         entries = work.entries(pool, jobs, ahead=2 * threads)
         first = next(entries)  # threads are begun before the bar begins one of its own
-        import src.data.lookup  # noqa: F401 - compiles while the first pictures are decoded
+        import src.data.lookup  # noqa: F401 - while the first images are decoded
 
         for entry in tqdm(chain([first], entries), "remap", count, unit="file", disable=None):
             for class_id, pixels in entry.pixels.items():
@@ -93,7 +93,7 @@ def remap_dataset(
 
 def _makers() -> dict[str, Any]:
     """What an array depends on besides its file and parameters."""
-    libraries = {name: version(name) for name in ("numpy", "Pillow", "llvmlite")}
+    libraries = {name: version(name) for name in ("numpy", "Pillow", "numba")}
     decoders = {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "zlib")}
     return {"code": code_of(Path(__file__)), "libraries": libraries, "decoders": decoders}
 
@@ -149,7 +149,7 @@ def _mask_array(
     Args:
         table, known: as `ClassMap.table` gives them.
     """
-    from src.data.lookup import remapped  # loaded already, see above
+    from src.data.lookup import look_up  # numba is slow to import
 
     require_whole(path, max_pixels, MASK_FORMATS)
     with opened(path, path, max_pixels, MASK_FORMATS) as mask:
@@ -163,7 +163,7 @@ def _mask_array(
             f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
             "add it to the class map, or set the map's unknown_label_ids"
         )
-    class_ids = remapped(np.asarray(mask), table)
+    class_ids = look_up(np.asarray(mask), table)
     pixels = np.bincount(table, counts, 256).astype(np.int64)
     if mask.size != size:
         # NEAREST: other filters invent classes at the edges

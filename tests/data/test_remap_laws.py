@@ -13,7 +13,7 @@ from PIL import Image
 from src.data.archive import unpack
 from src.data.cache import Cache
 from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS
-from src.data.lookup import remapped
+from src.data.lookup import look_up
 from src.data.naming import Naming
 from src.data.remap import remap_dataset, scaled_size
 from src.labels import IGNORE_INDEX, ClassMap, LabelClass
@@ -111,9 +111,9 @@ def test_a_mask_is_looked_up_pixel_by_pixel(data: st.DataObject, height: int, wi
         data.draw(st.binary(min_size=height * width, max_size=height * width)), np.uint8
     ).reshape(height, width)
     table = np.frombuffer(data.draw(st.binary(min_size=256, max_size=256)), np.uint8)
-    assert np.array_equal(remapped(mask, table), table[mask])
-    assert np.array_equal(remapped(mask.T, table), table[mask.T])
-    assert np.array_equal(remapped(mask[::2, ::-1], table), table[mask[::2, ::-1]])
+    assert np.array_equal(look_up(mask, table), table[mask])
+    assert np.array_equal(look_up(mask.T, table), table[mask.T])
+    assert np.array_equal(look_up(mask[::2, ::-1], table), table[mask[::2, ::-1]])
 
 
 def written(root: Path, masks: list[np.ndarray], random) -> Path:
