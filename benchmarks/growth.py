@@ -45,10 +45,9 @@ class Side:
         path.write_text(text)
 
     def run(self, stage: str, *removed: str, name: str | None = None) -> float:
-        """Seconds a picture of `stage`, after `removed` are gone, and what remap knows of them."""
+        """Seconds a picture of `stage`, after `removed` are gone."""
         for folder in removed:
             shutil.rmtree(self.root / folder, ignore_errors=True)
-        (self.root / "data/.cache.made").unlink(missing_ok=True)
         cost = measured(shlex.split(_command(stage))[2:], self.root)
         key = name or stage
         self.peaks[key] = max(self.peaks.get(key, 0), cost.megabytes)

@@ -4,10 +4,8 @@ A line of JSON for each, so that a long index is written and read piece by piece
 {"name": "masks/000000_10", "sha256": "..", "pixels": {"0": 12, "7": 3}}
 """
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,30 +57,17 @@ def read_index(path: Path, mend: str) -> dict[str, Entry]:
     """
     entries: dict[str, Entry] = {}
     try:
-        for name, entry in _entries(path):
-            if name in entries:
-                raise ValueError(name)
-            entries[name] = entry
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                name, entry = entry_in(line)
+                if name in entries:
+                    raise ValueError(name)
+                entries[name] = entry
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; dvc repro makes it") from None
     except ValueError:
         raise InputError(f"{path}: {mend}") from None
     return entries
-
-
-def entries_so_far(path: Path) -> dict[str, Entry]:
-    """Those of a file that may be missing, or end in a line that a kill has cut."""
-    entries: dict[str, Entry] = {}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        for name, entry in _entries(path):
-            entries[name] = entry
-    return entries
-
-
-def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield entry_in(line)
 
 
 def _is_digest(value: object) -> bool:

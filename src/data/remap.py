@@ -3,24 +3,23 @@
 Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
-import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 from tqdm import tqdm
 
-from src.code import code_of
-from src.data.cache import CLASSES, IMAGES, MASKS, SCALE, SIZES, TEST_IMAGES
+from src.data.arrays import save_array
+from src.data.cache import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE, SIZES, TEST_IMAGES
 from src.data.decoding import MAX_PIXELS, opened, orientation, require_whole, upright_rgb
+from src.data.index import Entry, entry_line
 from src.data.layout import (
     MASK_FORMATS,
     TRAIN_IMAGES,
@@ -31,12 +30,15 @@ from src.data.layout import (
 )
 from src.data.layout import TEST_IMAGES as RAW_TEST_IMAGES
 from src.data.limits import require_room
-from src.data.unfinished import Job, unfinished
-from src.files import InputError, write_json
+from src.data.window import in_order
+from src.files import InputError, replaced_folder, write_json, written
 from src.labels import ClassMap
+from src.lock import held
 
 Made = tuple[np.ndarray, dict[int, int]]
 """An array, and the pixels of each class id in it."""
+Job = tuple[str, Callable[[], Made]]
+"""FOLDER/ID of an array, and the function that makes it."""
 
 SMALLEST_PICTURE = 32
 """Pixels; after four halvings 2 are left, enough for the statistics of a batch norm."""
@@ -50,56 +52,53 @@ def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
 def remap_dataset(
     raw: Path, out: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Write every picture and mask of the data set at `raw` to `out`, as `Cache` reads them.
+    """Write every image and mask of the data set at `raw` to `out`, as `Cache` reads them.
 
-    What was made before, of the same files in the same way, is not made again: by a remap that was
-    killed, or for the cache that is there (src/data/unfinished.py). The bytes are the same.
+    A second process that writes the same `out` waits for the first.
 
     Args:
         out: replaced as a whole; stays as it was when anything is wrong.
-        max_pixels: a larger picture or mask is refused.
+        max_pixels: a larger image or mask is refused.
 
     Returns:
         (256,) int64, pixels of each class id in the cached masks; the last is IGNORE_INDEX.
 
     Raises:
-        InputError: a picture that cannot be decoded or is too small for the network, or a label
+        InputError: an image that cannot be decoded or is too small for the network, or a label
             id without a class.
     """
     dataset = check_dataset(raw, max_pixels)
     count = 2 * len(dataset.train_sizes) + len(dataset.test_sizes)
+    jobs = chain(
+        _image_jobs(raw, dataset, scale, max_pixels),
+        _mask_jobs(raw, dataset, class_map, scale, max_pixels),
+    )
     totals, threads = np.zeros(256, dtype=np.int64), os.cpu_count() or 1
-    # Pillow and the kernels release the GIL
-    with unfinished(out, _makers()) as work, ThreadPoolExecutor(threads) as pool:
-        require_room(_bytes(dataset, scale) - work.num_bytes(), work.new)
-        write_json(work.new / CLASSES, class_map.to_json())
-        write_json(work.new / SIZES, dataset.train_sizes)
-        write_json(work.new / SCALE, scale)
-        jobs = chain(
-            _image_jobs(raw, dataset, scale, max_pixels),
-            _mask_jobs(raw, dataset, class_map, scale, max_pixels),
-        )
-        entries = work.entries(pool, jobs, ahead=2 * threads)
-        first = next(entries)  # threads are begun before the bar begins one of its own
-        import src.data.lookup  # noqa: F401 - while the first images are decoded
-
-        for entry in tqdm(chain([first], entries), "remap", count, unit="file", disable=None):
-            for class_id, pixels in entry.pixels.items():
-                totals[class_id] += pixels
-    if work.num_kept:
-        print(f"remap: {work.num_kept} of {count} arrays are as they were made before")
+    lock = held(out.with_name(f".{out.name}.lock"), f"remap: still writes {out}", lambda: None)
+    # Pillow and the kernel release the GIL
+    with lock, replaced_folder(out) as new, ThreadPoolExecutor(threads) as pool:
+        require_room(_num_bytes(dataset, scale), new)
+        for folder in FOLDERS:
+            (new / folder).mkdir()
+        write_json(new / CLASSES, class_map.to_json())
+        write_json(new / SIZES, dataset.train_sizes)
+        write_json(new / SCALE, scale)
+        pool.submit(import_module, "src.data.lookup")  # while the first images are decoded
+        entries = in_order(pool, partial(_save, new), jobs, ahead=2 * threads)
+        first = next(entries)  # tqdm warns where too little memory is left for its own thread
+        entries = chain([first], entries)
+        with (new / INDEX).open("w", encoding="utf-8") as index:
+            for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
+                with written(new / INDEX):
+                    index.write(entry_line(name, entry))
+                    index.flush()
+                for class_id, pixels in entry.pixels.items():
+                    totals[class_id] += pixels
     return totals
 
 
-def _makers() -> dict[str, Any]:
-    """What an array depends on besides its file and parameters."""
-    libraries = {name: version(name) for name in ("numpy", "Pillow", "numba")}
-    decoders = {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "zlib")}
-    return {"code": code_of(Path(__file__)), "libraries": libraries, "decoders": decoders}
-
-
-def _bytes(dataset: Dataset, scale: float) -> int:
-    """Of all arrays; a small archive may hold large ones, well packed."""
+def _num_bytes(dataset: Dataset, scale: float) -> int:
+    """Size of all arrays; a small archive may hold large ones, well packed."""
     with_masks, without = dataset.train_sizes.values(), dataset.test_sizes.values()
     sizes = chain(*[with_masks] * 4, *[without] * 3)  # bytes a pixel
     return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
@@ -108,23 +107,26 @@ def _bytes(dataset: Dataset, scale: float) -> int:
 def _image_jobs(raw: Path, dataset: Dataset, scale: float, max_pixels: int) -> Iterator[Job]:
     for name, size in dataset.train_sizes.items():
         path = picture_path(raw, TRAIN_IMAGES, name)
-        make = partial(_image_array, path, scale, max_pixels, size)
-        yield Job(f"{IMAGES}/{name}", path, ["image", scale, size], make)
+        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, size)
     for name in dataset.test_ids:
         path = picture_path(raw, RAW_TEST_IMAGES, name)
-        make = partial(_image_array, path, scale, max_pixels, None)
-        yield Job(f"{TEST_IMAGES}/{name}", path, ["image", scale, None], make)
+        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, None)
 
 
 def _mask_jobs(
     raw: Path, dataset: Dataset, class_map: ClassMap, scale: float, max_pixels: int
 ) -> Iterator[Job]:
     table, known = class_map.table()
-    classes = hashlib.sha256(table.tobytes() + known.tobytes()).hexdigest()
     for name, (height, width) in dataset.train_sizes.items():
         path, size = picture_path(raw, TRAIN_MASKS, name), scaled_size(width, height, scale)
-        make = partial(_mask_array, path, table, known, size, max_pixels)
-        yield Job(f"{MASKS}/{name}", path, ["mask", classes, size], make)
+        yield f"{MASKS}/{name}", partial(_mask_array, path, table, known, size, max_pixels)
+
+
+def _save(folder: Path, job: Job) -> tuple[str, Entry]:
+    """Make the array of `job` and write it below `folder`."""
+    name, make = job
+    array, pixels = make()
+    return name, Entry(save_array(folder / f"{name}.npy", array), pixels)
 
 
 def _image_array(path: Path, scale: float, max_pixels: int, size: tuple[int, int] | None) -> Made:

@@ -1,4 +1,8 @@
+import os
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -6,14 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src import files
+from src.data import remap
 from src.data.cache import Cache
 from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.data.remap import remap_dataset, scaled_size
 from src.files import InputError
 from src.labels import IGNORE_INDEX, read_class_map
+from src.lock import acquired
 from tests.conftest import ROOT, SIZES, striped_pair, write_pictures
+from tests.faults.failing import tree
 
-KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
+KITTI12, KITTI11 = (read_class_map(ROOT / f"classes/kitti{n}.yaml") for n in (12, 11))
 
 
 def test_cached_arrays_are_the_pictures(pictures: Path, tmp_path: Path):
@@ -78,8 +86,7 @@ def test_a_label_id_without_a_class_is_named(pictures: Path, tmp_path: Path):
 
 
 def test_ignored_ids_become_the_ignore_index(pictures: Path, tmp_path: Path):
-    eleven = read_class_map(ROOT / "classes/kitti11.yaml")
-    pixels = remap_dataset(pictures, tmp_path / "cache", eleven, 1.0)
+    pixels = remap_dataset(pictures, tmp_path / "cache", KITTI11, 1.0)
     mask = Cache(tmp_path / "cache").mask("000000_10")
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
     assert mask[0, 4] == 0  # the next is road
@@ -105,3 +112,57 @@ def test_arrays_that_the_disk_has_no_room_for_are_refused_before_they_are_writte
     ):
         remap_dataset(pictures, tmp_path / "cache", KITTI12, 1.0)
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def killed_at_array(number: int, pictures: Path, out: Path) -> None:
+    save, count = remap.save_array, iter(range(1, 1000))
+
+    def save_or_die(path: Path, array: np.ndarray) -> str:
+        if next(count) == number:
+            path.write_bytes(array.tobytes()[:100])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return save(path, array)
+
+    remap.save_array = save_or_die
+    remap_dataset(pictures, out, KITTI11, 1.0)
+
+
+def test_a_killed_remap_leaves_the_old_cache_and_the_next_one_cleans_up(pictures, tmp_path: Path):
+    out = tmp_path / "data/cache"
+    remap_dataset(pictures, out, KITTI12, 1.0)
+    before = tree(out)
+    process = get_context("fork").Process(target=killed_at_array, args=(12, pictures, out))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert tree(out) == before
+    assert (out.parent / f".cache.{process.pid}.tmp/new/images").is_dir()
+    files._left_over.cache_clear()  # as in a new process
+    remap_dataset(pictures, out, KITTI11, 1.0)
+    assert sorted(path.name for path in out.parent.iterdir()) == [".cache.lock", "cache"]
+    remap_dataset(pictures, tmp_path / "straight", KITTI11, 1.0)
+    assert tree(out) == tree(tmp_path / "straight") != before
+
+
+def test_an_error_leaves_the_old_cache(pictures: Path, tmp_path: Path):
+    out = tmp_path / "data/cache"
+    remap_dataset(pictures, out, KITTI12, 1.0)
+    before = tree(out)
+    path = pictures / TRAIN_MASKS / "000005_10.png"
+    Image.fromarray(np.full(SIZES[1], 200, np.uint8)).save(path)
+    with pytest.raises(InputError, match="label id 200"):
+        remap_dataset(pictures, out, KITTI12, 1.0)
+    assert tree(out) == before
+    assert sorted(path.name for path in out.parent.iterdir()) == [".cache.lock", "cache"]
+
+
+def test_a_second_remap_of_the_same_out_waits(pictures: Path, tmp_path: Path):
+    lock = acquired(tmp_path / ".cache.lock")
+    with ThreadPoolExecutor(1) as pool:
+        with lock:
+            second = pool.submit(remap_dataset, pictures, tmp_path / "cache", KITTI12, 1.0)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=2)
+            assert not (tmp_path / "cache").exists()
+        second.result(timeout=60)
+    assert Cache(tmp_path / "cache").train_ids()

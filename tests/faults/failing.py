@@ -11,18 +11,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+import src.data.lookup
 import src.export
 import src.predict  # noqa: F401
 import tests.training.small  # noqa: F401 - what a training imports late
-from src.data.lookup import look_up
 from src.report.board import Board
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
 from tests.conftest import write_params, write_pictures
 from tests.wiring import ORDER, arguments
-
-look_up(np.zeros((1, 1), np.uint8), np.zeros(256, np.uint8))  # compile it before memory is limited
 
 
 class Ended(NamedTuple):

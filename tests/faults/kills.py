@@ -49,9 +49,9 @@ class Victim:
         write_params(self.folder / "params.yaml", **{**REPOSITORY, **SMALL, "sample__seed": seed})
 
     def results(self) -> dict[str, bytes]:
-        """Without the trainer's lock, which names its process."""
-        found = results(self.folder)
-        return {name: found[name] for name in found if name != "models/epochs.lock"}
+        """Without the lock files, which name the processes that held them."""
+        found, locks = results(self.folder), ("models/epochs.lock", "data/.cache.lock")
+        return {name: found[name] for name in found if name not in locks}
 
     def forget(self) -> None:
         """As if nothing had ever run here."""

@@ -51,7 +51,7 @@ FETCH = step(fetch.main, ("data/raw",), out=RAW)
 REMAP = step(
     remap.main,
     (CACHE, "plots"),
-    beside=("data/.cache.remap", "data/.cache.made"),
+    beside=("data/.cache.lock",),
     raw=RAW,
     out=CACHE,
     frequency="plots/frequency.csv",

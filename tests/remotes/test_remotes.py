@@ -61,7 +61,7 @@ def test_a_second_clone_pulls_everything_and_runs_nothing(pusher: Path, store: S
     clone = cloned(pusher, store)
     succeeds(clone, "dvc", "pull")
     theirs = results(pusher)
-    for own in ("models/epochs.lock", "data/.cache.made"):  # of this clone, and no outs
+    for own in ("models/epochs.lock", "data/.cache.lock"):  # of this clone, and no outs
         theirs.pop(own)
     assert results(clone) == theirs
     assert {MODEL, "data/split.json", "plots/predictions/hardest.png"} < set(theirs)

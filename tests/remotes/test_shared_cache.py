@@ -16,7 +16,7 @@ from tests.repository import (
 
 MODEL = "models/best.safetensors"
 QUICK = {**SMALL, "train__epochs": 1, "render__epochs": ["last"]}
-CHEAP = ["check", "fetch", "remap", "split", "card"]
+CHEAP = ["check", "fetch", "split", "card"]
 """Stages without a run-cache."""
 
 
