@@ -5,11 +5,9 @@ import subprocess
 import sys
 from collections.abc import Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from src.files import InputError
-from src.typed_yaml import read_yaml
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,6 @@ def shown_by_dvc(*options: str) -> list[dict[str, Any]]:
         reasons = [line for line in lines if line.startswith("ERROR: ")] or lines
         raise InputError(f"dvc exp show: {reasons[-1].removeprefix('ERROR: ')}")
     return json.loads(result.stdout)
-
-
-def written_by_stages(pipeline: Path) -> set[str]:
-    """Paths of all outs, metrics and plots in a dvc.yaml; `dvc exp show` tells only the outs."""
-    entries = [
-        entry
-        for stage in read_yaml(pipeline)["stages"].values()
-        for kind in ("outs", "metrics", "plots")
-        for entry in stage.get(kind, [])
-    ]
-    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
 
 
 def all_experiments(shown: list[dict[str, Any]], written: Set[str]) -> list[Experiment]:

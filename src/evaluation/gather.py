@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from src.command import run
-from src.experiments import (
-    Experiment,
-    finished_experiments,
-    shown_by_dvc,
-    written_by_stages,
-)
+from src.experiments import Experiment, finished_experiments, shown_by_dvc
 from src.files import InputError
+from src.pipeline import written_by_stages
 
 
 def comparable_sets(experiments: list[Experiment], over: str) -> list[list[Experiment]]:

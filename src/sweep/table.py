@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.experiments import Experiment, all_experiments, shown_by_dvc, written_by_stages
+from src.experiments import Experiment, all_experiments, shown_by_dvc
 from src.files import InputError
+from src.pipeline import written_by_stages
 from src.report.figures import save_figure
 from src.report.parallel import Axis, is_missing, parallel_plot
 from src.report.tables import write_table
