@@ -6,10 +6,10 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro test experiments sweep board demo bench fuzz lint clean
+.PHONY: help install remotes repro test experiments sweep board demo bench fuzz lint clean clean-downloads
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -66,3 +66,6 @@ lint: $(VENV)/installed-dev ## Check the code's form
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
+
+clean-downloads: ## Remove the archives that fetch keeps in .downloads/
+	rm -rf .downloads

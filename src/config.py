@@ -39,6 +39,7 @@ class Data:
     max_gigabytes: float
     max_ratio: float
     max_megapixels: float
+    max_downloads_gigabytes: float
 
     @property
     def max_pixels(self) -> int:
@@ -63,7 +64,12 @@ class Data:
                 plain = plain and not {".", "..", "**"} & set(re.split("[/{},]", pattern))
                 _require(fits and plain, key, pattern, expected)
         _require(3 <= self.max_files <= 10**9, "max_files", self.max_files, "3 to 1000000000")
-        for key, most in (("max_gigabytes", 1e6), ("max_ratio", 1e5), ("max_megapixels", 1e5)):
+        for key, most in (
+            ("max_gigabytes", 1e6),
+            ("max_ratio", 1e5),
+            ("max_megapixels", 1e5),
+            ("max_downloads_gigabytes", 1e6),
+        ):
             limit = getattr(self, key)
             _require(0 < limit <= most, key, limit, f"above 0, at most {most:.0f}")
 

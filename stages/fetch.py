@@ -4,13 +4,16 @@ import dataclasses
 
 from src.command import parsed_paths, run
 from src.config import load_params
+from src.data.download_store import DownloadStore
 from src.data.limits import Limits
 from src.data.naming import Naming
 from src.data.source import fetch
+from src.files import repository_path
+from src.pipeline import written_by_stages
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parsed_paths(argv, __doc__, "params", "out")
+    args = parsed_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
     params = load_params(args.params)
     data, sample = params.data, dataclasses.asdict(params.sample)
     naming = Naming(images=data.images, masks=data.masks, test_images=data.test_images)
@@ -20,7 +23,11 @@ def main(argv: list[str] | None = None) -> None:
         ratio=data.max_ratio,
         pixels=data.max_pixels,
     )
-    manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out)
+    # in the main repository, also where an experiment runs in a copy
+    downloads = repository_path(args.downloads)
+    store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))
+    outputs = written_by_stages(args.pipeline)
+    manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
     print(
         f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "
         f"from {manifest['source']} (sha256 {manifest['sha256'][:12]}...) in {args.out}"

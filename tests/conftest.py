@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from src.data.download_store import DownloadStore
 from src.data.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from src.data.limits import Limits
 
@@ -29,6 +30,8 @@ LONGEST = (
     "test_queue",
 )
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
+STORE = DownloadStore(Path("/nonexistent"), 10**8)
+"""For sources that are not downloaded."""
 
 
 def striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, np.ndarray]:

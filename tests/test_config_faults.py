@@ -58,7 +58,10 @@ def takes(key: str, kind: str) -> bool:
 
 
 # keys that hold a float, but are written as whole numbers
-FLOATS = {"resume.minutes", "data.max_gigabytes", "data.max_ratio", "data.max_megapixels"}
+FLOATS = {
+    *("resume.minutes", "data.max_gigabytes", "data.max_ratio", "data.max_megapixels"),
+    "data.max_downloads_gigabytes",
+}
 TYPES = [
     (key, kind)
     for key in KEYS
@@ -76,6 +79,7 @@ RANGES = {
     "data.max_gigabytes": [0, -1.0, 1e7],
     "data.max_ratio": [0, -3, 1e6],
     "data.max_megapixels": [0, -1, 1e6],
+    "data.max_downloads_gigabytes": [0, -1, 1e7],
     "sample.num_train": [0, 1, -5, 10**6],
     "sample.num_test": [-1, 10**6],
     "sample.height": [0, 35, 4097],

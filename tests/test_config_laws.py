@@ -33,6 +33,7 @@ RIGHT: dict[str, Any] = {
     "data.max_gigabytes": POSITIVE | st.integers(1, 10**6),
     "data.max_ratio": st.floats(1e-9, 1e5) | st.integers(1, 10**5),
     "data.max_megapixels": st.floats(1e-9, 1e5),
+    "data.max_downloads_gigabytes": POSITIVE | st.integers(1, 10**6),
     "sample.num_train": st.integers(2, 999_999),
     "sample.height": st.integers(36, 4096),
     "sample.seed": st.integers(0, 2**63 - 1),

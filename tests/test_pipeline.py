@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from src.data.layout import TRAIN_MASKS
+from src.typed_yaml import read_yaml
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.repository import (
     SMALL,
@@ -47,6 +48,14 @@ def test_what_is_done_is_not_done_again(repository: Path):
     assert stages_run(succeeds(repository, "dvc", "repro")) == []
     assert "up to date" in succeeds(repository, "dvc", "status")
     assert succeeds(repository, "git", "status", "--porcelain") == ""
+
+
+def test_dvc_sees_every_file_that_a_stage_writes_into_a_folder(repository: Path):
+    """.dvcignore hides all others, so that DVC deletes no file of a user."""
+    lock = read_yaml(repository / "dvc.lock")["stages"].values()
+    counts = {out["path"]: out.get("nfiles") for stage in lock for out in stage["outs"]}
+    for name in ("data/raw", "data/cache", "models/epochs"):
+        assert counts[name] == sum(path.is_file() for path in (repository / name).rglob("*"))
 
 
 def test_a_report_for_a_pull_request(repository: Path):

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from src.code import import_closure, imported_modules
-from stages import check
 from tests.conftest import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -75,7 +74,13 @@ def test_code_that_a_stage_runs_is_code_that_it_depends_on(stage: str):
 
 @pytest.mark.parametrize("stage", ORDER)
 def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
-    paths = set(options(stage).values()) - {"params.yaml", "runs", ".ckpt"}
+    paths = set(options(stage).values()) - {
+        "params.yaml",
+        "dvc.yaml",
+        "runs",
+        ".ckpt",
+        ".downloads",
+    }
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
     assert paths == data - {"data/params.checked"} | outs(stage)
     launched = "src.launch --processes ${train.processes} " if stage in SHARED else ""
@@ -191,7 +196,3 @@ def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
     names = {re.split("==", line)[0].lower() for line in constraints}
     direct = {line.split("==")[0] for line in required.splitlines() if "==" in line}
     assert direct - {"torch"} <= names
-
-
-def test_the_check_knows_the_folder_that_training_removes():
-    assert {path.split("/")[0] for path in outs("train") if "model" in path} == {check.MODELS}

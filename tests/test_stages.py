@@ -19,6 +19,11 @@ from stages import check, fetch, remap, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.wiring import ORDER, run_stage
 
+FETCH = (
+    *(sys.executable, "-m", "stages.fetch"),
+    *("--pipeline", "dvc.yaml", "--downloads", ".downloads"),
+)
+
 
 def arguments(folder: Path, **paths: str) -> list[str]:
     named = {"params": "params.yaml", **paths}
@@ -204,8 +209,8 @@ def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
     write_params(tmp_path / "params.yaml", train__batchsize=4)
     module = {"check": check, "fetch": fetch, "remap": remap, "split": split, "train": train}[stage]
     options = {
-        "check": ["out"],
-        "fetch": ["out"],
+        "check": ["pipeline", "out"],
+        "fetch": ["pipeline", "out", "downloads"],
         "remap": ["raw", "classes", "out", "frequency"],
         "split": ["cache", "out"],
         "train": ["cache", "split", "epochs", "best", "history", "metrics", "runs", "states"],
@@ -218,7 +223,7 @@ def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
 
 def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
     write_params(tmp_path / "params.yaml", data__source="nowhere.zip")
-    command = [sys.executable, "-m", "stages.fetch", *arguments(tmp_path, out="raw")]
+    command = [*FETCH, *arguments(tmp_path, out="raw")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
     assert result.stderr.startswith("error: data.source: 'nowhere.zip': no such file or folder")
@@ -229,7 +234,7 @@ def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
 def test_an_interrupted_stage_never_exits_with_0(tmp_path: Path, number: signal.Signals):
     """Exit 0 would let DVC record a part of a stage as the whole."""
     write_params(tmp_path / "params.yaml", sample__num_train=5000)
-    command = [sys.executable, "-m", "stages.fetch", *arguments(tmp_path, out="raw")]
+    command = [*FETCH, *arguments(tmp_path, out="raw")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("000003_10.png")) and time.monotonic() < deadline:
@@ -245,19 +250,3 @@ def test_help_needs_no_torch():
     for stage in ("check", "fetch", "remap", "split"):
         command = [sys.executable, "-c", probe.format(stage)]
         assert subprocess.run(command, cwd=ROOT).returncode == 0, stage
-
-
-@pytest.mark.parametrize(
-    ("start", "message"),
-    [("nowhere.pt", "no such file"), ("models/best.safetensors", "is removed before training")],
-)
-def test_a_start_that_cannot_be_is_refused_before_any_out_goes(
-    tmp_path: Path, monkeypatch, start: str, message: str
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/best.safetensors").touch()
-    write_params(tmp_path / "params.yaml", train__start=start)
-    with pytest.raises(InputError, match=rf"train.start: {start}:? {message}"):
-        check.main(arguments(tmp_path, out="checked"))
-    assert not (tmp_path / "checked").exists()

@@ -7,7 +7,7 @@ from src.typed_yaml import read_yaml
 from tests.conftest import ROOT
 
 _STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
-_BESIDE = {"runs", ".ckpt"}  # written, but no outs
+_BESIDE = {"runs", ".ckpt", ".downloads"}  # written, but no outs
 
 
 def _options(stage: str) -> dict[str, str]:
@@ -17,7 +17,7 @@ def _options(stage: str) -> dict[str, str]:
     return {
         name.removeprefix("--"): path
         for name, path in options.items()
-        if name not in ("--params", "--classes")
+        if name not in ("--params", "--pipeline", "--classes")
     }
 
 
@@ -34,6 +34,8 @@ READ = {s: {n: p for n, p in _options(s).items() if p not in _outs(s)} for s in 
 def arguments(stage: str, source: Path, target: Path) -> list[str]:
     """What DVC would call `stage` with, reading below `source` and writing below `target`."""
     paths = {"params": source / "params.yaml"}
+    if stage in ("check", "fetch"):
+        paths["pipeline"] = ROOT / "dvc.yaml"
     if stage == "remap":
         paths["classes"] = ROOT / "classes"
     paths |= {name: source / path for name, path in READ[stage].items()}

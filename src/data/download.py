@@ -121,7 +121,7 @@ def _transfer(
         require_ok(response, url)
         total = _begun(response, part)
         if total is not None and total > limit:
-            raise InputError(_too_large(url, f"{total:,}", limit))
+            raise InputError(too_large(url, f"{total:,}", limit))
         _write_body(response, url, part, total, limit)
 
 
@@ -169,7 +169,7 @@ def _write_body(
                 _require_zip(chunk, response, url)
             received += len(chunk)
             if received > limit:
-                raise InputError(_too_large(url, "more", limit))
+                raise InputError(too_large(url, "more", limit))
             _write(file, chunk)
             bar.update(len(chunk))
     if total is not None and received != total:
@@ -188,5 +188,6 @@ def _require_zip(first: bytes, response: requests.Response, url: str) -> None:
         raise InputError(f"{url}: the server sent {kind}, no zip archive; {BY_HAND}")
 
 
-def _too_large(url: str, count: str, limit: int) -> str:
+def too_large(url: str, count: str, limit: int) -> str:
+    """The message about an archive of `count` bytes."""
     return f"{url}: has {count} bytes, allowed are {limit:,}; raise data.max_gigabytes if it may"

@@ -1,18 +1,17 @@
 """Where the pictures come from: generated, downloaded, a local zip, or a local folder."""
 
-import contextlib
 import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Set
+from pathlib import Path, PurePath
 from typing import Any
 
 from tqdm import tqdm
 
 from src.data.archive import DamagedError, unpack
-from src.data.download import download
+from src.data.download_store import DownloadStore
 from src.data.layout import FOLDERS, check_dataset
 from src.data.limits import Limits, require_room
 from src.data.naming import KITTI, Naming
@@ -25,7 +24,7 @@ from src.files import (
     write_json,
     written,
 )
-from src.lock import acquired
+from src.pipeline import require_not_written
 
 KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 
@@ -43,6 +42,8 @@ def fetch(
     limits: Limits,
     sample: dict[str, int],
     out: Path,
+    store: DownloadStore,
+    outputs: Set[str],
 ) -> dict[str, Any]:
     """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
 
@@ -56,6 +57,8 @@ def fetch(
         sample: arguments of `write_sample`.
         out: in KITTI's layout, with the ids for names; replaced as a whole; stays as it was when
             anything is wrong.
+        store: keeps the archive of a URL.
+        outputs: paths that the pipeline writes, in which no local source may lie.
 
     Returns:
         The manifest: source, bytes, sha256, counts, sizes, licence.
@@ -63,8 +66,8 @@ def fetch(
     Raises:
         InputError: names the file or URL and what would be right.
     """
-    with _download_folder(out) as download_folder, replaced_folder(out) as root:
-        found, places = _bring(source, sha256, naming, limits, sample, root, download_folder)
+    with replaced_folder(out) as root:
+        found, places = _bring(source, sha256, naming, limits, sample, root, store, outputs)
         try:
             dataset = check_dataset(root, limits.pixels)
         except InputError as error:
@@ -81,39 +84,6 @@ def fetch(
     return manifest
 
 
-@contextlib.contextmanager
-def _download_folder(out: Path) -> Iterator[Path]:
-    """Where a download lies until `out` is in place, held against other processes.
-
-    What has come stays for the next run, whatever else is wrong, unless it is damaged itself.
-    """
-    folder = out.with_name(f".{out.name}.download")
-    try:
-        lock = acquired(folder / "lock")
-    except OSError:
-        _remove_if_empty(folder)
-        raise
-    if lock is None:
-        raise InputError(f"{out}: another process fetches it; wait for its end")
-    with lock:
-        try:
-            yield folder
-        except DamagedError:
-            shutil.rmtree(folder)
-            raise
-        except BaseException:
-            _remove_if_empty(folder)
-            raise
-        shutil.rmtree(folder)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """But for the lock."""
-    with contextlib.suppress(OSError):
-        (folder / "lock").unlink(missing_ok=True)
-        folder.rmdir()
-
-
 def _bring(
     source: str,
     sha256: str | None,
@@ -121,28 +91,27 @@ def _bring(
     limits: Limits,
     sample: dict[str, int],
     root: Path,
-    download_folder: Path,
+    store: DownloadStore,
+    outputs: Set[str],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Put the pictures of `source` under `root`.
-
-    Args:
-        download_folder: for what is downloaded.
 
     Returns:
         bytes and SHA-256 of its origin; name of each file there -> its place below `root`.
     """
     if source.lower().startswith(("http://", "https://")) or source == "kitti":
-        archive = download_folder / "archive.zip"
-        download(KITTI_URL if source == "kitti" else source, archive, limits.bytes)
-        return _from_zip(archive, source, sha256, naming, limits, root)
+        url = KITTI_URL if source == "kitti" else source
+        with store.archive(url, sha256, limits.bytes) as archive:
+            return _from_zip(archive, archive.stem, source, sha256, naming, limits, root)
     if source == "sample":
         write_sample(root, **sample)
         return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
+    require_not_written("data.source", source, outputs)
     path = repository_path(source)
     if path.is_dir():
-        return _from_folder(path, source, sha256, naming, limits, root)
+        return _from_folder(path, source, sha256, naming, limits, root, outputs)
     if path.is_file():
-        return _from_zip(path, source, sha256, naming, limits, root)
+        return _from_zip(path, file_digest(path), source, sha256, naming, limits, root)
     raise InputError(
         f"data.source: {source!r}: no such file or folder ({path}); "
         "use sample, kitti, an http(s) URL, or a path from the repository's root"
@@ -151,13 +120,14 @@ def _bring(
 
 def _from_zip(
     archive: Path,
+    digest: str,
     source: str,
     sha256: str | None,
     naming: Naming,
     limits: Limits,
     root: Path,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    origin = {"bytes": archive.stat().st_size, "sha256": file_digest(archive)}
+    origin = {"bytes": archive.stat().st_size, "sha256": digest}
     _checked_origin(origin, sha256, source)
     try:
         return origin, unpack(archive, root, naming, limits)
@@ -172,11 +142,14 @@ def _from_folder(
     naming: Naming,
     limits: Limits,
     root: Path,
+    outputs: Set[str],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         places = naming.places(naming.files(folder))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    for parent in sorted({PurePath(name).parent for name in places}):  # source may hold outputs
+        require_not_written("data.source", str(PurePath(source, parent)), outputs)
     if len(places) > limits.files:
         raise InputError(
             f"{source}: holds {len(places):,} files; data.max_files allows {limits.files:,}"

@@ -1,8 +1,6 @@
 """Downloads from a real HTTP server on loopback that misbehaves."""
 
 import email.utils
-import json
-import os
 import re
 import socket
 import threading
@@ -16,12 +14,8 @@ import pytest
 
 from src.data.download import ATTEMPTS, download
 from src.data.http import followed
-from src.data.naming import KITTI
-from src.data.source import fetch
 from src.files import InputError
-from tests.conftest import LIMITS
 from tests.data.server import BODY, Answer, Server, serving
-from tests.data.test_source import SAMPLE, tree, zipped
 
 WHOLE, CUT = Answer(), Answer(sent=1000)
 OTHER = Answer(body=BODY[::-1] + b"x", tag='"v2"')
@@ -272,36 +266,6 @@ def test_a_part_of_something_else_is_not_used(server: Server, tmp_path: Path, fa
     assert "Range" not in server.asked[0]
 
 
-def test_another_process_that_fetches_the_same_is_named(
-    server: Server, pictures: Path, tmp_path: Path
-):
-    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
-    server.answers = [Answer(body=body, sent=1000, stall=1.5), Answer(body=body)]
-    out = tmp_path / "raw"
-    arguments = (server.url, None, KITTI, LIMITS, SAMPLE, out)
-    first = threading.Thread(target=fetch, args=arguments)
-    first.start()
-    while not server.asked:
-        time.sleep(0.01)
-    with pytest.raises(InputError, match=r"raw: another process fetches it"):
-        fetch(*arguments)
-    first.join()
-    assert (out / "manifest.json").exists()
-
-
-def test_a_whole_download_stays_until_its_pictures_are_in_place(
-    server: Server, pictures: Path, tmp_path: Path
-):
-    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
-    server.answers = [Answer(body=body)]
-    out = tmp_path / "work" / "raw"
-    with pytest.raises(InputError, match=r"data.max_files allows 2"):
-        fetch(server.url, None, KITTI, replace(LIMITS, files=2), SAMPLE, out)
-    fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
-    assert server.asked[-1]["Range"] == f"bytes={len(body)}-"
-    assert sorted(os.listdir(tmp_path / "work")) == ["raw"]
-
-
 def test_a_server_that_is_not_there_is_named(server: Server, tmp_path: Path):
     server.server_close()
     with pytest.raises(
@@ -352,34 +316,3 @@ def test_a_server_that_speaks_no_http_is_named(tmp_path: Path, server):
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.zip"
         with pytest.raises(InputError, match=re.escape(url)):
             download(url, tmp_path / "got.zip", 10**6, pause=0.001)
-
-
-def test_fetch_downloads_resumes_and_leaves_nothing_beside_its_out(
-    server: Server, pictures: Path, tmp_path: Path, monkeypatch
-):
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
-    out = tmp_path / "work" / "raw"
-    whole = Answer(body=body)
-    server.answers = [replace(whole, sent=500), busy(404)]
-    with pytest.raises(InputError, match="answers 404"):
-        fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
-    assert not out.exists()
-    server.answers = [whole] * 4
-    manifest = fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
-    assert server.asked[-1]["Range"] == "bytes=500-"
-    assert sorted(os.listdir(tmp_path / "work")) == ["raw"]
-    found = tree(out)
-    assert json.loads(found.pop("manifest.json")) == manifest
-    assert found == tree(pictures)
-    # and a hash that does not match, or a damaged archive, is not kept for the next time
-    with pytest.raises(InputError, match=r"data.sha256: .* expected 0000"):
-        fetch(server.url, "0" * 64, KITTI, LIMITS, SAMPLE, out)
-    server.answers = [Answer(body=body[:-5] + b"12345")]
-    with pytest.raises(InputError, match=rf"{server.url}: not a whole zip"):
-        fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
-    server.answers = [Answer(body=b"")]
-    with pytest.raises(InputError, match=rf"{server.url}: not a whole zip"):
-        fetch(server.url, None, KITTI, LIMITS, SAMPLE, out)
-    assert sorted(os.listdir(tmp_path / "work")) == ["raw"]
-    assert tree(out) == {**tree(pictures), "manifest.json": (out / "manifest.json").read_bytes()}

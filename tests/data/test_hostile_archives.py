@@ -14,7 +14,7 @@ import pytest
 from src.data.naming import KITTI
 from src.data.source import fetch
 from src.files import InputError
-from tests.conftest import LIMITS
+from tests.conftest import LIMITS, STORE
 from tests.data.test_source import SAMPLE, tree, zipped
 
 IMAGE, MASK = "training/image_2/000001_10.png", "training/semantic/000001_10.png"
@@ -207,10 +207,10 @@ def test_a_hostile_archive_changes_nothing(pictures: Path, tmp_path: Path, kind:
     archive = zipped(pictures, tmp_path / "data.zip")
     change(archive)
     out = tmp_path / "work" / "raw"
-    fetch("sample", None, KITTI, LIMITS, SAMPLE, out)
+    fetch("sample", None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     before = tree(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, out)
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     assert str(caught.value).startswith(str(archive))
     assert "\n" not in str(caught.value)
     assert tree(tmp_path) == before
@@ -241,7 +241,7 @@ LEFT_OUT = {
 def test_what_does_not_belong_to_the_data_set_stays_out(pictures: Path, tmp_path: Path, kind: str):
     archive = zipped(pictures, tmp_path / "data.zip")
     LEFT_OUT[kind](archive)
-    fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "work" / "raw")
+    fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "work" / "raw", STORE, set())
     expected = {f"raw/{name}": content for name, content in tree(pictures).items()}
     found = tree(tmp_path / "work")
     found.pop("raw/manifest.json")
@@ -253,7 +253,7 @@ def test_an_archive_larger_than_the_disk_is_refused(pictures: Path, tmp_path: Pa
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(InputError, match="bytes; the disk has 1,000; make room"):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 FEW, SMALL = {"files": 10}, {"pixels": 1000}
@@ -272,7 +272,16 @@ FEW, SMALL = {"files": 10}, {"pixels": 1000}
 def test_limits_hold_for_archives_and_folders(pictures, tmp_path, packed, limits, message):
     source = zipped(pictures, tmp_path / "data.zip") if packed else pictures
     with pytest.raises(InputError, match=message):
-        fetch(str(source), None, KITTI, replace(LIMITS, **limits), SAMPLE, tmp_path / "raw")
+        fetch(
+            str(source),
+            None,
+            KITTI,
+            replace(LIMITS, **limits),
+            SAMPLE,
+            tmp_path / "raw",
+            STORE,
+            set(),
+        )
     assert not (tmp_path / "raw").exists()
 
 
@@ -286,6 +295,6 @@ def test_a_bomb_that_states_a_small_size_takes_no_memory(pictures: Path, tmp_pat
     patched(DIRECTORY, 24, struct.pack("<I", 100), name)(archive)
     tracemalloc.start()
     with pytest.raises(InputError, match=f"{name} is packed by (bzip2|lzma); pack the archive"):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()

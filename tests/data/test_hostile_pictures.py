@@ -18,7 +18,7 @@ from src.data.remap import remap_dataset
 from src.data.source import fetch
 from src.files import InputError
 from src.labels import read_class_map
-from tests.conftest import LIMITS, ROOT
+from tests.conftest import LIMITS, ROOT, STORE
 from tests.data.test_source import SAMPLE, tree
 
 KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
@@ -66,7 +66,7 @@ def colors(root: Path) -> Image.Image:
 
 def cached(root: Path, folder: Path, naming: Naming = KITTI) -> Cache:
     """After fetch and remap."""
-    fetch(str(root), None, naming, LIMITS, SAMPLE, folder / "raw")
+    fetch(str(root), None, naming, LIMITS, SAMPLE, folder / "raw", STORE, set())
     remap_dataset(folder / "raw", folder / "cache", KITTI12, 1.0)
     return Cache(folder / "cache")
 
@@ -339,6 +339,6 @@ def test_pictures_of_64_million_pixels_are_taken(tmp_path: Path):
         Image.new(mode, (8000, 8000)).save(root / folder / "a.png", compress_level=1)
     (root / "testing/image_2").mkdir(parents=True)
     limits = replace(LIMITS, pixels=64_000_000)
-    fetch(str(root), None, KITTI, limits, SAMPLE, tmp_path / "raw")
+    fetch(str(root), None, KITTI, limits, SAMPLE, tmp_path / "raw", STORE, set())
     pixels = remap_dataset(tmp_path / "raw", tmp_path / "cache", KITTI12, 0.05, limits.pixels)
     assert pixels.tolist() == [160_000] + [0] * 255

@@ -15,7 +15,7 @@ from PIL import Image
 from src.data.naming import KITTI, Naming
 from src.data.source import fetch, folder_sha256
 from src.files import InputError
-from tests.conftest import LIMITS, write_pictures
+from tests.conftest import LIMITS, STORE, write_pictures
 
 SAMPLE = {"num_train": 3, "num_test": 1, "height": 36, "width": 64, "seed": 0}
 MASK = "training/semantic/000001_10.png"
@@ -35,8 +35,10 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def test_a_folder_and_its_zip_bring_the_same_pictures(pictures: Path, tmp_path: Path):
     archive = zipped(pictures, tmp_path / "data.zip")
-    from_folder = fetch(str(pictures), None, KITTI, LIMITS, SAMPLE, tmp_path / "folder")
-    from_zip = fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "zip")
+    from_folder = fetch(
+        str(pictures), None, KITTI, LIMITS, SAMPLE, tmp_path / "folder", STORE, set()
+    )
+    from_zip = fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "zip", STORE, set())
     for out in ("folder", "zip"):
         copied = tree(tmp_path / out)
         assert json.loads(copied.pop("manifest.json"))
@@ -50,10 +52,12 @@ def test_a_folder_and_its_zip_bring_the_same_pictures(pictures: Path, tmp_path: 
 
 
 def test_the_sample_is_brought_like_any_other(tmp_path: Path):
-    manifest = fetch("sample", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+    manifest = fetch("sample", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest["num_train"], manifest["num_test"]) == (3, 1)
     assert manifest["licence"].startswith("MIT")
-    again = fetch("sample", manifest["sha256"], KITTI, LIMITS, SAMPLE, tmp_path / "again")
+    again = fetch(
+        "sample", manifest["sha256"], KITTI, LIMITS, SAMPLE, tmp_path / "again", STORE, set()
+    )
     assert again == manifest
     assert tree(tmp_path / "again") == tree(tmp_path / "raw")
 
@@ -61,7 +65,7 @@ def test_the_sample_is_brought_like_any_other(tmp_path: Path):
 def test_a_relative_path_counts_from_the_repositorys_root(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(pictures.parent))
     monkeypatch.chdir("/")
-    manifest = fetch("pictures", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+    manifest = fetch("pictures", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest["source"], manifest["num_train"]) == ("pictures", 8)
 
 
@@ -77,7 +81,7 @@ def test_only_the_layouts_pictures_leave_the_archive(pictures: Path, tmp_path: P
             "training/image_2/notes.txt",
         ):
             opened.writestr(name, b"x")
-    fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "out" / "raw")
+    fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "out" / "raw", STORE, set())
     assert set(tree(tmp_path / "out")) == {f"raw/{n}" for n in tree(pictures)} | {
         "raw/manifest.json"
     }
@@ -134,19 +138,19 @@ def test_a_faulty_data_set_is_named_and_the_old_one_stays(
     pictures, tmp_path, spoil, message, packed
 ):
     out = tmp_path / "work" / "raw"
-    fetch("sample", None, KITTI, LIMITS, SAMPLE, out)
+    fetch("sample", None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     before = tree(tmp_path / "work")
     spoil(pictures)
     source = zipped(pictures, tmp_path / "data.zip") if packed else pictures
     with pytest.raises(InputError, match=message) as caught:
-        fetch(str(source), None, KITTI, LIMITS, SAMPLE, out)
+        fetch(str(source), None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     assert str(source) in str(caught.value)
     assert tree(tmp_path / "work") == before
 
 
 def test_a_missing_source_says_what_would_be_right(tmp_path: Path):
     with pytest.raises(InputError, match=r"data.source: 'nowhere.zip': no such file .* use sample"):
-        fetch("nowhere.zip", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch("nowhere.zip", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 @pytest.mark.parametrize("source", ["sample", "folder", "zip"])
@@ -154,7 +158,7 @@ def test_another_hash_than_given_is_refused(pictures: Path, tmp_path: Path, sour
     archive = zipped(pictures, tmp_path / "data.zip")
     names = {"sample": "sample", "folder": str(pictures), "zip": str(archive)}
     with pytest.raises(InputError, match=r"data.sha256: .* expected 0000"):
-        fetch(names[source], "0" * 64, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(names[source], "0" * 64, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert not (tmp_path / "raw").exists()
 
 
@@ -170,7 +174,7 @@ def test_a_damaged_zip_is_refused(pictures: Path, tmp_path: Path, change, messag
     archive = zipped(pictures, tmp_path / "data.zip")
     archive.write_bytes(change(archive.read_bytes()))
     with pytest.raises(InputError, match=message):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert not (tmp_path / "raw").exists()
 
 
@@ -179,21 +183,21 @@ def test_twice_the_same_member_and_links_are_refused(pictures: Path, tmp_path: P
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(IMAGE, b"another")
     with pytest.raises(InputError, match=f"{IMAGE} stands in the archive twice"):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     link = zipfile.ZipInfo(IMAGE.replace("000001", "000099"))
     link.external_attr = 0o120777 << 16
     archive = zipped(pictures, tmp_path / "link.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(link, "/etc/hostname")
     with pytest.raises(InputError, match=r"000099_10\.png is a link"):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 def test_a_zip_of_other_things_says_what_is_expected(tmp_path: Path):
     root = write_pictures(tmp_path / "p")
     archive = zipped(root, tmp_path / "data.zip", prefix="some/where/")
     with pytest.raises(InputError, match=r"no file is named training/image_2/\{id\}.png or "):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 OWN = Naming(images="*/photos/{id}.jpeg", masks="*/labels/{id}_L.png", test_images=None)
@@ -218,7 +222,7 @@ def test_data_of_other_names_come_into_kittis_layout(tmp_path: Path, packed: boo
     source = own_data(tmp_path)
     if packed:
         source = Path(shutil.make_archive(str(tmp_path / "own"), "zip", source))
-    manifest = fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw")
+    manifest = fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest["num_train"], manifest["num_test"]) == (8, 0)
     found = set(tree(tmp_path / "raw")) - {"manifest.json"}
     pairs = (("image_2", "jpg"), ("semantic", "png"))
@@ -240,15 +244,26 @@ def test_faults_of_own_data_are_told_in_their_own_names(tmp_path: Path, change, 
     source = own_data(tmp_path)
     change(source)
     with pytest.raises(InputError, match=message):
-        fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw")
+        fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 def test_a_folder_beyond_what_is_allowed_is_refused(pictures: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"holds [\d,]+ bytes; data.max_gigabytes allows 1,000"):
-        fetch(str(pictures), None, KITTI, replace(LIMITS, bytes=1000), SAMPLE, tmp_path / "raw")
+        fetch(
+            str(pictures),
+            None,
+            KITTI,
+            replace(LIMITS, bytes=1000),
+            SAMPLE,
+            tmp_path / "raw",
+            STORE,
+            set(),
+        )
 
 
 def test_a_folder_whose_name_is_no_text_is_read(pictures: Path, tmp_path: Path):
     shutil.copytree(pictures, tmp_path / "data" / os.fsdecode(b"t\xff"))
-    manifest = fetch(str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw")
+    manifest = fetch(
+        str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set()
+    )
     assert manifest["num_train"] == 8

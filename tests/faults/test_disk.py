@@ -16,8 +16,8 @@ FULL = "No space left on device; make room, then run it again"
 STAGES = ("check", "fetch", "remap", "split", "evaluate", "render", "card")
 """Without train, which removes its outs first, as DVC does, and writes them again."""
 PAGE = 4096
-UNFINISHED = ("data/.raw.download/", "data/.cache.lock")
-"""What a run that failed leaves for the next one, and remap's lock."""
+UNFINISHED = ("data/.cache.lock",)
+"""Remap's lock, which stays."""
 
 
 def outs(stage: str, folder: Path) -> dict[str, bytes]:
@@ -29,6 +29,8 @@ def outs(stage: str, folder: Path) -> dict[str, bytes]:
 def with_old_outs(stage: str, done: Path, target: Path) -> dict[str, bytes]:
     """Outs of an earlier run: of a folder, one file."""
     for name in WRITTEN[stage].values():
+        if name == ".downloads":  # no output: it stays
+            continue
         path = target / name if (done / name).is_file() else target / name / "old"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(OLD)

@@ -88,7 +88,7 @@ def as_a_link_to_itself(path: Path) -> None:
 
 
 OBSTACLES = (as_a_file, as_a_folder, as_a_link_to_nothing, as_a_link_to_itself)
-BESIDE = ("runs", ".ckpt")
+BESIDE = ("runs", ".ckpt", ".downloads")
 
 
 OUTS = [(stage, name) for stage in ORDER for name in WRITTEN[stage].values()]

@@ -23,6 +23,7 @@ from tests.conftest import ROOT, write_params, write_pictures
 from tests.fuzz.case import Step
 
 CLASSES = ROOT / "classes"
+PIPELINE = str(ROOT / "dvc.yaml")
 TWELVE = read_class_map(CLASSES / "kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 1, "bilinear": True, "norm": "batch", "dropout": 0.0}
 DESCRIPTION = {
@@ -46,8 +47,8 @@ def step(
 
 MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/cache", "data/split.json", "best.safetensors"
-CHECK = step(check.main, ("data",), out="data/params.checked")
-FETCH = step(fetch.main, ("data/raw",), out=RAW)
+CHECK = step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
+FETCH = step(fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, downloads=".downloads")
 REMAP = step(
     remap.main,
     (CACHE, "plots"),

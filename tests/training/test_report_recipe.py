@@ -18,7 +18,7 @@ from src.data.remap import remap_dataset
 from src.data.source import fetch
 from src.labels import read_class_map
 from src.training.loop import Trainer
-from tests.conftest import LIMITS, ROOT, write_params
+from tests.conftest import LIMITS, ROOT, STORE, write_params
 
 NUM_STEPS = 20
 
@@ -82,7 +82,7 @@ def transcribed_losses(weights: list[torch.Tensor], pairs) -> list[float]:
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     folder = tmp_path_factory.mktemp("report")
     sample = {"num_train": NUM_STEPS, "num_test": 0, "height": 36, "width": 64, "seed": 0}
-    fetch("sample", None, KITTI, LIMITS, sample, folder / "raw")
+    fetch("sample", None, KITTI, LIMITS, sample, folder / "raw", STORE, set())
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     remap_dataset(folder / "raw", folder / "cache", class_map, 1.0)
     changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
