@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro test experiments sweep board demo bench fuzz lint clean clean-downloads
+.PHONY: help install remotes repro test experiments board demo bench fuzz lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -42,11 +42,8 @@ test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH serv
 	@.ci/packages
 	python -m pytest
 
-experiments: $(VENV)/installed ## Show the experiments in a table that fits 120 columns
-	dvc exp show --no-pager --only-changed --drop '^(Created|.*/.*|best_.*|train_ce|val_ce|val_miou|miou_.*|mean_.*|boundary_f|ece)$$'
-
-sweep: $(VENV)/installed ## Show them in a table and a picture, sweep/parallel.png; see docs/sweeps.md
-	python -m src.sweep show
+experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
+	python -m src.experiments
 
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs

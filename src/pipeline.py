@@ -8,8 +8,8 @@ from src.files import InputError, repository_path
 from src.typed_yaml import read_yaml
 
 
-def written_by_stages(pipeline: Path) -> set[str]:
-    """Paths of all outs, metrics and plots in the dvc.yaml `pipeline`."""
+def stage_outputs(pipeline: Path) -> set[str]:
+    """Return the paths of all outs, metrics and plots in the dvc.yaml `pipeline`."""
     entries = [
         entry
         for stage in read_yaml(pipeline)["stages"].values()
@@ -28,7 +28,7 @@ def require_not_written(key: str, value: str, outputs: Iterable[str]) -> None:
 
     Args:
         key: the parameter that names `value`.
-        outputs: as `written_by_stages` returns them.
+        outputs: as `stage_outputs` returns them.
     """
     if "\0" in value:  # no file has such a name
         return

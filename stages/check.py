@@ -3,13 +3,13 @@
 from src.command import parsed_paths, run
 from src.config import load_params
 from src.files import InputError, replaced_file, repository_path
-from src.pipeline import require_not_written, written_by_stages
+from src.pipeline import require_not_written, stage_outputs
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parsed_paths(argv, __doc__, "params", "pipeline", "out")
     params = load_params(args.params)
-    train, outputs = params.train, written_by_stages(args.pipeline)
+    train, outputs = params.train, stage_outputs(args.pipeline)
     require_not_written("data.source", params.data.source, outputs)
     require_not_written("remap.classes", params.remap.classes, outputs)
     if train.start is not None:

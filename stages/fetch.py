@@ -9,7 +9,7 @@ from src.data.limits import Limits
 from src.data.naming import Naming
 from src.data.source import fetch
 from src.files import repository_path
-from src.pipeline import written_by_stages
+from src.pipeline import stage_outputs
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     # in the main repository, also where an experiment runs in a copy
     downloads = repository_path(args.downloads)
     store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))
-    outputs = written_by_stages(args.pipeline)
+    outputs = stage_outputs(args.pipeline)
     manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
     print(
         f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "

@@ -23,7 +23,7 @@ CHANGES_NO_RESULT = {"resume"}
 ARROWS = {
     "commands": {"inference", "model", ""},
     "demo": {"inference", "model", ""},
-    "sweep": {"report", ""},
+    "experiments": {"report", ""},
     "stages": {"training", "evaluation", "report", "inference", "data", "model", ""},
     "training": {"evaluation", "report", "inference", "data", "model", ""},
     "evaluation": {"inference", "data", "model", ""},

@@ -8,14 +8,14 @@ import pytest
 from src.data.naming import Naming
 from src.data.source import fetch
 from src.files import InputError
-from src.pipeline import require_not_written, written_by_stages
+from src.pipeline import require_not_written, stage_outputs
 from stages import check
 from stages import fetch as fetch_stage
 from tests.conftest import LIMITS, ROOT, STORE, write_params, write_pictures
 from tests.data.test_source import SAMPLE, tree, zipped
 from tests.repository import SMALL, commit, made_repository, run, succeeds
 
-OUTPUTS = written_by_stages(ROOT / "dvc.yaml")
+OUTPUTS = stage_outputs(ROOT / "dvc.yaml")
 PIPELINE = ["--params", "params.yaml", "--pipeline", str(ROOT / "dvc.yaml")]
 MINE = "data/raw/mine"
 ADVICE = "which the pipeline deletes and writes again; move or copy it elsewhere, for example to"
