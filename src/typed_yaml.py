@@ -6,6 +6,7 @@ PyYAML's YAML 1.1 takes the first for a string and the second for False.
 
 import dataclasses
 import difflib
+import reprlib
 import sys
 import types
 from pathlib import Path
@@ -13,20 +14,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from src.files import InputError
 
 _MOST_BYTES = 1 << 16
 """What takes a few seconds to read; a class map of all 256 label ids needs a third of it."""
-_MOST_VALUES = 100_000
-"""Each alias counted with all that it stands for."""
-_DEEPEST = 32
 _DAMAGE = (
     # what ruamel raises on a text that it cannot make values of; a bad date is a ValueError
     *(YAMLError, ValueError, KeyError, IndexError, AssertionError, TypeError, AttributeError),
     OverflowError,
+    RecursionError,
 )
+# Nested aliases can stand for exponentially many values, which a plain repr() would write out.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxdict = 20  # elements
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as many as an error has
 
 
 def read_yaml(path: Path) -> Any:
@@ -39,46 +42,11 @@ def read_yaml(path: Path) -> Any:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise InputError(f"{path}: {size:,} bytes; no such file needs {_MOST_BYTES:,}")
-        text = path.read_text(encoding="utf-8")
-        _require_bounded(text)
-        return YAML(typ="safe", pure=True).load(text)
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _DAMAGE as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
-
-
-def _require_bounded(text: str) -> None:
-    """Raise ValueError where few lines stand for many values, or for endless ones.
-
-    Anchors and merge keys multiply: ten of ten of ten. Nothing is built for the count.
-    """
-    sizes: dict[str, int] = {}
-    around: list[tuple[str | None, int]] = []  # of each open collection: anchor, values so far
-    for event in YAML(typ="safe", pure=True).parse(text):
-        if isinstance(event, CollectionStartEvent):
-            around.append((event.anchor, 1))
-            if len(around) > _DEEPEST:
-                raise ValueError(f"nested more than {_DEEPEST} deep, line {event.start_mark.line}")
-            continue
-        if isinstance(event, AliasEvent):
-            if event.anchor not in sizes:
-                raise ValueError(f"*{event.anchor} stands before &{event.anchor} ends")
-            anchor, size = None, sizes[event.anchor]
-        elif isinstance(event, CollectionEndEvent):
-            anchor, size = around.pop()
-        elif isinstance(event, ScalarEvent):
-            anchor, size = event.anchor, 1
-        else:
-            continue
-        if anchor is not None:
-            if anchor in sizes:
-                raise ValueError(f"&{anchor} stands twice")
-            sizes[anchor] = size
-        if around:
-            around[-1] = (around[-1][0], around[-1][1] + size)
-        if size > _MOST_VALUES:
-            raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
 
 
 def checked(expected: Any, value: Any, key: str = "") -> Any:
@@ -126,7 +94,7 @@ def _fits(expected: Any, value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     try:
-        return repr(value)
+        return _SHORT.repr(value)
     except ValueError:  # a number of more than 4300 digits
         return "a number of very many digits"
 
