@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from src.data.remap import SMALLEST_PICTURE, resized, scaled_size
 from src.files import InputError
-from src.inference.tiling import OVERLAP, SMALLEST_TILE, bytes_per_pixel, fitting_tile, tiled
+from src.inference.tiling import fitting_tile, tiled
 from src.inference.views import AS_IT_IS, View, mean_logits
 from src.labels import ClassMap
 from src.memory import is_out_of_memory, keep_freed_memory
@@ -25,9 +25,6 @@ from src.model.weights import load_model
 TTA_VIEWS = (AS_IT_IS, View(1.0, flip=True))
 """The looks of test-time augmentation. Other scales were measured as well: they cost more mIoU on
 the sample (0.758 to 0.715) than they brought on photographs."""
-
-_PICTURE_BYTES = 3 * (1 + 4)
-"""Of a pixel, as it was read and in float32."""
 
 
 class Predictor:
@@ -72,7 +69,7 @@ class Predictor:
         Raises:
             InputError: more than fits in memory, or logits that are no finite numbers.
         """
-        with self._in_memory(pictures, kept=4 * self.class_map.num_classes):
+        with self._in_memory(pictures):
             return _enlarged(self._logits(*self._seen(pictures)), pictures[0].shape[:2])
 
     @torch.inference_mode()
@@ -84,7 +81,7 @@ class Predictor:
         """
         size = pictures[0].shape[:2]
         whole = self.views == (AS_IT_IS,) and scaled_size(*size, self.scale) == size
-        with self._in_memory(pictures, kept=1 if whole else 4 * self.class_map.num_classes):
+        with self._in_memory(pictures):
             seen, passing = self._seen(pictures)
             if not whole:
                 return _enlarged_class_ids(self._logits(seen, passing), size).cpu().numpy()
@@ -97,7 +94,7 @@ class Predictor:
         self, pictures: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """(N, H, W) uint8 and (N, K, H, W) float16, 0..1. Raises as `logits`."""
-        with self._in_memory(pictures, kept=8 * self.class_map.num_classes):
+        with self._in_memory(pictures):
             logits = self.logits(pictures)
             chances = logits.float().softmax(1).half()
             return logits.argmax(1).to(torch.uint8).cpu().numpy(), chances.cpu().numpy()
@@ -122,31 +119,18 @@ class Predictor:
         return self.tile or self._fitting[seen.shape]
 
     @contextlib.contextmanager
-    def _in_memory(self, pictures: Sequence[np.ndarray], kept: int) -> Iterator[None]:
-        """Let memory that runs out within be an InputError, which says what needs less of it.
-
-        Args:
-            kept: bytes of the result, a pixel.
-        """
+    def _in_memory(self, pictures: Sequence[np.ndarray]) -> Iterator[None]:
+        """Turn an out-of-memory error into an InputError that says which options to lower."""
         try:
             yield
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             height, width = pictures[0].shape[:2]
-            less = self._less_memory(height, width, kept) if len(pictures) == 1 else "--batch-size"
-            reason = f"{height}x{width} pixels: out of memory; try a smaller {less}"
-            raise InputError(reason) from None
-
-    def _less_memory(self, height: int, width: int, kept: int) -> str:
-        """What is to be smaller: tiles, unless the picture and the result take more than a pass."""
-        w, h = (max(side, SMALLEST_PICTURE) for side in scaled_size(width, height, self.scale))
-        tile = self.tile or self._fitting.get(torch.Size((1, 3, h, w)))
-        side = tile + 2 * OVERLAP if tile else max(h, w)
-        passing = min(h, side) * min(w, side) * bytes_per_pixel(self.network, self.machine)
-        if tile == SMALLEST_TILE or passing < h * w * _PICTURE_BYTES + height * width * kept:
-            return "--scale or picture: it takes most itself, however small the tiles are"
-        return "--tile"
+            less = "--tile or --scale" if len(pictures) == 1 else "--batch-size"
+            raise InputError(
+                f"{height}x{width} pixels: out of memory; try a smaller {less}"
+            ) from None
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -82,19 +82,11 @@ def test_classes_are_those_of_the_largest_logits(model: Path, options: dict):
     assert chances.shape == (2, 12, 131, 150)
 
 
-@pytest.mark.parametrize(
-    ("options", "count", "advice"),
-    [
-        ({}, 1, "--tile"),
-        ({"tile": 64}, 1, "--scale or picture: it takes most itself, however small the tiles are"),
-        ({"tile": 128}, 1, "--tile"),
-        ({"tile": 128}, 2, "--batch-size"),
-    ],
-)
+@pytest.mark.parametrize(("count", "advice"), [(1, "--tile or --scale"), (2, "--batch-size")])
 def test_memory_that_runs_out_is_one_line_and_says_what_helps(
-    model: Path, monkeypatch, options: dict, count: int, advice: str
+    model: Path, monkeypatch, count: int, advice: str
 ):
-    predictor = fp32(model, **options)
+    predictor = fp32(model)
 
     def fails(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -103,13 +95,6 @@ def test_memory_that_runs_out_is_one_line_and_says_what_helps(
     with pytest.raises(InputError) as caught:
         predictor.class_ids([striped_pair(40, 60, shift=1)[0]] * count)
     assert str(caught.value) == f"40x60 pixels: out of memory; try a smaller {advice}"
-
-
-def test_smaller_tiles_do_not_help_where_the_result_is_what_is_large(model: Path):
-    """Of 169 million pixels the picture takes 2.5 GB, a pass of this network 0.5 GB."""
-    predictor = fp32(model, tile=1024)
-    assert predictor._less_memory(13_000, 13_000, kept=1).startswith("--scale or picture")
-    assert predictor._less_memory(1500, 1500, kept=1) == "--tile"
 
 
 def test_no_model_is_one_line(tmp_path: Path):
