@@ -34,9 +34,15 @@ def forget(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def straight_lock(prepared: Path) -> bytes:
+def undisturbed(prepared: Path) -> dict[str, bytes]:
+    """Files of a run that nothing interrupts."""
     succeeds(prepared, *REPRO)
-    return (prepared / "dvc.lock").read_bytes()
+    return {name: (prepared / name).read_bytes() for name in ("dvc.lock", "metrics/train.json")}
+
+
+@pytest.fixture
+def straight_lock(undisturbed: dict[str, bytes]) -> bytes:
+    return undisturbed["dvc.lock"]
 
 
 @pytest.fixture
@@ -78,10 +84,11 @@ def wait_for_training(folder: Path) -> int:
     return int(lock.read_text().split()[1])
 
 
-def lock_of(folder: Path, experiment: str) -> bytes:
+def file_of(folder: Path, experiment: str, path: str) -> bytes:
+    """Content of a file in the commit of a finished experiment."""
     refs = succeeds(folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
     (ref,) = (ref for ref in refs if ref.endswith(f"/{experiment}"))
-    return succeeds(folder, "git", "show", f"{ref}:dvc.lock").encode()
+    return succeeds(folder, "git", "show", f"{ref}:{path}").encode()
 
 
 def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
@@ -114,13 +121,17 @@ def test_a_killed_experiment_in_a_copy_goes_on(repository: Path, straight_lock: 
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert "goes on after step" in succeeds(repository, *command)
-    assert lock_of(repository, "copy") == straight_lock
+    assert file_of(repository, "copy", "dvc.lock") == straight_lock
 
 
-def test_a_killed_task_of_the_queue_goes_on(repository: Path, straight_lock: bytes):
-    def queue() -> None:
+def test_a_killed_task_of_the_queue_resumes_when_it_is_queued_again(
+    repository: Path, undisturbed: dict[str, bytes]
+):
+    """The commands of docs/sweeps.md."""
+
+    def queue_and_start() -> None:
         succeeds(repository, "dvc", "exp", "run", "--queue", "-n", "task", "train")
-        # no pipe: the queue's worker would keep it open to its end
+        # no pipe: the worker would keep it open as long as it lives
         start, nowhere = ("dvc", "queue", "start"), subprocess.DEVNULL
         subprocess.run(
             start, cwd=repository, env=environment(), stdout=nowhere, stderr=nowhere, check=True
@@ -129,11 +140,12 @@ def test_a_killed_task_of_the_queue_goes_on(repository: Path, straight_lock: byt
     def status() -> str:
         return succeeds(repository, "dvc", "queue", "status")
 
-    queue()
+    queue_and_start()
     os.kill(wait_for_training(repository), signal.SIGKILL)
     wait_until(lambda: "Failed" in status(), told=status)
     succeeds(repository, "dvc", "queue", "remove", "--failed")
-    queue()
+    queue_and_start()
     wait_until(lambda: "Success" in status(), told=status)
     assert "goes on after step" in succeeds(repository, "dvc", "queue", "logs", "task")
-    assert lock_of(repository, "task") == straight_lock
+    for path, content in undisturbed.items():
+        assert file_of(repository, "task", path) == content
