@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.table import HEADER, machine_facts
-from src.code import ROOT
+from roadseg.provenance.source_code import ROOT
 
 GROUPS = (
     *("remap", "step", "epoch", "processes", "predict", "stages", "memory", "growth", "repro"),

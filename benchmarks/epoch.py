@@ -14,28 +14,28 @@ from PIL import Image
 
 from benchmarks import sample
 from benchmarks.table import ROUNDS, Row, in_turn
-from src.code import ROOT, code_of
-from src.config import load_params
-from src.data.batches import (
+from roadseg.config.params import load_params
+from roadseg.data.dataset import (
     Batch,
-    Picture,
+    Sample,
     evaluation_batch,
     evaluation_groups,
-    padded_batch,
+    pad_collate,
     training_batches,
 )
-from src.data.cache import Cache
-from src.data.layout import TRAIN_IMAGES, TRAIN_MASKS, picture_path
-from src.evaluation.bootstrap import RESAMPLES
-from src.evaluation.details import Details
-from src.evaluation.prediction import evaluated
-from src.memory import keep_freed_memory
-from src.training.loop import Trainer
-from src.training.outputs import Outputs
-from src.training.record import Record
-from src.training.state import State
-from src.training.step import train_step, update_average
-from src.training.stop import Stop
+from roadseg.data.prepared import PreparedDataset
+from roadseg.evaluation.accumulators import Accumulators
+from roadseg.evaluation.bootstrap import RESAMPLES
+from roadseg.evaluation.evaluate import evaluate
+from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS, image_path
+from roadseg.provenance.source_code import ROOT, source_blobs
+from roadseg.runtime.signals import GracefulShutdown
+from roadseg.system.memory import keep_freed_memory
+from roadseg.training.artifacts import RunPaths
+from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.train_state import TrainState
+from roadseg.training.train_step import train_step, update_average
+from roadseg.training.trainer import Trainer
 
 _VALIDATION = 6
 _KITTI_TRAINING = 180  # of its 200 labelled pictures
@@ -46,24 +46,24 @@ class TimedTrainer(Trainer):
 
     validation_s = 0.0
 
-    def _validate(self, state: State, record: Record) -> None:
+    def _validate(self, state: TrainState, record: Checkpointer) -> None:
         started = time.perf_counter()
         super()._validate(state, record)
         self.validation_s += time.perf_counter() - started
 
 
-def made_trainer(cache: Cache, epochs: int) -> TimedTrainer:
+def made_trainer(prepared: PreparedDataset, epochs: int) -> TimedTrainer:
     """The default recipe on the pictures of `cache`, the last few of them for validation."""
-    params, ids = load_params(ROOT / "params.yaml"), cache.train_ids()
+    params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
     split = {"train": ids[:-_VALIDATION], "val": ids[-_VALIDATION:]}
     train = replace(params.train, epochs=epochs)
-    code = code_of(ROOT / "stages" / "train.py")
-    return TimedTrainer(cache, split, params.model, train, params.recipe, code)
+    code = source_blobs(ROOT / "stages" / "train.py")
+    return TimedTrainer(prepared, split, params.model, train, params.recipe, code)
 
 
-def made_record(trainer: Trainer, folder: Path, stop: Stop) -> Record:
+def made_record(trainer: Trainer, folder: Path, stop: GracefulShutdown) -> Checkpointer:
     """Everything that a training keeps on disk, below `folder`."""
-    outputs = Outputs(
+    outputs = RunPaths(
         epochs=folder / "models" / "epochs",
         best=folder / "models" / "best.safetensors",
         history=folder / "history.csv",
@@ -72,15 +72,15 @@ def made_record(trainer: Trainer, folder: Path, stop: Stop) -> Record:
         states=folder / "states",
     )
     resume = load_params(ROOT / "params.yaml").resume
-    return Record(outputs, trainer.description, resume, stop)
+    return Checkpointer(outputs, trainer.description, resume, stop)
 
 
 @contextlib.contextmanager
-def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[State, Record]]:
+def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[TrainState, Checkpointer]]:
     """A training that is about to begin."""
-    with Stop() as stop:
+    with GracefulShutdown() as stop:
         record, state = made_record(trainer, folder, stop), trainer.initial_state()
-        with record.opened(state, trainer.train.epochs, trainer.machine.description()):
+        with record.opened(state, trainer.train.epochs, trainer.accelerator.description()):
             yield state, record
 
 
@@ -88,15 +88,15 @@ def rows() -> Iterator[Row]:
     # on the repository's own disk, for saving is part of it
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
         folder = Path(name)
-        cache = sample.cache(folder, 64, **sample.SMALL)
-        yield epoch_row(cache, folder)
-        yield from loading_rows(cache, folder / "raw")
-        yield evaluation_row(cache)
+        prepared = sample.prepared(folder, 64, **sample.SMALL)
+        yield epoch_row(prepared, folder)
+        yield from loading_rows(prepared, folder / "raw")
+        yield evaluation_row(prepared)
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
-        yield saving_row(sample.cache(Path(name), 8, **sample.KITTI), Path(name))
+        yield saving_row(sample.prepared(Path(name), 8, **sample.KITTI), Path(name))
 
 
-def bare_step(trainer: Trainer, state: State, batch: Batch) -> None:
+def bare_step(trainer: Trainer, state: TrainState, batch: Batch) -> None:
     """Arithmetic alone, in a state whose steps are not counted."""
     if state.average is not None:
         update_average(state.average, state.network, 1, trainer.recipe.ema)
@@ -106,13 +106,13 @@ def bare_step(trainer: Trainer, state: State, batch: Batch) -> None:
         batch,
         trainer.recipe,
         trainer.objective,
-        trainer.machine,
+        trainer.accelerator,
     )
 
 
-def epoch_row(cache: Cache, folder: Path) -> Row:
+def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
     """Loading, logging and saving are in the epoch, its validation is not."""
-    trainer = made_trainer(cache, 2 * (ROUNDS + 1))
+    trainer = made_trainer(prepared, 2 * (ROUNDS + 1))
     size = trainer.recipe.batch_size
     loaded = list(training_batches(trainer.pictures, 1, size, 0))
     with opened(trainer, folder) as (state, record):
@@ -142,8 +142,8 @@ def epoch_row(cache: Cache, folder: Path) -> Row:
     )
 
 
-def loading_rows(cache: Cache, raw: Path) -> Iterator[Row]:
-    trainer = made_trainer(cache, 1)
+def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
+    trainer = made_trainer(prepared, 1)
     ids = trainer.pictures.ids
 
     def from_cache() -> None:
@@ -153,7 +153,7 @@ def loading_rows(cache: Cache, raw: Path) -> Iterator[Row]:
     def by_decoding() -> None:
         for start in range(0, len(ids), trainer.recipe.batch_size):
             some = ids[start : start + trainer.recipe.batch_size]
-            padded_batch([Picture(*_decoded(raw, name)) for name in some])
+            pad_collate([Sample(*_decoded(raw, name)) for name in some])
 
     num_batches = math.ceil(len(ids) / trainer.recipe.batch_size)
     decoding, loading = (1000 * s / num_batches for s in in_turn(by_decoding, from_cache))
@@ -168,30 +168,30 @@ def loading_rows(cache: Cache, raw: Path) -> Iterator[Row]:
 
 def _decoded(raw: Path, name: str) -> list[np.ndarray]:
     return [
-        np.asarray(Image.open(picture_path(raw, folder, name)))
+        np.asarray(Image.open(image_path(raw, folder, name)))
         for folder in (TRAIN_IMAGES, TRAIN_MASKS)
     ]
 
 
-def evaluation_row(cache: Cache) -> Row:
-    trainer = made_trainer(cache, 1)
-    machine, network = trainer.machine, trainer.initial_state().network
+def evaluation_row(prepared: PreparedDataset) -> Row:
+    trainer = made_trainer(prepared, 1)
+    accelerator, network = trainer.accelerator, trainer.initial_state().network
     size = load_params(ROOT / "params.yaml").evaluate.batch_size
-    ids = sorted(cache.train_ids()[: 4 * size], key=cache.size)
+    ids = sorted(prepared.train_ids()[: 4 * size], key=prepared.size)
     keep_freed_memory()
-    groups = evaluation_groups(cache, ids, size)
-    whole = [machine.images(evaluation_batch(cache, names).images) for names in groups]
+    groups = evaluation_groups(prepared, ids, size)
+    whole = [accelerator.images(evaluation_batch(prepared, names).images) for names in groups]
 
     def evaluation() -> None:
-        details = Details(cache.class_map(), machine.device)  # as the stage does
-        evaluated(network, cache, ids, size, machine, ignored=None, after_batch=details.add)
+        details = Accumulators(prepared.class_map(), accelerator.device)  # as the stage does
+        evaluate(network, prepared, ids, size, accelerator, ignored=None, after_batch=details.add)
         details.figures()
 
     @torch.inference_mode()
     def passes() -> None:
         network.eval()
         for images in whole:
-            machine.logits(network, images)
+            accelerator.logits(network, images)
 
     seconds = in_turn(evaluation, passes)
     return Row(
@@ -203,9 +203,9 @@ def evaluation_row(cache: Cache) -> Row:
     )
 
 
-def saving_row(cache: Cache, folder: Path) -> Row:
+def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
     """Everything that an epoch of KITTI writes, waited for, and its steps."""
-    trainer = made_trainer(cache, 1)
+    trainer = made_trainer(prepared, 1)
     batch = next(iter(training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)))
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
     with opened(trainer, folder) as (state, record):

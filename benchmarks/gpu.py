@@ -27,11 +27,11 @@ from benchmarks.table import (
     matrix_product,
     synchronize,
 )
-from src.data.cache import Cache
-from src.data.remap import remap_dataset
-from src.memory import keep_freed_memory
-from src.model.machine import make_deterministic
-from src.training.stop import Stop
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.remap import remap_dataset
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.runtime.signals import GracefulShutdown
+from roadseg.system.memory import keep_freed_memory
 
 _BATCHES = (1, 2, 4, 8)
 
@@ -100,12 +100,12 @@ def step_rows(height: int, width: int, device: str, steps: int, rounds: int) -> 
     )
 
 
-def training_rows(cache: Cache, folder: Path, epochs: int, size: str) -> Iterator[Row]:
+def training_rows(prepared: PreparedDataset, folder: Path, epochs: int, size: str) -> Iterator[Row]:
     """Two whole trainings: the time of the first, and whether the second has its bytes."""
     taken, digests = [], []
     for number in range(2):
-        trainer, started = made_trainer(cache, epochs), time.perf_counter()
-        with Stop() as stop:
+        trainer, started = made_trainer(prepared, epochs), time.perf_counter()
+        with GracefulShutdown() as stop:
             trainer.run(made_record(trainer, folder / str(number), stop))
         taken.append(time.perf_counter() - started)
         content = (folder / str(number) / "models" / "best.safetensors").read_bytes()
@@ -147,8 +147,8 @@ def main() -> None:
         folder, size = Path(name), {"height": height, "width": width}
         raw = sample.raw(folder, arguments.pictures, min(arguments.pictures, 24), **size)
         remap_dataset(raw, folder / "cache", sample.class_map(), 1.0)
-        cache = Cache(folder / "cache")
-        for row in training_rows(cache, folder, arguments.epochs, f"{height}x{width}"):
+        prepared = PreparedDataset(folder / "cache")
+        for row in training_rows(prepared, folder, arguments.epochs, f"{height}x{width}"):
             print(row, flush=True)
 
 

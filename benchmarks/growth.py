@@ -14,8 +14,8 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks.table import Row, in_turn
-from src.code import ROOT
-from src.typed_yaml import read_yaml
+from roadseg.config.schema import read_yaml
+from roadseg.provenance.source_code import ROOT
 
 _FEW, _MANY = 640, 6400
 _SIZE = {"height": 36, "width": 64}  # small, so that what a picture costs besides its pixels shows
@@ -71,7 +71,7 @@ def rows() -> Iterator[Row]:
         for side in (few, many):
             (side.root / "data/raw").rename(side.root / "pictures")
             side.set("source", "pictures")
-        for stage, out in (("fetch", "data/raw"), ("remap", "data/cache"), ("split", "no")):
+        for stage, out in (("fetch", "data/raw"), ("remap", "data/prepared"), ("split", "no")):
             seconds = in_turn(
                 lambda stage=stage, out=out: few.run(stage, out),
                 lambda stage=stage, out=out: many.run(stage, out),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.table import Row
-from src.code import ROOT
-from src.typed_yaml import read_yaml
+from roadseg.config.schema import read_yaml
+from roadseg.provenance.source_code import ROOT
 
 _FEW, _MANY = 64, 640
 _PARAMS = {

@@ -1,4 +1,4 @@
-"""What `python -m src.predict` takes beyond the forward passes of its pictures."""
+"""What `roadseg predict` takes beyond the forward passes of its pictures."""
 
 import shutil
 import tempfile
@@ -11,12 +11,12 @@ import torch
 
 from benchmarks import sample
 from benchmarks.table import Row, in_turn
-from src.data.layout import TRAIN_IMAGES
-from src.inference.pictures import found_pictures, read_picture
-from src.inference.predictor import Predictor
-from src.model.unet import UNet
-from src.model.weights import save_weights
-from src.predict import predict_files
+from roadseg.commands.predict import predict_files
+from roadseg.inference.image_files import find_images, read_image
+from roadseg.inference.predictor import Predictor
+from roadseg.models.model_file import save_weights
+from roadseg.models.unet import UNet
+from roadseg.prepare.layout import TRAIN_IMAGES
 
 _UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 _PICTURES = {"KITTI": (sample.KITTI, 12), "the sample": (sample.SMALL, 60)}
@@ -40,17 +40,17 @@ def rows() -> Iterator[Row]:
 def _row(folder: Path, name: str, size: dict[str, int], count: int) -> Row:
     pictures = sample.raw(folder, count, min(count, 12), **size) / TRAIN_IMAGES
     predictor = Predictor(saved_model(folder / "model.safetensors"))
-    sources = found_pictures([str(pictures)])
-    machine = predictor.machine
+    sources = find_images([str(pictures)])
+    accelerator = predictor.accelerator
     batches = [
-        torch.from_numpy(np.array(read_picture(source.path, source.path))).permute(2, 0, 1)[None]
+        torch.from_numpy(np.array(read_image(source.path, source.path))).permute(2, 0, 1)[None]
         for source in sources
     ]
 
     @torch.inference_mode()
     def bare() -> None:
         for batch in batches:
-            machine.logits(predictor.network, machine.images(batch)).argmax(1).cpu()
+            accelerator.logits(predictor.network, accelerator.images(batch)).argmax(1).cpu()
 
     def whole() -> float:
         shutil.rmtree(folder / "out", ignore_errors=True)
@@ -61,7 +61,7 @@ def _row(folder: Path, name: str, size: dict[str, int], count: int) -> Row:
     found = in_turn(whole, bare)
     return Row(
         name=f"predict {count} pictures of {name}'s size: read, predict, write three files each",
-        sides="src.predict / bare forward passes",
+        sides="roadseg.commands.predict / bare forward passes",
         seconds=found,
         ratio=found[0] / found[1],
         at_most=1.15,

@@ -11,8 +11,9 @@ import torch
 from benchmarks.step import prepared_step, random_batch
 from benchmarks.table import ROUNDS, Row, in_turn
 from benchmarks.worker import Worker
-from src.memory import keep_freed_memory
-from src.model.machine import chosen_machine, joined_machine, make_deterministic
+from roadseg.runtime.accelerator import join_process_group, select_accelerator
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.system.memory import keep_freed_memory
 
 _BAR = 0.9
 _SIZES = ((375, 1242), (96, 320))
@@ -69,8 +70,8 @@ def _at_once(workers: list[Worker]) -> float:
 
 def step_alone(core: int, height: int, width: int, count: int, norm: str) -> Callable:
     _pin(core)
-    machine = chosen_machine("cpu", "auto")
-    return prepared_step(machine, random_batch(height, width, count), norm=norm)
+    accelerator = select_accelerator("cpu", "auto")
+    return prepared_step(accelerator, random_batch(height, width, count), norm=norm)
 
 
 def step_together(rank: int, port: int, height: int, width: int, norm: str) -> Callable:
@@ -79,8 +80,8 @@ def step_together(rank: int, port: int, height: int, width: int, norm: str) -> C
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ["TORCHELASTIC_RUN_ID"] = "benchmark"
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    machine = _joined.enter_context(joined_machine(chosen_machine("cpu", "auto")))
-    return prepared_step(machine, random_batch(height, width), norm=norm)
+    accelerator = _joined.enter_context(join_process_group(select_accelerator("cpu", "auto")))
+    return prepared_step(accelerator, random_batch(height, width), norm=norm)
 
 
 def _pin(core: int) -> None:

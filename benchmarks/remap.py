@@ -13,9 +13,9 @@ from numba import njit
 
 from benchmarks import decode, sample
 from benchmarks.table import Row, in_turn
-from src.code import ROOT
-from src.data.lookup import look_up
-from src.data.sample.scene import street_scene
+from roadseg.prepare.lut import look_up
+from roadseg.provenance.source_code import ROOT
+from streetscenes.scene import street_scene
 
 _PICTURES, _DRAWN = 200, 24
 _CALLS = 200  # of a kernel, for one timing

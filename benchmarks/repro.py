@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.table import Row, in_turn
-from src.code import ROOT
-from src.typed_yaml import read_yaml
+from roadseg.config.schema import read_yaml
+from roadseg.provenance.source_code import ROOT
 
 
 def rows() -> Iterator[Row]:

@@ -4,25 +4,25 @@ import itertools
 import shutil
 from pathlib import Path
 
-from src.code import ROOT
-from src.data.cache import Cache
-from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
-from src.data.remap import remap_dataset
-from src.data.sample.write import write_sample
-from src.labels import ClassMap, class_map_path, read_class_map
+from roadseg.config.class_map import ClassMap, find_class_map, read_class_map
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.remap import remap_dataset
+from roadseg.provenance.source_code import ROOT
+from streetscenes.dataset import write_dataset
 
 KITTI = {"height": 375, "width": 1242}
 SMALL = {"height": 96, "width": 320}
 
 
 def class_map() -> ClassMap:
-    return read_class_map(class_map_path("kitti12", ROOT / "classes"))
+    return read_class_map(find_class_map("kitti12", ROOT / "classes"))
 
 
 def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     """A data set of `num_train` pictures, of which the first `num_drawn` are repeated."""
     root = folder / "raw"
-    write_sample(root, num_train=num_drawn, num_test=1, seed=0, **size)
+    write_dataset(root, num_train=num_drawn, num_test=1, seed=0, **size)
     drawn = sorted((root / TRAIN_IMAGES).glob("*.png"))
     for number, path in zip(range(num_drawn, num_train), itertools.cycle(drawn), strict=False):
         for kind in (TRAIN_IMAGES, TRAIN_MASKS):
@@ -31,7 +31,7 @@ def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     return root
 
 
-def cache(folder: Path, num_train: int, **size: int) -> Cache:
+def cache(folder: Path, num_train: int, **size: int) -> PreparedDataset:
     """The cached arrays of as many drawn pictures."""
     remap_dataset(raw(folder, num_train, num_train, **size), folder / "cache", class_map(), 1.0)
-    return Cache(folder / "cache")
+    return PreparedDataset(folder / "cache")

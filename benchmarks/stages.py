@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks.table import Row, in_turn
-from src.code import ROOT
+from roadseg.provenance.source_code import ROOT
 
 STAGES = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "card")
 

@@ -8,17 +8,18 @@ from torch import nn
 
 from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, in_turn, matrix_product
 from benchmarks.worker import Worker
-from src.code import ROOT
-from src.config import load_params
-from src.data.batches import Batch
-from src.labels import read_class_map
-from src.memory import keep_freed_memory
-from src.model.machine import Machine, chosen_machine, make_deterministic
-from src.model.unet import UNet
-from src.training.objective import objective
-from src.training.optimizer import build_optimizer
-from src.training.shared import shared
-from src.training.step import train_step
+from roadseg.config.class_map import read_class_map
+from roadseg.config.params import load_params
+from roadseg.data.dataset import Batch
+from roadseg.models.unet import UNet
+from roadseg.provenance.source_code import ROOT
+from roadseg.runtime.accelerator import Accelerator, select_accelerator
+from roadseg.runtime.ddp import wrap_ddp
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.system.memory import keep_freed_memory
+from roadseg.training.criterion import build_criterion
+from roadseg.training.optimizer import build_optimizer
+from roadseg.training.train_step import train_step
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 CLASSES = 12
@@ -62,29 +63,31 @@ def our_step(
     height: int, width: int, device: str = "cpu", count: int = 1, recipe: str = "modern"
 ) -> Callable:
     """What a recipe of params.yaml does, `count` pictures at a time."""
-    machine = chosen_machine(device, "auto")
+    accelerator = select_accelerator(device, "auto")
     make_deterministic()
     keep_freed_memory()
-    return prepared_step(machine, random_batch(height, width, count), recipe)
+    return prepared_step(accelerator, random_batch(height, width, count), recipe)
 
 
 def prepared_step(
-    machine: Machine, batch: Batch, name: str = "modern", norm: str = "batch"
+    accelerator: Accelerator, batch: Batch, name: str = "modern", norm: str = "batch"
 ) -> Callable:
     """A step on our share of a batch, beside the other processes of `machine`, if there are any."""
     recipe = load_params(ROOT / "params.yaml").recipes[name]
     torch.manual_seed(0)
-    network = machine.placed(UNet(num_classes=CLASSES, **{**UNET, "norm": norm})).train()
-    optimizer = build_optimizer(network.parameters(), recipe, machine.precision)
+    network = accelerator.placed(UNet(num_classes=CLASSES, **{**UNET, "norm": norm})).train()
+    optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
-    goal = objective(recipe, class_map, np.ones(CLASSES, dtype=np.int64), machine.device)
-    several = machine.processes.size > 1
-    trained = shared(network, machine.processes).train() if several else network
-    return lambda: train_step(trained, optimizer, batch, recipe, goal, machine)
+    goal = build_criterion(recipe, class_map, np.ones(CLASSES, dtype=np.int64), accelerator.device)
+    several = accelerator.process_group.size > 1
+    trained = wrap_ddp(network, accelerator.process_group).train() if several else network
+    return lambda: train_step(trained, optimizer, batch, recipe, goal, accelerator)
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:
-    dtype = torch.bfloat16 if chosen_machine("cpu", "auto").precision == "bf16" else torch.float32
+    dtype = (
+        torch.bfloat16 if select_accelerator("cpu", "auto").precision == "bf16" else torch.float32
+    )
     for (height, width), bar in BARS.items():
         size = f"{height}x{width}"
         with (

@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
-from src.command import parsed_paths, run
-from src.config import load_params
-from src.files import InputError, read_json, replaced_file, replaced_folder
-from src.model.description import read_description
-from src.report.card import model_card
-from src.report.charts import save_class_bars, save_confusion, save_curves
-from src.report.tables import read_table
+from roadseg.config.params import load_params
+from roadseg.provenance.model_metadata import read_description
+from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
+from roadseg.reporting.model_card import model_card
+from roadseg.system.cli import parse_paths, run_main
+from roadseg.system.errors import InputError
+from roadseg.system.files import atomic_file, atomic_folder, read_json
+from roadseg.system.tables import read_table
 
 _PER_CLASS = ("class", "iou", "color")
 _HISTORY = ("epoch", "train_ce", "val_ce", "val_miou")
@@ -17,7 +18,7 @@ _HISTORY = ("epoch", "train_ce", "val_ce", "val_miou")
 
 def main(argv: list[str] | None = None) -> None:
     inputs = ("raw", "model", "training", "evaluation", "history", "per-class", "confusion")
-    args = parsed_paths(argv, __doc__, "params", *inputs, "card", "figures")
+    args = parse_paths(argv, __doc__, "params", *inputs, "card", "figures")
     evaluate = load_params(args.params).evaluate
     num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
     figures = Path(os.path.relpath(args.figures, args.card.parent)).as_posix()
@@ -39,14 +40,14 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.model}, {args.raw}/manifest.json, {args.training}, {args.evaluation}: one of "
             f"them lacks what the card says ({error!r}); dvc repro makes them again"
         ) from None
-    with replaced_folder(args.figures) as folder:
+    with atomic_folder(args.figures) as folder:
         save_curves(folder / "curves.png", history, best_epoch)
         save_class_bars(folder / "per_class.png", per_class)
         save_confusion(folder / "confusion.png", confusion)
-    with replaced_file(args.card) as temporary:
+    with atomic_file(args.card) as temporary:
         temporary.write_text(card, encoding="utf-8")
     print(f"card: {args.card}, with figures in {args.figures}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

@@ -2,21 +2,21 @@
 
 import dataclasses
 
-from src.command import parsed_paths, run
-from src.config import load_params
-from src.data.download_store import DownloadStore
-from src.data.limits import Limits
-from src.data.naming import Naming
-from src.data.source import fetch
-from src.files import repository_path
-from src.pipeline import stage_outputs
+from roadseg.config.params import load_params
+from roadseg.config.pipeline import stage_outputs
+from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.fetch.file_patterns import FilePatterns
+from roadseg.prepare.fetch.limits import Limits
+from roadseg.prepare.fetch.source import fetch
+from roadseg.system.cli import parse_paths, run_main
+from roadseg.system.files import repository_path
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parsed_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
+    args = parse_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
     params = load_params(args.params)
     data, sample = params.data, dataclasses.asdict(params.sample)
-    naming = Naming(images=data.images, masks=data.masks, test_images=data.test_images)
+    naming = FilePatterns(images=data.images, masks=data.masks, test_images=data.test_images)
     limits = Limits(
         files=data.max_files,
         bytes=round(data.max_gigabytes * 1e9),
@@ -35,4 +35,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

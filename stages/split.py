@@ -2,18 +2,20 @@
 
 import dataclasses
 
-from src.command import parsed_paths, run
-from src.config import load_params
-from src.data.cache import Cache
-from src.data.split import split_dataset
-from src.files import write_json
+from roadseg.config.params import load_params
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.split import split_dataset
+from roadseg.system.cli import parse_paths, run_main
+from roadseg.system.files import write_json
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parsed_paths(argv, __doc__, "params", "cache", "out")
+    args = parse_paths(argv, __doc__, "params", "prepared", "out")
     params = load_params(args.params).split
-    cache = Cache(args.cache)
-    split = split_dataset(cache.recorded_sizes(), cache.test_ids(), **dataclasses.asdict(params))
+    prepared = PreparedDataset(args.prepared)
+    split = split_dataset(
+        prepared.recorded_sizes(), prepared.test_ids(), **dataclasses.asdict(params)
+    )
     write_json(args.out, split)
     counts = ", ".join(f"{len(split[part])} {part}" for part in ("train", "val", "test"))
     groups = split["grouped_by"] or "none"
@@ -21,4 +23,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

@@ -2,25 +2,35 @@
 
 from pathlib import Path
 
-from src.code import code_of
-from src.command import parsed_paths, run
-from src.config import load_params
-from src.data.cache import Cache
-from src.data.parts import read_parts
-from src.files import read_json, repository_path
-from src.model.machine import chosen_machine, joined_machine
-from src.training.follower import Follower
-from src.training.loop import Trainer
-from src.training.outputs import Outputs
-from src.training.record import Record
-from src.training.stop import Stop
+from roadseg.config.params import load_params
+from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import read_split
+from roadseg.provenance.source_code import source_blobs
+from roadseg.runtime.accelerator import join_process_group, select_accelerator
+from roadseg.runtime.signals import GracefulShutdown
+from roadseg.system.cli import parse_paths, run_main
+from roadseg.system.files import read_json, repository_path
+from roadseg.training.artifacts import RunPaths
+from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.null_checkpointer import NullCheckpointer
+from roadseg.training.trainer import Trainer
 
 
 def main(argv: list[str] | None = None) -> None:
-    paths = ("params", "cache", "split", "epochs", "best", "history", "metrics", "runs", "states")
-    args = parsed_paths(argv, __doc__, *paths)
+    paths = (
+        "params",
+        "prepared",
+        "split",
+        "epochs",
+        "best",
+        "history",
+        "metrics",
+        "runs",
+        "states",
+    )
+    args = parse_paths(argv, __doc__, *paths)
     params = load_params(args.params)
-    outputs = Outputs(
+    outputs = RunPaths(
         epochs=args.epochs,
         best=args.best,
         history=args.history,
@@ -28,22 +38,26 @@ def main(argv: list[str] | None = None) -> None:
         runs=repository_path(args.runs),  # these two stay also where an experiment runs in a copy
         states=repository_path(args.states),
     )
-    split, cache, code = read_parts(args.split), Cache(args.cache), code_of(Path(__file__))
+    split, prepared, code = (
+        read_split(args.split),
+        PreparedDataset(args.prepared),
+        source_blobs(Path(__file__)),
+    )
     model, train, recipe = params.model, params.train, params.recipe
     with (
-        joined_machine(chosen_machine(train.device, train.precision)) as machine,
-        Stop(tells=machine.processes.is_first) as stop,
+        join_process_group(select_accelerator(train.device, train.precision)) as accelerator,
+        GracefulShutdown(tells=accelerator.process_group.is_first) as stop,
     ):
-        trainer = Trainer(cache, split, model, train, recipe, code, machine)
+        trainer = Trainer(prepared, split, model, train, recipe, code, accelerator)
         print(
             f"train: {train.recipe}, {len(split['train'])} pictures, {train.epochs} epochs on "
-            f"{machine.name()} in {machine.precision}"
+            f"{accelerator.name()} in {accelerator.precision}"
         )
-        if machine.processes.is_first:
-            trainer.run(Record(outputs, trainer.description, params.resume, stop))
+        if accelerator.process_group.is_first:
+            trainer.run(Checkpointer(outputs, trainer.description, params.resume, stop))
         else:
-            trainer.run(Follower(machine.processes, stop))
-    if not machine.processes.is_first:  # one writes
+            trainer.run(NullCheckpointer(accelerator.process_group, stop))
+    if not accelerator.process_group.is_first:  # one writes
         return
     figures = read_json(args.metrics)
     print(
@@ -54,4 +68,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main, less_memory="lower the recipe's batch_size or model.base_channels")
+    run_main(main, less_memory="lower the recipe's batch_size or model.base_channels")

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from src.data.download_store import DownloadStore
-from src.data.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
-from src.data.limits import Limits
+from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.fetch.limits import Limits
+from roadseg.prepare.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,7 +62,7 @@ def write_params(path: Path, **changes: object) -> Path:
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
     small = {"model__base_channels": 4, "train__epochs": 2, "train__device": "cpu"}
-    for key, value in {**small, "split__val_percent": 0.25, **changes}.items():
+    for key, value in {**small, "split__val_fraction": 0.25, **changes}.items():
         section = params
         *parents, name = key.split("__")
         for parent in parents:

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_params, write_pictures
-from tests.faults.failing import tree
-from tests.repository import SMALL, made_repository, run, succeeds
+from tests.dvc_repository import SMALL, create_repository, run, succeeds
+from tests.faults.limited_process import tree
 
 
 @pytest.mark.parametrize("kind", ["hardlink", "symlink"])
 def test_a_picture_is_added(tmp_path: Path, kind: str):
     write_pictures(tmp_path / "eight")
     write_pictures(tmp_path / "nine", num_train=9)
-    folder = made_repository(tmp_path / "repository", data__source=str(tmp_path / "eight"))
+    folder = create_repository(tmp_path / "repository", data__source=str(tmp_path / "eight"))
     succeeds(folder, "dvc", "config", "--local", "cache.type", kind)
     succeeds(folder, "dvc", "repro", "remap")
     write_params(folder / "params.yaml", **SMALL, data__source=str(tmp_path / "nine"))
@@ -25,6 +25,6 @@ def test_a_picture_is_added(tmp_path: Path, kind: str):
     for path in (folder / ".dvc/cache/files/md5").glob("*/*"):
         name = f"{path.parent.name}{path.name}".removesuffix(".dir")
         assert hashlib.md5(path.read_bytes()).hexdigest() == name
-    scratch = made_repository(tmp_path / "scratch", data__source=str(tmp_path / "nine"))
+    scratch = create_repository(tmp_path / "scratch", data__source=str(tmp_path / "nine"))
     succeeds(scratch, "dvc", "repro", "remap")
-    assert tree(folder / "data/cache") == tree(scratch / "data/cache")
+    assert tree(folder / "data/prepared") == tree(scratch / "data/prepared")

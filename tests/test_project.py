@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.code import import_closure, imported_modules
+from roadseg.provenance.source_code import import_closure, imported_modules
 from tests.conftest import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -83,7 +83,7 @@ def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
     }
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
     assert paths == data - {"data/params.checked"} | outs(stage)
-    launched = "src.launch --processes ${train.processes} " if stage in SHARED else ""
+    launched = "stages.launch --processes ${train.processes} " if stage in SHARED else ""
     assert STAGES[stage]["cmd"].startswith(f"exec python -m {launched}stages.{stage} ")
     assert STAGES[stage]["desc"]
 
@@ -152,7 +152,7 @@ def test_imports_go_one_way():
 def test_below_training_nobody_knows_the_configuration():
     for path in (ROOT / "src").rglob("*.py"):
         if room(path) not in ("training", ""):
-            assert ROOT / "src/config.py" not in imported_modules(path), path
+            assert ROOT / "src/roadseg/config/params.py" not in imported_modules(path), path
 
 
 def test_metrics_and_plots_are_in_git_and_models_in_the_cache():

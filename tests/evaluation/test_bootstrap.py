@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from src.evaluation.bootstrap import RESAMPLES, miou_draws, miou_interval, share_won
-from src.evaluation.metrics import figures_of_merit
+from roadseg.evaluation.bootstrap import RESAMPLES, miou_draws, miou_interval, win_probability
+from roadseg.evaluation.metrics import segmentation_metrics
 
 
 def made_confusions(count: int, seed: int = 0) -> np.ndarray:
@@ -15,7 +15,7 @@ def made_confusions(count: int, seed: int = 0) -> np.ndarray:
 
 def test_pictures_that_are_all_alike_leave_nothing_to_chance():
     one = made_confusions(1)
-    miou = figures_of_merit(one[0], 0)["miou"]
+    miou = segmentation_metrics(one[0], 0)["miou"]
     for confusions in (one, one.repeat(5, 0)):
         # a sum of equal matrices has the same ratios, up to the division's rounding
         assert miou_interval(confusions, 0, 0) == pytest.approx((miou, miou), rel=1e-12)
@@ -35,7 +35,7 @@ def test_agrees_with_drawing_pictures_one_by_one():
         total = np.zeros((4, 4), dtype=int)
         for picture in rng.integers(7, size=7):
             total += confusions[picture]
-        mious.append(figures_of_merit(total, 0)["miou"])
+        mious.append(segmentation_metrics(total, 0)["miou"])
     assert miou_interval(confusions, 0, 3) == tuple(np.percentile(mious, [2.5, 97.5]))
 
 
@@ -44,7 +44,7 @@ def test_a_function_of_matrices_and_seed_round_the_figure():
     low, high = miou_interval(confusions, 0, 0)
     assert (low, high) == miou_interval(confusions.copy(), 0, 0)
     assert (low, high) != miou_interval(confusions, 0, 1)
-    assert low < figures_of_merit(confusions.sum(0), 0)["miou"] < high
+    assert low < segmentation_metrics(confusions.sum(0), 0)["miou"] < high
 
 
 def test_four_times_as_many_pictures_halve_the_interval():
@@ -64,14 +64,14 @@ def test_a_draw_in_which_nothing_counts_is_left_out():
 def test_how_sure_a_choice_is():
     nan = float("nan")
     draws = np.array([[0.2, 0.5, 0.3, nan], [0.4, 0.5, 0.1, 0.2], [0.1, 0.6, nan, nan]])
-    assert [share_won(draws, winner) for winner in range(3)] == [0.25, 0.5, 0.25]
-    assert share_won(draws[:1], 0) == 1
+    assert [win_probability(draws, winner) for winner in range(3)] == [0.25, 0.5, 0.25]
+    assert win_probability(draws[:1], 0) == 1
     # the first of equals, as best_epoch chooses
-    assert share_won(np.array([[0.5], [0.5]]), 0) == 1
+    assert win_probability(np.array([[0.5], [0.5]]), 0) == 1
 
 
 def test_models_judged_on_the_same_pictures_meet_the_same_draws():
     confusions = made_confusions(5)
     better = confusions + 50 * np.eye(4, dtype=int)
     draws = np.stack([miou_draws(c, None, 0) for c in (confusions, better)])
-    assert share_won(draws, 1) == 1
+    assert win_probability(draws, 1) == 1

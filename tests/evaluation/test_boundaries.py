@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.evaluation.boundaries import boundary_counts, boundary_f, tolerance
+from roadseg.evaluation.boundaries import boundary_counts, boundary_f, tolerance
 
 NAN = math.nan
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.evaluation.calibration import (
+from roadseg.evaluation.calibration import (
     NUM_BINS,
     calibration_counts,
     calibration_error,
     calibration_table,
 )
-from src.evaluation.metrics import confusion_matrix, pixel_accuracy
+from roadseg.evaluation.metrics import confusion_matrix, pixel_accuracy
 
 
 def counts_of(logits, class_ids, counted=None):

@@ -5,17 +5,17 @@ import math
 import numpy as np
 import torch
 
-from src.evaluation.metrics import (
+from roadseg.config.class_map import IGNORE_INDEX
+from roadseg.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
     dice,
-    figures_of_merit,
     iou,
     mean_present,
     pixel_accuracy,
+    segmentation_metrics,
     without_truth,
 )
-from src.labels import IGNORE_INDEX
 
 NAN = math.nan
 # Three classes and a fourth that never occurs; rows are the truth.
@@ -34,14 +34,14 @@ def test_figures_by_hand():
     np.testing.assert_allclose(dice(HAND), [6 / 8, 4 / 5, 2 / 3, NAN])
     np.testing.assert_allclose(class_accuracy(HAND), [3 / 4, 1, 1 / 2, NAN])
     assert pixel_accuracy(HAND) == 6 / 8
-    figures = figures_of_merit(HAND, None)
+    figures = segmentation_metrics(HAND, None)
     np.testing.assert_allclose(figures["miou"], (3 / 5 + 2 / 3 + 1 / 2) / 3)
     assert figures["miou"] == figures["miou_with_void"]
 
 
 def test_void_by_hand():
     """Class 0 is void: its true pixels do not count, but predicting it elsewhere is an error."""
-    figures = figures_of_merit(HAND, 0)
+    figures = segmentation_metrics(HAND, 0)
     # without row 0: class 1 has 2 hits and nothing wrong; class 2 has 1 hit, 1 lost to void
     np.testing.assert_allclose(figures["miou"], (2 / 2 + 1 / 2) / 2)
     np.testing.assert_allclose(figures["pixel_accuracy"], 3 / 4)
@@ -61,7 +61,7 @@ def test_leaving_void_out_equals_ignoring_its_pixels():
 def test_an_absent_class_is_absent_and_one_only_predicted_counts_as_wrong():
     absent = np.array([[5, 0], [0, 0]])
     assert np.array_equal(iou(absent), [1.0, NAN], equal_nan=True)
-    assert figures_of_merit(absent, None)["miou"] == 1.0
+    assert segmentation_metrics(absent, None)["miou"] == 1.0
     predicted_only = np.array([[4, 1], [0, 0]])
     assert np.array_equal(iou(predicted_only), [4 / 5, 0.0])
     assert np.array_equal(class_accuracy(predicted_only), [4 / 5, NAN], equal_nan=True)

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.evaluation.tables import by_picture, confusion_pairs, per_class
-from src.labels import read_class_map
-from src.report.tables import write_table
+from roadseg.config.class_map import read_class_map
+from roadseg.evaluation.tables import confusion_pairs, per_class, per_image
+from roadseg.system.tables import write_table
 from tests.conftest import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
@@ -49,7 +49,7 @@ def test_pictures_stand_from_the_hardest_to_the_best():
     right[1, 1], right[2, 2] = 30, 10
     wrong[1, 1], wrong[1, 2] = 10, 30  # IoU of road a quarter, of sidewalk none
     void[0, 3] = 40  # nothing of it counts
-    table = by_picture(TWELVE, ["a", "b", "c"], np.stack([right, wrong, void]))
+    table = per_image(TWELVE, ["a", "b", "c"], np.stack([right, wrong, void]))
     assert table.to_dict("list") == {
         "rank": [1, 2],
         "picture": ["b", "a"],

@@ -17,16 +17,16 @@ from torchmetrics.classification import (
 )
 from torchmetrics.functional.segmentation import dice_score
 
-from src.evaluation.calibration import calibration_counts, calibration_error
-from src.evaluation.metrics import (
+from roadseg.config.class_map import IGNORE_INDEX
+from roadseg.evaluation.calibration import calibration_counts, calibration_error
+from roadseg.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
     dice,
-    figures_of_merit,
     iou,
     pixel_accuracy,
+    segmentation_metrics,
 )
-from src.labels import IGNORE_INDEX
 
 NUM_CLASSES = 5
 ROUNDING = {"rtol": 1e-6, "atol": 0}
@@ -92,7 +92,7 @@ def test_pixel_accuracy(truth, predicted):
 def test_means_over_the_classes_that_occur(truth, predicted):
     """IoU and Dice; both leave out a class that is in neither. Of nothing, theirs is NaN or 0."""
     confusion = ours(truth, predicted)
-    figures = figures_of_merit(confusion, None)
+    figures = segmentation_metrics(confusion, None)
     macro = {"average": "macro", "ignore_index": IGNORE_INDEX}
     for name, theirs in (("miou", MulticlassJaccardIndex), ("mean_dice", MulticlassF1Score)):
         found = theirs(NUM_CLASSES, **macro)(predicted, truth).nan_to_num(0)
@@ -103,7 +103,7 @@ def test_means_over_the_classes_that_occur(truth, predicted):
 def test_mean_class_accuracy(truth, predicted):
     """Theirs counts a class that is predicted but not there as 0; ours is over the true ones."""
     confusion = ours(truth, predicted)
-    own = figures_of_merit(confusion, None)["mean_class_accuracy"]
+    own = segmentation_metrics(confusion, None)["mean_class_accuracy"]
     found = MulticlassAccuracy(NUM_CLASSES, average="macro", ignore_index=IGNORE_INDEX)
     true, only_predicted = confusion.any(1).sum(), (confusion.any(0) & ~confusion.any(1)).sum()
     expected = np.nan_to_num(own, nan=0) * true / max(1, true + only_predicted)
@@ -115,7 +115,7 @@ def test_void_left_out_is_their_ignore_index(seed):
     """Class 0 as void: not counted where it is true, and in no mean; wrong where predicted."""
     truth, predicted = random_pair(seed)
     truth = without(truth, IGNORE_INDEX)
-    own = figures_of_merit(ours(truth, predicted), 0)
+    own = segmentation_metrics(ours(truth, predicted), 0)
     options = {"num_classes": NUM_CLASSES, "ignore_index": 0}
     miou = MulticlassJaccardIndex(average="macro", **options)(predicted, truth)
     np.testing.assert_allclose(miou, own["miou"], **ROUNDING)

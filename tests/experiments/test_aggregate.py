@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.experiments.aggregate import format_summaries, group_by_other_params, summarize
-from src.experiments.dvc_experiments import parse_experiments
-from src.files import InputError
+from roadseg.experiments.aggregate import format_summaries, group_by_other_params, summarize
+from roadseg.experiments.dvc_experiments import parse_experiments
+from roadseg.system.errors import InputError
 from tests.conftest import ROOT
-from tests.repository import commit, run, succeeds
+from tests.dvc_repository import commit, run, succeeds
 
 
 def entry(name, fold, miou, *, state=None, recipe="modern", code="1", **data):
@@ -34,7 +34,11 @@ def entry(name, fold, miou, *, state=None, recipe="modern", code="1", **data):
                         "metrics/train.json": {"data": {"miou": 1, "epoch": {"best": 7}}},
                     },
                     "deps": {
-                        "src/code.py": {"hash": code, "size": 1, "nfiles": None},
+                        "src/roadseg/provenance/source_code.py": {
+                            "hash": code,
+                            "size": 1,
+                            "nfiles": None,
+                        },
                         "data/split.json": {"hash": name, "size": 1, "nfiles": None},
                     },
                     "outs": {},
@@ -150,7 +154,7 @@ stages:
 
 def experiments(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command in the repository `folder`."""
-    command = "import runpy; runpy.run_module('src.experiments', run_name='__main__')"
+    command = "import runpy; runpy.run_module('roadseg.commands.experiments', run_name='__main__')"
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {command}"
     return run(folder, "python", "-c", code, *options)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from src.experiments.parallel_coordinates import Axis, plot_parallel_coordinates, scale_axis
+from roadseg.experiments.parallel_coordinates import Axis, plot_parallel_coordinates, scale_axis
 
 NAN = float("nan")
 

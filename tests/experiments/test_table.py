@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.experiments.dvc_experiments import Experiment
-from src.experiments.table import format_table, make_table, save_parallel_plot, save_table
-from src.files import InputError
+from roadseg.experiments.dvc_experiments import Experiment
+from roadseg.experiments.table import format_table, make_table, save_parallel_plot, save_table
+from roadseg.system.errors import InputError
 
 NAN = float("nan")
 
@@ -15,7 +15,9 @@ NAN = float("nan")
 def experiment(name, miou=None, state="finished", *, commit="main", code="1", **params):
     metrics = {} if miou is None else {"evaluate.miou": miou, "evaluate.cross_entropy": miou}
     params = {"train.epochs": 7, **params} if state != "unreadable" else {}
-    return Experiment(name, commit, state, params, {"src/code.py": code}, metrics)
+    return Experiment(
+        name, commit, state, params, {"src/roadseg/provenance/source_code.py": code}, metrics
+    )
 
 
 EXPERIMENTS = [

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from src.lock import held
-from tests.faults.failing import everything_done
-from tests.training.conftest import cache, processes, without_histograms
+from roadseg.system.locks import hold_lock
+from tests.faults.limited_process import everything_done
+from tests.training.conftest import prepared, processes, without_histograms
 
-__all__ = ["cache", "processes", "without_histograms"]
+__all__ = ["prepared", "processes", "without_histograms"]
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     if worker_id == "master":
         return everything_done(tmp_path_factory.mktemp("done"))
     shared = tmp_path_factory.getbasetemp().parent
-    with held(shared / "done.lock", "test: makes the same", lambda: None):
+    with hold_lock(shared / "done.lock", "test: makes the same", lambda: None):
         if not (shared / "is_done").exists():  # its files name the folder: it is made in place
             everything_done(shared / "done")
             (shared / "is_done").touch()

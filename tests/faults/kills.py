@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from tests.conftest import write_params
-from tests.repository import SMALL as REPOSITORY
-from tests.repository import commit, environment, made_repository, results, succeeds
+from tests.dvc_repository import SMALL as REPOSITORY
+from tests.dvc_repository import commit, create_repository, environment, results, succeeds
 
 SMALL = {"train__epochs": 1, "render__epochs": ["last"], "render__num_pictures": 1}
 VICTIMS = ("dvc", "stage", "all")
@@ -35,7 +35,7 @@ class Victim:
     """
 
     def __init__(self, folder: Path, seeds: Sequence[int] = (0,)) -> None:
-        self.folder = made_repository(folder, **SMALL)
+        self.folder = create_repository(folder, **SMALL)
         self.expected: dict[int, dict[str, bytes]] = {}
         for self.seed in seeds:
             self.set_seed(self.seed)
@@ -50,7 +50,7 @@ class Victim:
 
     def results(self) -> dict[str, bytes]:
         """Without the lock files, which name the processes that held them."""
-        found, locks = results(self.folder), ("models/epochs.lock", "data/.cache.lock")
+        found, locks = results(self.folder), ("models/epochs.lock", "data/.prepared.lock")
         return {name: found[name] for name in found if name not in locks}
 
     def forget(self) -> None:

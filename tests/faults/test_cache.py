@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.failing import one_line, staged
+from tests.faults.limited_process import one_line, staged
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def first(world: Path, folder: str) -> Path:
     """An array that train and evaluate read: of the first training or validation picture."""
     parts = json.loads((world / "data/split.json").read_text())
     part = {"images": "train", "masks": "train", "test_images": "test"}[folder]
-    return world / f"data/cache/{folder}/{parts[part][0]}.npy"
+    return world / f"data/prepared/{folder}/{parts[part][0]}.npy"
 
 
 def fails(world: Path, stage: str, name: Path, *texts: str) -> None:
@@ -106,7 +106,7 @@ def test_a_damaged_array(world: Path, folder: str, damage: str):
 )
 def test_each_stage_looks_at_what_it_reads(world, stage: str, part: str, folder: str, damage: str):
     parts = json.loads((world / "data/split.json").read_text())
-    path = world / f"data/cache/{folder}/{parts[part][0]}.npy"
+    path = world / f"data/prepared/{folder}/{parts[part][0]}.npy"
     if damage == "gone":
         path.unlink()
     else:
@@ -125,7 +125,7 @@ def test_a_picture_and_a_mask_of_different_size(world: Path):
 def test_a_class_id_beyond_the_map(world: Path, stage: str, class_id: int):
     parts = json.loads((world / "data/split.json").read_text())
     part = "train" if stage == "train" else "val"
-    path = world / f"data/cache/masks/{parts[part][0]}.npy"
+    path = world / f"data/prepared/masks/{parts[part][0]}.npy"
     mask = np.load(path)
     mask[0, 0] = class_id
     path.write_bytes(saved(mask))
@@ -149,16 +149,16 @@ TEXTS = {
 
 
 READ_FIRST = {
-    "data/cache/sizes.json": "split",
-    "data/cache/classes.json": "train",
-    "data/cache/scale.json": "train",
-    "data/cache/index.jsonl": "train",
+    "data/prepared/sizes.json": "split",
+    "data/prepared/classes.json": "train",
+    "data/prepared/scale.json": "train",
+    "data/prepared/index.jsonl": "train",
     "data/split.json": "train",
 }
 READ_LATER = [
     (stage, name, text)
     for stage in ("evaluate", "render")
-    for name in ("data/cache/classes.json", "data/split.json")
+    for name in ("data/prepared/classes.json", "data/split.json")
     for text in ("gone", "no JSON", "other keys")
 ]
 
@@ -178,8 +178,8 @@ def test_a_damaged_table(world: Path, stage: str, name: str, text: str):
 
 @pytest.mark.parametrize("stage", ["split", "train", "evaluate", "render"])
 def test_no_cache_at_all(world: Path, stage: str):
-    shutil.rmtree(world / "data/cache")
-    fails(world, stage, world / "data/cache")
+    shutil.rmtree(world / "data/prepared")
+    fails(world, stage, world / "data/prepared")
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "render"])
@@ -189,4 +189,4 @@ def test_a_split_of_pictures_that_are_not_there(world: Path, stage: str):
     for part in ("train", "val"):
         parts[part][0] = f"elsewhere {part}"
     path.write_text(json.dumps(parts))
-    fails(world, stage, world / "data/cache/")
+    fails(world, stage, world / "data/prepared/")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from src.training.store import Store
+from roadseg.training.checkpoint_store import CheckpointStore
 from tests.conftest import write_params, write_pictures
-from tests.faults.failing import staged, tree
-from tests.training.small import (
+from tests.faults.limited_process import staged, tree
+from tests.training.factories import (
     EVERY_STEP,
     ODD,
     StopAfter,
@@ -24,16 +24,16 @@ YEAR = 365 * 24 * 3600
 NS = 10**9
 
 
-def store(root: Path, number: int) -> Store:
-    return Store(root, {"code": {}, "number": number}, num_states=1)
+def store(root: Path, number: int) -> CheckpointStore:
+    return CheckpointStore(root, {"code": {}, "number": number}, num_states=1)
 
 
-def used(one: Store) -> None:
+def used(one: CheckpointStore) -> None:
     with one.opened(lambda: None, fresh=False):
         one.save({}, {}, [])
 
 
-def left(root: Path, stores: list[Store]) -> set[int]:
+def left(root: Path, stores: list[CheckpointStore]) -> set[int]:
     names = {path.name for path in root.iterdir()}
     return {number for number, one in enumerate(stores) if one.folder.name in names}
 
@@ -70,9 +70,9 @@ def test_a_training_from_the_future_is_not_kept_for_ever(tmp_path: Path, ahead: 
 
 
 @pytest.mark.parametrize("jump", [-10 * YEAR, -3600, 3600, 10 * YEAR])
-def test_a_clock_that_jumps_at_each_look(cache, tmp_path, monkeypatch, without_histograms, jump):
+def test_a_clock_that_jumps_at_each_look(prepared, tmp_path, monkeypatch, without_histograms, jump):
     """While training, stopped and going on: the bytes and the states of an undisturbed one."""
-    trained(made_trainer(cache, made_params(tmp_path), **ODD), tmp_path / "straight")
+    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "straight")
     real, looks = time.time, [0]
 
     def jumping() -> float:
@@ -83,9 +83,9 @@ def test_a_clock_that_jumps_at_each_look(cache, tmp_path, monkeypatch, without_h
     monkeypatch.setattr(time, "time_ns", lambda: int(jumping() * NS))
     with pytest.raises(KeyboardInterrupt):
         trained(
-            made_trainer(cache, made_params(tmp_path), **ODD), tmp_path / "a", stop=StopAfter(3)
+            made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", stop=StopAfter(3)
         )
-    trained(made_trainer(cache, made_params(tmp_path), **ODD), tmp_path / "a", resume=EVERY_STEP)
+    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", resume=EVERY_STEP)
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
     assert looks[0] > 3
 
@@ -100,7 +100,7 @@ def test_files_of_any_time_give_the_same(done: Path, tmp_path: Path, when: int):
             os.utime(path, (when, when))
         for stage in ("fetch", "remap", "split"):
             assert staged(stage, tmp_path, tmp_path).code == 0
-    assert tree(tmp_path / "data/cache") == tree(done / "data/cache")
+    assert tree(tmp_path / "data/prepared") == tree(done / "data/prepared")
 
 
 @pytest.mark.parametrize("when", [(1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58), None])

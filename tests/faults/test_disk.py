@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.failing import Ended, Limits, ended, one_line, staged, tree
-from tests.wiring import WRITTEN, arguments
+from tests.faults.limited_process import Ended, Limits, ended, one_line, staged, tree
+from tests.stage_runner import WRITTEN, arguments
 
 OLD = b"of an earlier run"
 FULL = "No space left on device; make room, then run it again"
 STAGES = ("check", "fetch", "remap", "split", "evaluate", "render", "card")
 """Without train, which removes its outs first, as DVC does, and writes them again."""
 PAGE = 4096
-UNFINISHED = ("data/.cache.lock",)
+UNFINISHED = ("data/.prepared.lock",)
 """Remap's lock, which stays."""
 
 
@@ -48,7 +48,7 @@ def require_old_or_new(left: dict[str, bytes], old: dict[str, bytes], new: dict[
 
 
 def without_lock(left: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: left[name] for name in left if name != "data/.cache.lock"}
+    return {name: left[name] for name in left if name != "data/.prepared.lock"}
 
 
 def sizes(stage: str, done: Path) -> list[int]:
@@ -66,7 +66,7 @@ def test_a_file_that_may_not_grow(done: Path, tmp_path: Path, stage: str):
         line = one_line(staged(stage, done, tmp_path, Limits(file_size=limit)))
         assert line.endswith(": File too large"), (limit, line)
         name = line.removeprefix(f"{tmp_path}/").split(":")[0]
-        if name not in ("data/.raw.download/lock", "data/.cache.lock"):
+        if name not in ("data/.raw.download/lock", "data/.prepared.lock"):
             assert name in new, (limit, line)
             assert len(new[name]) > limit
         require_old_or_new(tree(tmp_path), old, new)
@@ -128,7 +128,7 @@ def test_a_full_disk(done: Path, small_disk, stage: str):
 def predicted(done: Path, out: Path, limits: Limits) -> Ended:
     options = ["--model", str(done / "models/best.safetensors"), "--device", "cpu"]
     paths = [str(done / "pictures/testing/image_2"), "--out", str(out), "--probabilities"]
-    return ended("src.predict", [*paths, *options], limits)
+    return ended("roadseg.commands.predict", [*paths, *options], limits)
 
 
 def test_predict(done: Path, tmp_path: Path):
@@ -151,7 +151,7 @@ def test_export(done: Path, small_disk):
     for room in (200_000,):
         disk = small_disk(room)
         argv = [str(done / "models/best.safetensors"), "--out", str(disk / "unet.pt2")]
-        assert one_line(ended("src.export", argv)) == f"{disk}/unet.pt2: {FULL}"
+        assert one_line(ended("roadseg.commands.export", argv)) == f"{disk}/unet.pt2: {FULL}"
         assert tree(disk) == {}
 
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
+from tests.dvc_repository import STAGES, environment, run
 from tests.faults.kills import VICTIMS, Victim, started
-from tests.repository import STAGES, environment, run
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from src.data.cache import Cache
-from src.model import machine
-from src.training.finite import NotFiniteError
-from src.training.loop import Trainer
-from src.training.state import State
-from tests.training.small import (
+from roadseg.data.prepared import PreparedDataset
+from roadseg.runtime import accelerator
+from roadseg.training.divergence import DivergenceError
+from roadseg.training.train_state import TrainState
+from roadseg.training.trainer import Trainer
+from tests.training.factories import (
     EVERY_STEP,
     ODD,
     RARELY,
@@ -28,7 +28,9 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 @pytest.fixture(autouse=True)
 def any_processor_has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_multiplies_bf16", lambda _: True)  # else it is emulated; slow
+    monkeypatch.setattr(
+        accelerator, "_multiplies_bf16", lambda _: True
+    )  # else it is emulated; slow
 
 
 def require_finite_files(folder: Path) -> None:
@@ -48,15 +50,15 @@ def require_finite_files(folder: Path) -> None:
         for clip in ("none", "value", "norm")
     ],
 )
-def test_an_absurd_learning_rate(cache, tmp_path, precision: str, optimizer: str, clip: str):
+def test_an_absurd_learning_rate(prepared, tmp_path, precision: str, optimizer: str, clip: str):
     """Beyond what params.yaml may say, to diverge within steps: one line, no file of it."""
     params = made_params(tmp_path, precision=precision)
     changes = {"optimizer": optimizer, "clip": clip, "clip_limit": 0.5, "schedule": "constant"}
-    trainer = made_trainer(cache, params, **changes, **ODD)
+    trainer = made_trainer(prepared, params, **changes, **ODD)
     for rate in ("learning_rate", "rest_learning_rate"):
         object.__setattr__(trainer.recipe, rate, 1e30)
     trainer.description["provenance"]["recipe"]["learning_rate"] = 1e30
-    with pytest.raises(NotFiniteError) as caught:
+    with pytest.raises(DivergenceError) as caught:
         trained(trainer, tmp_path / "a", resume=EVERY_STEP)
     said = str(caught.value)
     assert re.search(r"(at|after) step [1-6], epoch [12]", said)
@@ -67,11 +69,11 @@ def test_an_absurd_learning_rate(cache, tmp_path, precision: str, optimizer: str
     require_finite_files(tmp_path / "a")
 
 
-def view(state: State) -> torch.Tensor:
+def view(state: TrainState) -> torch.Tensor:
     return state.optimizer.param_groups[0]["params"][0]
 
 
-PLACES: dict[str, Callable[[State], torch.Tensor]] = {
+PLACES: dict[str, Callable[[TrainState], torch.Tensor]] = {
     "a weight": lambda state: next(state.network.parameters()),
     "a bias": lambda state: state.network.out.bias,
     "a norm's mean": lambda state: dict(state.network.named_buffers())["inc.1.running_mean"],
@@ -88,7 +90,7 @@ def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
     """A trainer in whose memory `value` appears at `place` after the step `after`."""
     step = trainer.step
 
-    def poisoning_step(state: State, batch):
+    def poisoning_step(state: TrainState, batch):
         result = step(state, batch)
         if state.step == after:
             with torch.no_grad():
@@ -114,18 +116,22 @@ def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
     ],
 )
 @pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
-def test_a_poisoned_number(cache: Cache, straight, tmp_path, place, value, after, resume):
+def test_a_poisoned_number(
+    prepared: PreparedDataset, straight, tmp_path, place, value, after, resume
+):
     """As a flaw of memory would do it: the next run goes on before it, to the right bytes."""
-    trainer = made_trainer(cache, made_params(tmp_path), **ODD)
-    with pytest.raises(NotFiniteError, match=rf"(at|after) step [{after}-6], epoch [12]"):
+    trainer = made_trainer(prepared, made_params(tmp_path), **ODD)
+    with pytest.raises(DivergenceError, match=rf"(at|after) step [{after}-6], epoch [12]"):
         trained(poisoned(trainer, place, value, after), tmp_path / "a", resume=resume)
     require_finite_files(tmp_path / "a")
-    trained(made_trainer(cache, made_params(tmp_path), **ODD), tmp_path / "a", resume=resume)
+    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", resume=resume)
     assert outs(tmp_path / "a") == straight
 
 
 @pytest.fixture(scope="module")
-def straight(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def straight(
+    prepared: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("straight")
-    trained(made_trainer(cache, made_params(folder), **ODD), folder / "a", resume=RARELY)
+    trained(made_trainer(prepared, made_params(folder), **ODD), folder / "a", resume=RARELY)
     return outs(folder / "a")

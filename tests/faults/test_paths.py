@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from src.files import replaced_file, replaced_folder
-from tests.faults.failing import (
-    Ended,
-    Limits,
-    ended,
-    one_line,
-    staged,
-    tree,
-)
-from tests.wiring import ORDER, READ, WRITTEN
+from roadseg.system.files import atomic_file, atomic_folder
+from tests.faults.limited_process import Ended, Limits, ended, one_line, staged, tree
+from tests.stage_runner import ORDER, READ, WRITTEN
 
 NOBODY = 65534
 
@@ -148,7 +141,9 @@ def test_predict_keeps_long_names(done: Path, tmp_path: Path, length: int):
     picture = tmp_path / f"{name}.png"
     shutil.copyfile(done / "pictures/testing/image_2/000000_10.png", picture)
     argv = [str(picture), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    said = ended("src.predict", [*argv, "--model", str(done / "models/best.safetensors")])
+    said = ended(
+        "roadseg.commands.predict", [*argv, "--model", str(done / "models/best.safetensors")]
+    )
     assert said.code == 0, said.err
     assert (tmp_path / f"out/color/{name}.png").is_file()
 
@@ -157,31 +152,33 @@ def test_what_was_left_under_a_short_name_is_removed(tmp_path: Path):
     path = tmp_path / ("é" * 120)
     dead = subprocess.Popen(["true"])
     dead.wait()
-    with replaced_file(path) as temporary:
+    with atomic_file(path) as temporary:
         left = temporary.with_name(temporary.name.replace(f".{os.getpid()}.", f".{dead.pid}."))
         assert left != temporary
         left.touch()
         temporary.touch()
-    from src import files
+    from roadseg.system import files
 
     files._left_over.cache_clear()
-    with replaced_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.touch()
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_folder_in_a_files_place_is_named_itself(tmp_path: Path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(IsADirectoryError) as caught, replaced_file(tmp_path / "out") as temporary:
+    with pytest.raises(IsADirectoryError) as caught, atomic_file(tmp_path / "out") as temporary:
         temporary.touch()
     assert caught.value.filename == str(tmp_path / "out")
-    with replaced_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "a").touch()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
 def said_by_export(done: Path, out: Path) -> Ended:
-    return ended("src.export", [str(done / "models/best.safetensors"), "--out", str(out)])
+    return ended(
+        "roadseg.commands.export", [str(done / "models/best.safetensors"), "--out", str(out)]
+    )
 
 
 def test_export_to_where_a_file_stands(done: Path, tmp_path: Path):

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks here are tiny
 from tqdm import tqdm
 
 from tests.fuzz.case import Verdict, judged
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.registry import KINDS
 
 
 def main(argv: list[str] | None = None) -> int:

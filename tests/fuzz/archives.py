@@ -7,10 +7,10 @@ import warnings
 import zipfile
 from pathlib import Path
 
-from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
+from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import INTERESTING, cut_bytes, mutated_bytes
-from tests.fuzz.right import require_whole_cache
+from tests.fuzz.oracles import require_whole_cache
 from tests.fuzz.workspace import FETCH, REMAP, bring, old_out, whole
 
 ARCHIVE = "archive.zip"
@@ -61,7 +61,7 @@ def case_of(work: Path, data: bytes, contents: list[bytes], and_remap: bool = Fa
     bring(work, "params.yaml")
     text = (work / "params.yaml").read_text()
     (work / "params.yaml").write_text(text.replace("source: pictures", f"source: {ARCHIVE}"))
-    old_out(work, "data/raw/", *(["data/cache/"] if and_remap else []))
+    old_out(work, "data/raw/", *(["data/prepared/"] if and_remap else []))
     known = set(contents)
 
     def check() -> None:

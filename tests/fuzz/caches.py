@@ -5,10 +5,10 @@ import random
 import shutil
 from pathlib import Path
 
-from src.model.weights import epoch_file
+from roadseg.models.model_file import epoch_file
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.right import require_counted, require_pairs, require_trained
+from tests.fuzz.oracles import require_counted, require_pairs, require_trained
 from tests.fuzz.texts import as_yaml
 from tests.fuzz.workspace import (
     CACHE,

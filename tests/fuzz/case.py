@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src import command
-from src.files import InputError
+from roadseg.system import cli
+from roadseg.system.errors import InputError
 
 LONGEST_LINE = 1000
 """Characters of an error; more is no clear line."""
@@ -141,7 +141,7 @@ def _run(step: Step) -> tuple[int, list[str]]:
     with _below_python() as raw, contextlib.redirect_stdout(output), _seen_warnings() as seen:
         with contextlib.redirect_stderr(errors), _within(LONGEST_CASE):
             try:
-                command.run(lambda: step.main(step.argv))
+                cli.run_main(lambda: step.main(step.argv))
             except SystemExit as left:
                 code = left.code if isinstance(left.code, int) else 1
                 if isinstance(left.code, str):

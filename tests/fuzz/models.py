@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.numpy import load
 
-from src.labels import read_class_map
-from src.model.unet import UNet
-from src.model.weights import save_weights
+from roadseg.config.class_map import read_class_map
+from roadseg.models.model_file import save_weights
+from roadseg.models.unet import UNet
 from tests.conftest import LABEL_IDS
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.right import require_counted
+from tests.fuzz.oracles import require_counted
 from tests.fuzz.tensors import (
     as_json,
     assembled,

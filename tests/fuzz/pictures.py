@@ -9,20 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from tests.conftest import LABEL_IDS, striped_pair
 from tests.fuzz import png
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
-from tests.fuzz.right import require_whole_cache
-from tests.fuzz.workspace import (
-    FETCH,
-    REMAP,
-    TWELVE,
-    bring,
-    old_out,
-    whole,
-)
+from tests.fuzz.oracles import require_whole_cache
+from tests.fuzz.workspace import FETCH, REMAP, TWELVE, bring, old_out, whole
 
 NAME = "000000_10.png"
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
@@ -34,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PC
 def case_of(work: Path, check: Callable[[], None] = lambda: None, *names: str) -> Case:
     """fetch from the folder as it stands, then remap."""
     bring(work, "params.yaml")
-    old_out(work, "data/raw/", "data/cache/", "plots/frequency.csv")
+    old_out(work, "data/raw/", "data/prepared/", "plots/frequency.csv")
 
     def whole_and_right() -> None:
         require_whole_cache(work)
@@ -69,7 +62,7 @@ CACHED = {TRAIN_IMAGES: "images", TRAIN_MASKS: "masks", TEST_IMAGES: "test_image
 
 def require_as_it_was(work: Path, folder: str) -> None:
     """Raise AssertionError where a damaged file gave other pixels: PNG has checksums."""
-    name = f"data/cache/{CACHED[folder]}/{Path(NAME).stem}.npy"
+    name = f"data/prepared/{CACHED[folder]}/{Path(NAME).stem}.npy"
     found, expected = np.load(work / name), np.load(whole() / name)
     assert found.shape == expected.shape, f"{found.shape} of a damaged file"
     assert (found == expected).all(), "other pixels, of a damaged file"
@@ -128,10 +121,10 @@ def by_hand(rng: random.Random, work: Path) -> Case:
         name = Path(NAME).with_suffix(".npy").name
         if is_mask:
             assert depth == 8 or color_type == 3
-            found = np.load(work / "data/cache/masks" / name)
+            found = np.load(work / "data/prepared/masks" / name)
             assert (found == table[values[:, :, 0]]).all(), "other class ids than were drawn"
         elif depth == 8:
-            found = np.load(work / "data/cache/images" / name)
+            found = np.load(work / "data/prepared/images" / name)
             colors = values[:, :, :3] if color_type in (2, 6) else values[:, :, :1]
             assert (found == colors).all(), "other colours than were drawn"
 
@@ -160,7 +153,7 @@ def odd_ids(rng: random.Random, work: Path) -> Case:
 
     def check() -> None:
         assert known[ids].all(), "an id without a class is accepted"
-        found = np.load(work / "data/cache/masks" / NAME.replace(".png", ".npy"))
+        found = np.load(work / "data/prepared/masks" / NAME.replace(".png", ".npy"))
         assert (found == table[mask]).all()
 
     return case_of(work, check)

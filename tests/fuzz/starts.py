@@ -9,21 +9,12 @@ from typing import Any
 import torch
 from safetensors.numpy import load
 
-from src.model.unet import UNet
+from roadseg.models.unet import UNet
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
-from tests.fuzz.right import require_trained
+from tests.fuzz.oracles import require_trained
 from tests.fuzz.tensors import described, with_odd_header, with_odd_tensors
-from tests.fuzz.workspace import (
-    CACHE,
-    DESCRIPTION,
-    MODEL,
-    SPLIT_FILE,
-    TRAIN,
-    UNET,
-    bring,
-    whole,
-)
+from tests.fuzz.workspace import CACHE, DESCRIPTION, MODEL, SPLIT_FILE, TRAIN, UNET, bring, whole
 
 ENDINGS = (".pth", ".pt", ".safetensors", "", ".zip", ".SAFETENSORS")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from src.model.description import KEY
+from roadseg.provenance.model_metadata import KEY
 from tests.fuzz.mutation import INTERESTING, mutated_text, mutated_value
 
 Header = dict[str, Any]

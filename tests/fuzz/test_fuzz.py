@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from src.files import InputError
+from roadseg.system.errors import InputError
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import case
 from tests.fuzz.case import Case, Step, judged
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.registry import KINDS
 
 SEEDS = range(2)
 

@@ -9,21 +9,12 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from src.config import Params, load_params
-from src.typed_yaml import read_yaml
+from roadseg.config.params import Params, load_params
+from roadseg.config.schema import read_yaml
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import ODD_WORDS, cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.right import require_whole_cache
-from tests.fuzz.workspace import (
-    CHECK,
-    CLASSES,
-    REMAP,
-    SPLIT,
-    bring,
-    old_out,
-    params,
-    whole,
-)
+from tests.fuzz.oracles import require_whole_cache
+from tests.fuzz.workspace import CHECK, CLASSES, REMAP, SPLIT, bring, old_out, params, whole
 
 OWN_MAP = "own.yaml"
 BILLION = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -88,14 +79,14 @@ def require_right_params(work: Path) -> None:
 
 def params_case(work: Path, data: bytes) -> Case:
     """check, then split, which takes what its section says."""
-    bring(work, "data/cache")
+    bring(work, "data/prepared")
     (work / "params.yaml").write_bytes(data)
     old_out(work, "data/params.checked", "data/split.json")
 
     def check() -> None:
         require_right_params(work)
         split = json.loads((work / "data/split.json").read_text())
-        ids = sorted(path.stem for path in (work / "data/cache/masks").iterdir())
+        ids = sorted(path.stem for path in (work / "data/prepared/masks").iterdir())
         assert sorted(split["train"] + split["val"]) == ids
         assert split["train"]
         assert split["val"]
@@ -153,19 +144,19 @@ def map_case(work: Path, data: bytes) -> Case:
     (work / OWN_MAP).write_bytes(data)
     text = (whole() / "params.yaml").read_text()
     (work / "params.yaml").write_text(text.replace("classes: kitti12", f"classes: {OWN_MAP}"))
-    old_out(work, "data/cache/", "plots/frequency.csv")
+    old_out(work, "data/prepared/", "plots/frequency.csv")
 
     def check() -> None:
         class_map = read_yaml(work / OWN_MAP)
         classes = class_map["classes"]
         require_whole_cache(work, len(classes))
-        assert json.loads((work / "data/cache/classes.json").read_text()) == class_map
+        assert json.loads((work / "data/prepared/classes.json").read_text()) == class_map
         table = np.full(256, -1)
         for class_id, entry in enumerate(classes):
             table[entry["label_ids"]] = class_id
-        for path in (work / "data/cache/masks").iterdir():
+        for path in (work / "data/prepared/masks").iterdir():
             found = np.load(path)
-            before = np.load(whole() / "data/cache/masks" / path.name)
+            before = np.load(whole() / "data/prepared/masks" / path.name)
             assert found.shape == before.shape
         assert (work / "plots/frequency.csv").read_text().count("\n") >= len(classes) + 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
-from tests.fuzz.right import require_trained
+from tests.fuzz.oracles import require_trained
 from tests.fuzz.workspace import CACHE, SPLIT_FILE, TRAIN, bring, trained
 
 STORE = ".ckpt"

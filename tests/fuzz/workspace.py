@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from src import export, predict
-from src.labels import read_class_map
-from src.model.unet import UNet
-from src.model.weights import save_weights
-from src.typed_yaml import read_yaml
+from roadseg.commands import export, predict
+from roadseg.config.class_map import read_class_map
+from roadseg.config.schema import read_yaml
+from roadseg.models.model_file import save_weights
+from roadseg.models.unet import UNet
 from stages import check, evaluate, fetch, remap, render, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.fuzz.case import Step
@@ -46,23 +46,23 @@ def step(
 
 
 MODEL_OUT = "models/best.safetensors"
-RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/cache", "data/split.json", "best.safetensors"
+RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/prepared", "data/split.json", "best.safetensors"
 CHECK = step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
 FETCH = step(fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, downloads=".downloads")
 REMAP = step(
     remap.main,
     (CACHE, "plots"),
-    beside=("data/.cache.lock",),
+    beside=("data/.prepared.lock",),
     raw=RAW,
     out=CACHE,
     frequency="plots/frequency.csv",
     classes=str(CLASSES),
 )
-SPLIT = step(split.main, (SPLIT_FILE,), cache=CACHE, out=SPLIT_FILE)
+SPLIT = step(split.main, (SPLIT_FILE,), prepared=CACHE, out=SPLIT_FILE)
 EVALUATE = step(
     evaluate.main,
     ("out",),
-    cache=CACHE,
+    prepared=CACHE,
     split=SPLIT_FILE,
     model=MODEL,
     metrics="out/evaluate.json",
@@ -75,7 +75,7 @@ TRAIN = dataclasses.replace(
     step(
         train.main,
         ("models", "plots", "metrics"),
-        cache=CACHE,
+        prepared=CACHE,
         split=SPLIT_FILE,
         epochs="models/epochs",
         best=MODEL_OUT,
@@ -90,7 +90,7 @@ TRAIN = dataclasses.replace(
 RENDER = step(
     render.main,
     ("out/figures",),
-    cache=CACHE,
+    prepared=CACHE,
     split=SPLIT_FILE,
     epochs="models/epochs",
     best=MODEL_OUT,

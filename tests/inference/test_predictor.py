@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.files import InputError
-from src.inference.predictor import Predictor
-from src.inference.views import predicted_mask
+from roadseg.inference.predictor import Predictor
+from roadseg.inference.tta import predict_mask
+from roadseg.system.errors import InputError
 from tests.conftest import striped_pair
-from tests.inference.small import saved_model
+from tests.inference.factories import saved_model
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_it_predicts_what_the_network_does(model: Path):
     predictor = fp32(model)
     picture, _ = striped_pair(40, 60, shift=1)
     (class_ids,) = predictor.class_ids([picture])
-    expected = predicted_mask(predictor.network, picture, predictor.machine)
+    expected = predict_mask(predictor.network, picture, predictor.accelerator)
     assert np.array_equal(class_ids, expected)
     assert len(np.unique(class_ids)) > 2
 

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.files import InputError
-from src.inference import tiling
-from src.inference.tiling import OVERLAP, fitting_tile, tiled_logits
-from src.inference.views import View, mean_logits
-from src.model.machine import Machine
-from src.model.unet import REACH, UNet, Window
+from roadseg.inference import tiling
+from roadseg.inference.tiling import OVERLAP, fit_tile, tiled_logits
+from roadseg.inference.tta import View, mean_logits
+from roadseg.models.unet import REACH, UNet, Window
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.system.errors import InputError
 
-CPU = Machine(torch.device("cpu"), "fp32")
+CPU = Accelerator(torch.device("cpu"), "fp32")
 
 
 def network(bilinear: bool = True, norm: str = "batch") -> UNet:
@@ -80,12 +80,12 @@ def test_the_whole_picture_where_it_fits_and_smaller_tiles_where_memory_is_short
     made, found = network(), []
     for room in (1 << 40, 1 << 30, 1 << 28, 1):
         monkeypatch.setattr(tiling, "available_bytes", lambda room=room: room)
-        found.append(fitting_tile(made, CPU, (1, 3, 2500, 4000)))
+        found.append(fit_tile(made, CPU, (1, 3, 2500, 4000)))
     assert found[0] is None
     assert found[1] > found[2] > found[3] == tiling.SMALLEST_TILE
     assert all(tile % 16 == 0 for tile in found[1:])
     monkeypatch.setattr(tiling, "available_bytes", lambda: 1 << 30)
-    assert fitting_tile(made, CPU, (4, 3, 2500, 4000)) < found[1]  # all of a batch pass together
+    assert fit_tile(made, CPU, (4, 3, 2500, 4000)) < found[1]  # all of a batch pass together
     taken = (found[1] + 2 * OVERLAP) ** 2 * tiling.bytes_per_pixel(made, CPU)
     assert taken <= (1 << 30) // 2
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository import STAGES, commit, made_repository, stages_run, succeeds
+from tests.dvc_repository import STAGES, commit, create_repository, stages_run, succeeds
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything has run once, and is committed."""
-    folder = made_repository(
+    folder = create_repository(
         tmp_path_factory.mktemp("trained"), train__epochs=1, render__epochs=["last"]
     )
     assert stages_run(succeeds(folder, "dvc", "repro")) == STAGES

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository import environment, succeeds
+from tests.dvc_repository import environment, succeeds
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 needs_sshd = pytest.mark.skipif(
@@ -65,7 +65,7 @@ def s3_store(folder: Path) -> Iterator[Store]:
         "--addr": f"127.0.0.1:{port}",
         "--auth-key": "right,right-secret",
         "--config": str(folder / "rclone.conf"),
-        "--cache-dir": str(folder / "rclone"),
+        "--prepared-dir": str(folder / "rclone"),
         "--dir-cache-time": "100ms",  # tests change objects behind the server's back
     }
     words = [word for option in options.items() for word in option]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.dvc_repository import commit, environment, results, run, stages_run, succeeds
 from tests.remotes.servers import Store, needs_sshd, s3_store, ssh_store
-from tests.repository import commit, environment, results, run, stages_run, succeeds
 
 MODEL = "models/best.safetensors"
 SERVERS = {"s3": s3_store, "ssh": ssh_store}
@@ -61,7 +61,7 @@ def test_a_second_clone_pulls_everything_and_runs_nothing(pusher: Path, store: S
     clone = cloned(pusher, store)
     succeeds(clone, "dvc", "pull")
     theirs = results(pusher)
-    for own in ("models/epochs.lock", "data/.cache.lock"):  # of this clone, and no outs
+    for own in ("models/epochs.lock", "data/.prepared.lock"):  # of this clone, and no outs
         theirs.pop(own)
     assert results(clone) == theirs
     assert {MODEL, "data/split.json", "plots/predictions/hardest.png"} < set(theirs)
@@ -90,7 +90,7 @@ def test_a_file_that_comes_in_parts_is_whole(
 def test_damaged_objects_are_not_taken_for_whole(pusher: Path, store: Store):
     succeeds(pusher, "dvc", "push")
     model = pushed_object(store, pusher / MODEL)
-    picture = pushed_object(store, next((pusher / "data/cache/images").iterdir()))
+    picture = pushed_object(store, next((pusher / "data/prepared/images").iterdir()))
     whole = {path: path.read_bytes() for path in (model, picture)}
     for path in whole:
         path.chmod(0o600)
@@ -101,7 +101,7 @@ def test_damaged_objects_are_not_taken_for_whole(pusher: Path, store: Store):
     assert result.returncode == 1
     assert "Checkout failed" in result.stderr
     assert MODEL in result.stderr
-    assert "data/cache" in result.stderr
+    assert "data/prepared" in result.stderr
     for name, data in kept_by_dvc(clone).items():
         assert data == (pusher / name).read_bytes(), name
     assert not (clone / MODEL).exists()

@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 from tests.conftest import write_params
-from tests.repository import (
+from tests.dvc_repository import (
     SMALL,
     STAGES,
     commit,
-    made_repository,
+    create_repository,
     results,
     stages_run,
     succeeds,
@@ -20,9 +20,9 @@ CHEAP = ["check", "fetch", "split", "card"]
 """Stages without a run-cache."""
 
 
-def changed_objects(cache: Path) -> list[Path]:
+def changed_objects(prepared: Path) -> list[Path]:
     """Objects of the cache whose bytes are not those of their name any more."""
-    objects = [path for path in (cache / "files/md5").glob("*/*") if path.is_file()]
+    objects = [path for path in (prepared / "files/md5").glob("*/*") if path.is_file()]
     assert objects
     return [
         path
@@ -32,22 +32,22 @@ def changed_objects(cache: Path) -> list[Path]:
     ]
 
 
-def link_to(cache: Path, clone: Path, link: str) -> None:
+def link_to(prepared: Path, clone: Path, link: str) -> None:
     """What docs/remotes.md says to do in each clone."""
-    for name, value in {"dir": str(cache), "type": link, "shared": "group"}.items():
+    for name, value in {"dir": str(prepared), "type": link, "shared": "group"}.items():
         succeeds(clone, "dvc", "config", "--local", f"cache.{name}", value)
 
 
 def test_clones_share_results_and_never_change_each_others(tmp_path: Path):
-    cache = tmp_path / "cache"
-    first = made_repository(tmp_path / "first", **QUICK)
-    link_to(cache, first, "symlink")
+    prepared = tmp_path / "prepared"
+    first = create_repository(tmp_path / "first", **QUICK)
+    link_to(prepared, first, "symlink")
     assert stages_run(succeeds(first, "dvc", "repro")) == STAGES
     commit(first, "results")
 
     second = tmp_path / "second"
     succeeds(tmp_path, "git", "clone", "-q", str(first), str(second))
-    link_to(cache, second, "hardlink")
+    link_to(prepared, second, "hardlink")
     succeeds(second, "dvc", "checkout")
     assert stages_run(succeeds(second, "dvc", "repro")) == []
     assert (first / MODEL).is_symlink()
@@ -59,7 +59,7 @@ def test_clones_share_results_and_never_change_each_others(tmp_path: Path):
     assert stages_run(succeeds(second, "dvc", "repro")) == STAGES
     assert (second / MODEL).read_bytes() != before[MODEL]
     assert results(first) == before
-    assert changed_objects(cache) == []
+    assert changed_objects(prepared) == []
 
     write_params(first / "params.yaml", **QUICK, sample__seed=1)
     assert stages_run(succeeds(first, "dvc", "repro")) == CHEAP

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from src.config import Params
-from src.data.cache import Cache
-from src.report.board import Board
-from tests.training.small import ended, made_cache, made_params
+from roadseg.config.params import Params
+from roadseg.data.prepared import PreparedDataset
+from roadseg.training.tensorboard import TensorBoardLogger
+from tests.training.factories import ended, made_cache, made_params
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return made_cache(tmp_path_factory.mktemp("cached"))
 
 
@@ -22,13 +22,13 @@ def params(tmp_path: Path) -> Params:
 @pytest.fixture
 def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time of so small a training."""
-    monkeypatch.setattr(Board, "histograms", lambda *_: None)
+    monkeypatch.setattr(TensorBoardLogger, "histograms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def processes():
     """Starts processes in which torch is imported already."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.small"])
+    context.set_forkserver_preload(["tests.training.factories"])
     assert ended(context.Process(target=print)) == 0  # the imports are done
     return context.Process

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.training.muon import Muon, is_filter_bank, orthogonalized
+from roadseg.training.muon import Muon, is_filter_bank, orthogonalize
 
 SETTINGS = {
     "lr": 0.02,
@@ -25,7 +25,7 @@ def with_singular_values(values: Tensor, columns: int) -> tuple[Tensor, Tensor, 
 def test_singular_values_come_near_one_and_vectors_stay(scale):
     values = torch.logspace(0, -1.5, 24)
     matrix, left, right = with_singular_values(scale * values, 60)
-    found = left.T @ orthogonalized(matrix, torch.float32) @ right
+    found = left.T @ orthogonalize(matrix, torch.float32) @ right
     assert ((found.diagonal() > 0.7) & (found.diagonal() < 1.3)).all()
     assert (found - found.diagonal().diag()).abs().max() < 1e-3
 
@@ -33,7 +33,7 @@ def test_singular_values_come_near_one_and_vectors_stay(scale):
 def test_smaller_ones_are_raised_but_stay_small():
     values = torch.tensor([1.0, 1e-3, 0.0])
     matrix, left, right = with_singular_values(values, 9)
-    found = (left.T @ orthogonalized(matrix, torch.float32) @ right).diagonal()
+    found = (left.T @ orthogonalize(matrix, torch.float32) @ right).diagonal()
     assert 0.01 < found[1] < 0.5
     assert found[2].abs() < 1e-3
 
@@ -41,8 +41,8 @@ def test_smaller_ones_are_raised_but_stay_small():
 def test_in_bf16_it_is_nearly_the_same():
     """Its three digits are those of the largest singular value, and small ones are raised."""
     matrix, left, right = with_singular_values(torch.logspace(0, -1.5, 64), 576)
-    found = left.T @ orthogonalized(matrix, torch.bfloat16) @ right
-    exact = left.T @ orthogonalized(matrix, torch.float32) @ right
+    found = left.T @ orthogonalize(matrix, torch.bfloat16) @ right
+    exact = left.T @ orthogonalize(matrix, torch.float32) @ right
     assert (found - exact).norm() < 0.15 * exact.norm()
 
 
@@ -50,12 +50,12 @@ def test_in_bf16_one_dominating_direction_leaves_the_others_bounded():
     values = torch.full((64,), 0.02)
     values[0] = 1.0
     matrix, _, _ = with_singular_values(values, 576)
-    assert torch.linalg.matrix_norm(orthogonalized(matrix, torch.float32), 2) < 1.3
-    assert torch.linalg.matrix_norm(orthogonalized(matrix, torch.bfloat16), 2) < 4
+    assert torch.linalg.matrix_norm(orthogonalize(matrix, torch.float32), 2) < 1.3
+    assert torch.linalg.matrix_norm(orthogonalize(matrix, torch.bfloat16), 2) < 4
 
 
 def test_nothing_gives_nothing():
-    assert torch.equal(orthogonalized(torch.zeros(3, 9), torch.float32), torch.zeros(3, 9))
+    assert torch.equal(orthogonalize(torch.zeros(3, 9), torch.float32), torch.zeros(3, 9))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_filters_move_by_the_orthogonal_part_of_the_average_looking_ahead():
 
 
 def direction(gradient: Tensor) -> Tensor:
-    return orthogonalized(gradient.flatten(1), torch.float32).view_as(gradient)
+    return orthogonalize(gradient.flatten(1), torch.float32).view_as(gradient)
 
 
 def test_the_rest_moves_as_by_adamw_without_decay():

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from src.config import Recipe, load_params
-from src.data.batches import epoch_order, training_batches
-from src.data.cache import Cache
-from src.data.naming import KITTI
-from src.data.remap import remap_dataset
-from src.data.source import fetch
-from src.labels import read_class_map
-from src.training.loop import Trainer
+from roadseg.config.class_map import read_class_map
+from roadseg.config.params import Recipe, load_params
+from roadseg.data.dataset import epoch_order, training_batches
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.fetch.file_patterns import KITTI
+from roadseg.prepare.fetch.source import fetch
+from roadseg.prepare.remap import remap_dataset
+from roadseg.training.trainer import Trainer
 from tests.conftest import LIMITS, ROOT, STORE, write_params
 
 NUM_STEPS = 20
@@ -84,12 +84,12 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     sample = {"num_train": NUM_STEPS, "num_test": 0, "height": 36, "width": 64, "seed": 0}
     fetch("sample", None, KITTI, LIMITS, sample, folder / "raw", STORE, set())
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
-    remap_dataset(folder / "raw", folder / "cache", class_map, 1.0)
+    remap_dataset(folder / "raw", folder / "prepared", class_map, 1.0)
     changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
     params = load_params(write_params(folder / "params.yaml", **changes))
-    cache = Cache(folder / "cache")
-    split = {"train": cache.train_ids(), "val": cache.train_ids()[:1]}
-    return Trainer(cache, split, params.model, params.train, params.recipe, code={})
+    prepared = PreparedDataset(folder / "prepared")
+    split = {"train": prepared.train_ids(), "val": prepared.train_ids()[:1]}
+    return Trainer(prepared, split, params.model, params.train, params.recipe, code={})
 
 
 def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
@@ -97,9 +97,9 @@ def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
     weights = [parameter.detach().clone() for parameter in state.network.parameters()]
     batches = training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)
     ours = [trainer.step(state, batch).loss.item() for batch in batches]
-    cache, ids = trainer.cache, trainer.pictures.ids
+    prepared, ids = trainer.prepared, trainer.pictures.ids
     order = [ids[i] for i in epoch_order(trainer.train.seed, 1, len(ids))]
-    theirs = transcribed_losses(weights, [(cache.image(n), cache.mask(n)) for n in order])
+    theirs = transcribed_losses(weights, [(prepared.image(n), prepared.mask(n)) for n in order])
     assert len(ours) == NUM_STEPS
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     assert ours[-1] < ours[0]

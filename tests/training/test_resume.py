@@ -11,13 +11,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.config import Params, Resume
-from src.data.cache import Cache
-from src.model import machine
-from src.model.machine import chosen_machine
-from src.model.weights import read_description
-from src.report.board import Board
-from tests.training.small import (
+from roadseg.config.params import Params, Resume
+from roadseg.data.prepared import PreparedDataset
+from roadseg.models.model_file import read_description
+from roadseg.runtime import accelerator
+from roadseg.runtime.accelerator import select_accelerator
+from roadseg.training.tensorboard import TensorBoardLogger
+from tests.training.factories import (
     EVERY_STEP,
     ODD,
     RARELY,
@@ -40,15 +40,17 @@ def with_dropout(params: Params) -> Params:
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])
 @pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
-def test_interrupted_again_and_again(cache: Cache, tmp_path: Path, recipe: str, resume: Resume):
+def test_interrupted_again_and_again(
+    prepared: PreparedDataset, tmp_path: Path, recipe: str, resume: Resume
+):
     params = with_dropout(made_params(tmp_path, recipe, epochs=3))
-    straight = trained(made_trainer(cache, params, **ODD), tmp_path / "straight", resume=resume)
+    straight = trained(made_trainer(prepared, params, **ODD), tmp_path / "straight", resume=resume)
     checks, interruptions = random.Random(1), 0
     while True:
         stop = StopAfter(checks.randrange(1, 7))
         try:
             history = trained(
-                made_trainer(cache, params, **ODD), tmp_path / "a", resume=resume, stop=stop
+                made_trainer(prepared, params, **ODD), tmp_path / "a", resume=resume, stop=stop
             )
             break
         except KeyboardInterrupt:
@@ -59,11 +61,11 @@ def test_interrupted_again_and_again(cache: Cache, tmp_path: Path, recipe: str, 
     assert len(outs(tmp_path / "a")) == 3 + 3
 
 
-@pytest.mark.skipif(chosen_machine("cpu", "auto").precision != "bf16", reason="no native bf16")
-def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("src.training.step._SMALLEST_HALF", 16)
+@pytest.mark.skipif(select_accelerator("cpu", "auto").precision != "bf16", reason="no native bf16")
+def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("roadseg.training.train_step._SMALLEST_HALF", 16)
     params = made_params(tmp_path, epochs=3, precision="bf16")
-    trainer = made_trainer(cache, params, halved=0.5)
+    trainer = made_trainer(prepared, params, halved=0.5)
     trained(trainer, tmp_path / "straight")
     with contextlib.suppress(KeyboardInterrupt):
         trained(trainer, tmp_path / "a", stop=StopAfter(2))
@@ -73,18 +75,18 @@ def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(cache, tmp_pa
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
 
-def test_killed_at_random_moments(cache: Cache, tmp_path: Path, processes):
+def test_killed_at_random_moments(prepared: PreparedDataset, tmp_path: Path, processes):
     """SIGKILL: in a step, in a validation, while saving; nothing is told to the process."""
     params = with_dropout(made_params(tmp_path, "report", epochs=20))
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     straight.mkdir()
     killed.mkdir()
     began = time.monotonic()
-    assert ended(processes(target=train_in_a_process, args=(cache.root, params, straight))) == 0
+    assert ended(processes(target=train_in_a_process, args=(prepared.root, params, straight))) == 0
     duration = time.monotonic() - began
     moments, kills = random.Random(7), 0
     while True:
-        process = processes(target=train_in_a_process, args=(cache.root, params, killed))
+        process = processes(target=train_in_a_process, args=(prepared.root, params, killed))
         said = size_of(killed / "log")
         process.start()
         while kills % 2 and process.is_alive() and size_of(killed / "log") == said:
@@ -120,16 +122,16 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
-    cache: Cache, tmp_path: Path, capsys
+    prepared: PreparedDataset, tmp_path: Path, capsys
 ):
     for epochs in (2, 3):
         params = made_params(tmp_path, "report", epochs=epochs)
-        trained(made_trainer(cache, params), tmp_path / f"straight{epochs}")
+        trained(made_trainer(prepared, params), tmp_path / f"straight{epochs}")
     capsys.readouterr()
     said = []
     for epochs in (2, 3, 2, 3):
         params = made_params(tmp_path, "report", epochs=epochs)
-        history = trained(made_trainer(cache, params), tmp_path / "a")
+        history = trained(made_trainer(prepared, params), tmp_path / "a")
         assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
         assert outs(tmp_path / "a") == outs(tmp_path / f"straight{epochs}")
         said += re.findall(r"train: (.*) \(", capsys.readouterr().out)
@@ -142,17 +144,17 @@ def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
     ]
 
 
-def test_a_schedule_over_all_epochs_starts_over_and_says_why(cache, tmp_path, capsys):
+def test_a_schedule_over_all_epochs_starts_over_and_says_why(prepared, tmp_path, capsys):
     for epochs in (2, 3):
-        trained(made_trainer(cache, made_params(tmp_path, epochs=epochs)), tmp_path / "a")
+        trained(made_trainer(prepared, made_params(tmp_path, epochs=epochs)), tmp_path / "a")
     reason = "train.epochs 2 -> 3, over which the recipe spreads its schedule"
     assert f"differs in {reason} (" in capsys.readouterr().out
-    trained(made_trainer(cache, made_params(tmp_path, epochs=3)), tmp_path / "straight")
+    trained(made_trainer(prepared, made_params(tmp_path, epochs=3)), tmp_path / "straight")
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
 
-def test_fresh_starts_over(cache: Cache, tmp_path: Path, monkeypatch, capsys):
-    trainer = made_trainer(cache, made_params(tmp_path))
+def test_fresh_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatch, capsys):
+    trainer = made_trainer(prepared, made_params(tmp_path))
     trained(trainer, tmp_path)
     monkeypatch.setenv("FRESH", "1")
     with pytest.raises(KeyboardInterrupt):
@@ -163,15 +165,17 @@ def test_fresh_starts_over(cache: Cache, tmp_path: Path, monkeypatch, capsys):
     assert "goes on after step 3, in epoch 1 of 2" in capsys.readouterr().out
 
 
-def test_another_machine_goes_on_and_says_so(cache: Cache, tmp_path: Path, monkeypatch, capsys):
-    trainer = made_trainer(cache, made_params(tmp_path))
+def test_another_machine_goes_on_and_says_so(
+    prepared: PreparedDataset, tmp_path: Path, monkeypatch, capsys
+):
+    trainer = made_trainer(prepared, made_params(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         trained(trainer, tmp_path, stop=StopAfter(5))
-    here = trainer.machine.description()
+    here = trainer.accelerator.description()
     other = {**here, "threads": here["threads"] + 1}
-    monkeypatch.setattr(type(trainer.machine), "description", lambda _: other)
+    monkeypatch.setattr(type(trainer.accelerator), "description", lambda _: other)
     trained(trainer, tmp_path)
-    assert "warning: this training began on another machine" in capsys.readouterr().err
+    assert "warning: resuming on different hardware" in capsys.readouterr().err
     machines = read_description(tmp_path / "best.safetensors")["machines"]
     later = read_description(tmp_path / "epochs/epoch_002.safetensors")["machines"]
     assert later == [{"from_epoch": 1, **here}, {"from_epoch": 2, **other}]
@@ -179,17 +183,17 @@ def test_another_machine_goes_on_and_says_so(cache: Cache, tmp_path: Path, monke
 
 
 def test_a_validation_that_is_repeated_shows_the_same_gradients(
-    cache: Cache, tmp_path: Path, monkeypatch
+    prepared: PreparedDataset, tmp_path: Path, monkeypatch
 ):
     shown = []
     monkeypatch.setattr(
-        Board,
+        TensorBoardLogger,
         "histograms",
         lambda _, step, network: shown.append(
             (step, [p.grad.clone() for p in network.parameters()])
         ),
     )
-    trainer = made_trainer(cache, made_params(tmp_path), batch_size=6)
+    trainer = made_trainer(prepared, made_params(tmp_path), batch_size=6)
     trained(trainer, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):  # within the first validation
         trained(trainer, tmp_path / "a", stop=StopAfter(0))
@@ -201,12 +205,14 @@ def test_a_validation_that_is_repeated_shows_the_same_gradients(
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_two_runs_give_the_same_bytes(cache, tmp_path, monkeypatch, recipe: str, precision: str):
+def test_two_runs_give_the_same_bytes(prepared, tmp_path, monkeypatch, recipe: str, precision: str):
     """Whatever the number of loader processes, and whatever the process drew before."""
-    monkeypatch.setattr(machine, "_multiplies_bf16", lambda _: True)  # else it is emulated; slow
+    monkeypatch.setattr(
+        accelerator, "_multiplies_bf16", lambda _: True
+    )  # else it is emulated; slow
     for workers in (0, 2):
         params = made_params(tmp_path, recipe, precision=precision, num_workers=workers)
-        trained(made_trainer(cache, params), tmp_path / str(workers))
+        trained(made_trainer(prepared, params), tmp_path / str(workers))
         torch.manual_seed(99)
     assert outs(tmp_path / "0") == outs(tmp_path / "2")
     assert len(outs(tmp_path / "0")) == 2 + 3

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from src.training.schedule import (
+from roadseg.training.schedule import (
     depends_on_epochs,
     is_halved,
     one_cycle,
-    plateau,
+    reduce_on_plateau,
     set_learning_rate,
     validation_steps,
 )
@@ -42,7 +42,7 @@ def test_validations_are_evenly_spaced_and_close_the_epoch(num_steps, times, exp
 def test_plateau_lowers_the_rate_after_more_than_its_patience():
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    schedule, rates = plateau(optimizer, patience=2), []
+    schedule, rates = reduce_on_plateau(optimizer, patience=2), []
     for cross_entropy in (1.0, 0.9, 0.9, 0.9, 0.9, 0.9):
         schedule.step(cross_entropy)
         rates.append(optimizer.param_groups[0]["lr"])

@@ -1,1 +1,0 @@
-"""The package behind the stages; imports go from training, evaluation and report downwards."""

@@ -1,0 +1,1 @@
+"""Semantic segmentation of road scenes as a reproducible pipeline."""

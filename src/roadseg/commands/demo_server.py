@@ -1,0 +1,191 @@
+"""The page's server: a picture goes in, its classes come out.
+
+GET /            the page
+GET /about       what the model is, and how many examples there are, as JSON
+GET /examples/N  picture N of the examples
+POST /predict    a picture's bytes as the body -> its classes as JSON, or 400 with {"error": ..}
+
+Shapes: H, W pixels.
+"""
+
+import asyncio
+import base64
+import io
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from roadseg.inference.colors import palette_image
+from roadseg.inference.image_files import Source, evenly_spaced, find_images, read_image
+from roadseg.inference.predictor import Predictor
+from roadseg.system.errors import InputError
+from roadseg.system.memory import is_out_of_memory
+
+HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
+PAGE = Path(__file__).with_name("page.html")
+LARGEST_FILE = 64 << 20
+"""Bytes of a picture's file that are taken."""
+_NUM_EXAMPLES = 4
+_LAST_ANSWERS_S = 2
+"""Seconds that those who are still sent something have when the server ends."""
+
+
+def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
+    """Answer with one model until the process is interrupted.
+
+    Args:
+        examples: a folder of pictures; some of them are offered. It may be missing.
+    """
+    stopping = asyncio.Event()
+    page = _application(
+        _Server(predictor, evenly_spaced(_pictures(examples), _NUM_EXAMPLES), stopping)
+    )
+    options = {"log_level": "warning", "timeout_graceful_shutdown": _LAST_ANSWERS_S}
+    _Stopped(stopping, uvicorn.Config(page, **options)).run(sockets=[listening])
+
+
+class _Stopped(uvicorn.Server):
+    """Says that it stops, so that nobody waits for what is not begun."""
+
+    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
+
+
+def _application(server: "_Server") -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/", server.page),
+            Route("/about", server.about),
+            Route("/examples/{number:int}", server.example),
+            Route("/predict", server.predict, methods=["POST"]),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)],
+    )
+
+
+def _pictures(folder: Path) -> list[Source]:
+    try:
+        return find_images([str(folder)])
+    except InputError:  # no examples, then
+        return []
+
+
+class _Server:
+    def __init__(
+        self, predictor: Predictor, examples: list[Source], stopping: asyncio.Event
+    ) -> None:
+        self.predictor, self.examples, self._stopping = predictor, examples, stopping
+        self._turn = asyncio.Lock()  # one picture at a time, decoded and in the network
+
+    async def page(self, _: Request) -> Response:
+        return FileResponse(PAGE)
+
+    async def about(self, _: Request) -> Response:
+        class_map, description = self.predictor.class_map, self.predictor.description
+        rows = zip(class_map.names, class_map.hex_colors, strict=True)
+        epoch, val_miou = description.get("epoch"), description.get("val_miou")
+        return JSONResponse(
+            {
+                "classes": [{"name": name, "color": color} for name, color in rows],
+                "epoch": epoch if _is_number(epoch) else None,  # a model need not tell
+                "val_miou": val_miou if _is_number(val_miou) else None,
+                "device": str(self.predictor.accelerator.device),
+                "num_examples": len(self.examples),
+            }
+        )
+
+    async def example(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        if number >= len(self.examples):
+            return Response(status_code=404)
+        return FileResponse(self.examples[number].path)
+
+    async def predict(self, request: Request) -> Response:
+        if _is_foreign(request):
+            return _error(403, "only for this computer's own page")
+        answer = asyncio.ensure_future(self._answer(request))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if answer.done():
+            return answer.result()
+        answer.cancel()
+        return _error(503, "the server ends")
+
+    async def _answer(self, request: Request) -> Response:
+        body = bytearray()
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > LARGEST_FILE:
+                    return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
+            async with self._turn:
+                if await request.is_disconnected():  # meanwhile
+                    raise ClientDisconnect
+                return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
+        except InputError as error:
+            return _error(400, str(error))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return _error(507, "out of memory; try a smaller picture")
+
+    def _predicted(self, file: bytes) -> dict[str, Any]:
+        picture = read_image(io.BytesIO(file), "the picture")
+        started = time.perf_counter()
+        (class_ids,) = self.predictor.class_ids([picture])
+        seconds = time.perf_counter() - started
+        class_map = self.predictor.class_map
+        pixels = np.bincount(class_ids.reshape(-1), minlength=class_map.num_classes)
+        return {
+            "height": picture.shape[0],
+            "width": picture.shape[1],
+            "seconds": round(seconds, 3),
+            "shares": (pixels / pixels.sum()).tolist(),  # in class order
+            "class_ids": base64.b64encode(class_ids.tobytes()).decode(),  # row by row
+            "color": _data_url(palette_image(class_ids, class_map.colors)),
+            "label_ids": _data_url(Image.fromarray(class_map.label_ids()[class_ids])),
+        }
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether another site's page asks: it may not make this computer work. Browsers say so, newer
+    ones in Sec-Fetch-Site, all in Origin.
+    """
+    own = f"{request.url.scheme}://{request.headers['host']}"
+    site = request.headers.get("sec-fetch-site", "none")
+    return site not in ("none", "same-origin") or request.headers.get("origin", own) != own
+
+
+def _error(status: int, reason: str) -> Response:
+    return JSONResponse({"error": reason}, status_code=status)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2**53  # not NaN either
+
+
+def _data_url(picture: Image.Image) -> str:
+    """`picture` as a PNG that a page can show without asking for it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

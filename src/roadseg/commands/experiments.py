@@ -1,0 +1,48 @@
+"""Compare DVC experiments: a table, a CSV file and a parallel-coordinates plot.
+
+With --over, also the mean and standard deviation over folds or seeds.
+"""
+
+import argparse
+from pathlib import Path
+
+from roadseg.experiments.aggregate import format_summaries, group_by_other_params
+from roadseg.experiments.dvc_experiments import load_experiments
+from roadseg.experiments.table import format_table, make_table, save_parallel_plot, save_table
+from roadseg.system.cli import run_main
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="roadseg experiments", description=__doc__)
+    parser.add_argument(
+        "--by", default="evaluate.miou", metavar="METRIC", help="sort and colour by %(default)s"
+    )
+    parser.add_argument(
+        "--over", metavar="KEY", help="mean and deviation over split.fold or train.seed, say"
+    )
+    parser.add_argument(
+        "--all-commits", action="store_true", help="include experiments based on other commits"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("experiments"), metavar="DIR", help="default: %(default)s"
+    )
+    args = parser.parse_args(argv)
+
+    experiments = load_experiments(all_commits=args.all_commits)
+    table = make_table(experiments, args.by)
+    print(format_table(table))
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_table(args.out / "table.csv", table)
+    plot = args.out / "parallel.png"
+    if len(table.finished) >= 2:
+        save_parallel_plot(plot, table)
+        print(f"wrote {args.out / 'table.csv'} and {plot}")
+    else:
+        plot.unlink(missing_ok=True)  # it would show experiments that this table does not have
+        print(f"wrote {args.out / 'table.csv'}; the plot needs at least two finished experiments")
+    if args.over:
+        print("\n" + format_summaries(group_by_other_params(experiments, args.over), args.over))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,83 @@
+"""Tell what a model was made from: roadseg inspect models/best.safetensors"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from roadseg.provenance.model_metadata import read_description
+from roadseg.provenance.source_code import ROOT, blob_id
+from roadseg.system.cli import run_main
+from roadseg.system.errors import InputError, printable
+from roadseg.system.files import file_sha256
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="roadseg inspect", description=__doc__)
+    parser.add_argument("model", type=Path, help="a .safetensors file that train has written")
+    parser.add_argument("--json", action="store_true", help="all that the file holds, as JSON")
+    args = parser.parse_args(argv)
+    description = read_description(args.model)
+    if args.json:
+        print(json.dumps(description, indent=2))
+        return
+    try:
+        rows = _rows(description)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{args.model}: does not say what it was made from: {error!r}") from None
+    print(args.model)
+    for name, text in [*rows, ("sha256", file_sha256(args.model))]:
+        print(f"  {name:<10}  {printable(text)}")
+
+
+def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
+    origin = description["provenance"]
+    return [
+        ("epoch", f"{description['epoch']}, val mIoU {description['val_miou']}"),
+        ("network", _listed(description["unet"])),
+        ("recipe", _listed(origin["recipe"])),
+        ("train", _listed(origin["train"])),
+        *[(f"{part} data", _listed(values)) for part, values in origin["data"].items()],
+        ("machine", _listed(origin["machine"])),
+        *[("", _listed(accelerator)) for accelerator in description["machines"]],
+        ("versions", _listed(origin["versions"])),
+        ("code", _code(origin["code"])),
+    ]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _code(blobs: dict[str, str]) -> str:
+    """Which commit holds these modules, and which of them the working tree has otherwise."""
+    here = {name: blob_id(ROOT / name) if (ROOT / name).is_file() else "" for name in blobs}
+    changed = [name for name, blob in blobs.items() if here[name] != blob]
+    tree = f"the working tree differs in {', '.join(changed)}" if changed else "the working tree's"
+    commit = _commit_with(blobs)
+    return f"{len(blobs)} modules; {commit or 'no commit here has just these'}; {tree}"
+
+
+def _commit_with(blobs: dict[str, str]) -> str | None:
+    """The commit that brought the last of these contents, short id and subject."""
+    for start in ("HEAD", "--all"):  # --all: branches, and DVC's experiments
+        for commit in _git("rev-list", start, "--", *blobs).split():
+            lines = _git("ls-tree", "-r", commit, "--", *blobs).splitlines()
+            tree = {name: entry.split()[2] for entry, name in (line.split("\t") for line in lines)}
+            if tree == blobs:
+                return _git("show", "--no-patch", "--format=commit %h (%s)", commit).strip()
+    return None
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; nothing where there is no repository."""
+    try:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""params.yaml, class maps and dvc.yaml as typed, validated objects."""

@@ -1,0 +1,1 @@
+"""What training reads: prepared arrays, data set, batches and augmentation."""

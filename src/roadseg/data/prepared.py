@@ -1,0 +1,221 @@
+"""The cached arrays of a data set, as remap writes them and training reads them.
+
+images/ID.npy       (H, W, 3) uint8, RGB
+masks/ID.npy        (H, W) uint8 class ids, IGNORE_INDEX where a pixel does not count
+test_images/ID.npy  (H, W, 3) uint8, RGB; a folder of their own, for KITTI gives the training and
+                    the test pictures the same names
+classes.json        the class map
+sizes.json          [H, W] of each picture in images/ before it was scaled
+scale.json          remap.scale
+index.jsonl         what each array is, as index.py says
+"""
+
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from roadseg.config.class_map import IGNORE_INDEX, ClassMap
+from roadseg.data.array_files import array_sha256, memory_map, read_shape
+from roadseg.data.array_index import ArrayEntry, read_index
+from roadseg.system.errors import InputError
+from roadseg.system.files import file_sha256, list_names, read_json
+
+FOLDERS = IMAGES, MASKS, TEST_IMAGES = "images", "masks", "test_images"
+CLASSES, SIZES, SCALE, INDEX = "classes.json", "sizes.json", "scale.json", "index.jsonl"
+
+_MEND = "not as remap wrote it; dvc repro makes it again"
+
+
+class PreparedDataset:
+    """Reads what remap has written below `root`, memory-mapped: only used pages load.
+
+    Everything raises InputError where a file is missing, or is not what remap has written: an array
+    is held against the index at its first use, when all of it is read anyway.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._sound: set[str] = set()  # arrays that this process has held against the index
+
+    def class_map(self) -> ClassMap:
+        path = self.root / CLASSES
+        found = read_json(path)
+        try:
+            return ClassMap.from_json(found, path)
+        except InputError as error:
+            raise InputError(f"{error}; {_MEND}") from None
+
+    def scale(self) -> float:
+        """Of height and width, as a share of the originals'."""
+        path = self.root / SCALE
+        scale = read_json(path)
+        if type(scale) not in (int, float) or not 0 < scale <= 1:
+            raise InputError(f"{path}: {_MEND}")
+        return scale
+
+    def recorded_sizes(self) -> dict[str, tuple[int, int]]:
+        """(H, W) of each picture with a mask before it was scaled, by its id."""
+        path = self.root / SIZES
+        sizes = read_json(path)
+        if not isinstance(sizes, dict) or not all(map(_is_size, sizes.values())):
+            raise InputError(f"{path}: {_MEND}")
+        if others := sizes.keys() ^ set(self.train_ids()):
+            raise InputError(
+                f"{path}: {min(others)!r} is a size without a mask in {self.root / MASKS}, or a "
+                f"mask without a size; {_MEND}"
+            )
+        found: dict[str, tuple[int, int]] = {}
+        known: dict[tuple[int, int], tuple[int, int]] = {}  # many pictures share one
+        for name, (height, width) in sizes.items():
+            found[name] = known.setdefault((height, width), (height, width))
+        return found
+
+    def train_ids(self) -> list[str]:
+        """Sorted ids of the pictures that have masks."""
+        return self._ids(MASKS)
+
+    def test_ids(self) -> list[str]:
+        """Sorted ids of the pictures that have none."""
+        return self._ids(TEST_IMAGES)
+
+    def image(self, picture_id: str) -> np.ndarray:
+        """(H, W, 3) uint8, RGB, read only."""
+        return self._sound_array(IMAGES, picture_id)
+
+    def mask(self, picture_id: str) -> np.ndarray:
+        """(H, W) uint8 class ids of the class map, or IGNORE_INDEX; read only."""
+        return self._sound_array(MASKS, picture_id)
+
+    def pair(self, picture_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """`image` and `mask`, of one size."""
+        image, mask = self.image(picture_id), self.mask(picture_id)
+        self._require_one_size(picture_id, image.shape, mask.shape)
+        return image, mask
+
+    def test_image(self, picture_id: str) -> np.ndarray:
+        """(H, W, 3) uint8, RGB, read only."""
+        return self._sound_array(TEST_IMAGES, picture_id)
+
+    def size(self, picture_id: str) -> tuple[int, int]:
+        """(H, W) of a picture with a mask."""
+        height, width, *_ = self._shape(MASKS, picture_id)
+        return height, width
+
+    def num_bytes(self, picture_ids: Iterable[str]) -> int:
+        """Of these pictures and masks; none of them is read."""
+        folders = (IMAGES, MASKS)
+        return sum(math.prod(self._shape(f, name)) for name in picture_ids for f in folders)
+
+    def class_pixels(self, picture_ids: Iterable[str]) -> np.ndarray:
+        """(K,) int64, pixels of each class in the masks of `picture_ids`, as remap counted them."""
+        pixels = np.zeros(256, dtype=np.int64)
+        for picture_id in picture_ids:
+            for class_id, count in self._entry(MASKS, picture_id).pixels.items():
+                pixels[class_id] += count
+        return pixels[: self._num_classes]
+
+    def digest(self, picture_ids: Sequence[str]) -> str:
+        """SHA-256 over the class map and the bytes of these pictures and masks, in this order.
+
+        By what the index says of them, so that a large set is not read before its training begins:
+        here are looked at that each is there and its size; the bytes at their first use.
+        """
+        digests = [file_sha256(self.root / CLASSES)]
+        for name in picture_ids:
+            self._require_one_size(name, self._shape(IMAGES, name), self._shape(MASKS, name))
+            digests += [self._entry(folder, name).sha256 for folder in (IMAGES, MASKS)]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @functools.cached_property
+    def _num_classes(self) -> int:
+        return self.class_map().num_classes
+
+    def _ids(self, folder: str) -> list[str]:
+        ids = sorted(name[:-4] for name in list_names(self.root / folder) if name.endswith(".npy"))
+        for picture_id in ids:
+            if not is_image_id(picture_id):
+                raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
+        return ids
+
+    def _path(self, folder: str, picture_id: str) -> Path:
+        return self.root / folder / f"{picture_id}.npy"
+
+    @functools.cached_property
+    def _index(self) -> dict[str, ArrayEntry]:
+        return read_index(self.root / INDEX, _MEND)
+
+    def _entry(self, folder: str, picture_id: str) -> ArrayEntry:
+        try:
+            return self._index[f"{folder}/{picture_id}"]
+        except KeyError:
+            path = self._path(folder, picture_id)
+            raise InputError(f"{self.root / INDEX}: knows no {path}; {_MEND}") from None
+
+    def _sound_array(self, folder: str, picture_id: str) -> np.ndarray:
+        path, name = self._path(folder, picture_id), f"{folder}/{picture_id}"
+        with self._opened(folder, picture_id) as file:
+            array = memory_map(file, self._shape_in(file, folder, picture_id))
+        if name not in self._sound:
+            entry = self._entry(folder, picture_id)
+            if folder == MASKS:
+                self._require_counted(array, entry, path)
+            if array_sha256(array) != entry.sha256:
+                raise InputError(f"{path}: {_MEND}")
+            self._sound.add(name)
+        return array
+
+    def _require_counted(self, mask: np.ndarray, entry: ArrayEntry, path: Path) -> None:
+        """Class weights come from the index."""
+        counts = np.bincount(mask.reshape(-1), minlength=256)
+        beyond = np.flatnonzero(counts[self._num_classes : IGNORE_INDEX]) + self._num_classes
+        if beyond.size:
+            raise InputError(
+                f"{path}: class id {beyond[0]} ({counts[beyond].sum()} pixels beyond the map's "
+                f"{self._num_classes} classes); {_MEND}"
+            )
+        if {int(i): int(counts[i]) for i in np.flatnonzero(counts)} != entry.pixels:
+            raise InputError(f"{path}: {self.root / INDEX} counts other pixels in it; {_MEND}")
+
+    def _require_one_size(self, picture_id: str, image: Sequence, mask: Sequence) -> None:
+        """Of (H, W, 3) and (H, W)."""
+        if tuple(image[:2]) != tuple(mask):
+            sizes = " and ".join("x".join(map(str, shape[:2])) for shape in (image, mask))
+            path = self._path(IMAGES, picture_id)
+            raise InputError(f"{path} and its mask have {sizes} pixels; {_MEND}")
+
+    def _shape(self, folder: str, picture_id: str) -> tuple[int, ...]:
+        """(H, W, 3), of a mask (H, W), as the array's header says and its size confirms."""
+        with self._opened(folder, picture_id) as file:
+            return self._shape_in(file, folder, picture_id)
+
+    def _shape_in(self, file: IO[bytes], folder: str, picture_id: str) -> tuple[int, ...]:
+        shape = read_shape(file)
+        if shape is None or len(shape) != (2 if folder == MASKS else 3):
+            raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
+        return shape
+
+    def _opened(self, folder: str, picture_id: str) -> IO[bytes]:
+        path = self._path(folder, picture_id)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; dvc repro makes it again") from None
+
+
+def is_image_id(value: object) -> bool:
+    """Whether it can name a file of a cache, and nothing outside of it."""
+    return isinstance(value, str) and re.fullmatch(r"[^/\x00\ud800-\udfff]+", value) is not None
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 1 <= side < 2**31 for side in value)
+    )

@@ -1,0 +1,1 @@
+"""Metrics from a confusion matrix, boundary F-score, calibration, and bootstrap intervals."""

@@ -1,0 +1,116 @@
+"""Experiments as `dvc exp show --json` reports them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roadseg.config.pipeline import stage_outputs
+from roadseg.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A DVC experiment, finished or not."""
+
+    name: str
+    commit: str
+    """Branch, tag or abbreviated hash of the commit that it is based on."""
+    state: str
+    """finished, running, queued, failed, or unreadable (DVC cannot read its metrics)."""
+    params: dict[str, Any]
+    """Parameters by dotted key, such as `train.seed`."""
+    inputs: dict[str, str | None]
+    """Hash of each dependency that is not the output of a stage (code, class maps), by path."""
+    metrics: dict[str, float]
+    """Metrics by file name and key, such as `evaluate.miou`; empty unless finished."""
+
+
+def load_experiments(*, all_commits: bool = False) -> list[Experiment]:
+    """Load the experiments of the repository in the working directory, sorted by name.
+
+    Args:
+        all_commits: include the experiments that are based on other commits than HEAD.
+
+    Raises:
+        InputError: `dvc exp show` failed, or dvc.yaml cannot be read.
+    """
+    report = run_exp_show(*(["--all-commits"] if all_commits else []))
+    return parse_experiments(report, stage_outputs(Path("dvc.yaml")))
+
+
+def run_exp_show(*options: str) -> list[dict[str, Any]]:
+    """Return what `dvc exp show --json` prints. Raises InputError with DVC's reason if it fails."""
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *options]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        reasons = [line for line in lines if line.startswith("ERROR: ")] or lines
+        raise InputError(f"dvc exp show: {reasons[-1].removeprefix('ERROR: ')}")
+    return json.loads(result.stdout)
+
+
+def parse_experiments(report: list[dict[str, Any]], outputs: Set[str]) -> list[Experiment]:
+    """Extract the experiments from `report`; commits and the workspace are skipped.
+
+    Args:
+        report: as returned by `run_exp_show`.
+        outputs: paths that stages write; they do not count as inputs of an experiment.
+    """
+    experiments = []
+    for commit in report:
+        for entry in commit["experiments"] or []:
+            revision = entry["revs"][0]
+            data = revision["data"] or {"params": {}, "metrics": {}, "deps": {}}
+            state = _state(entry["executor"], data)
+            inputs = {path: d["hash"] for path, d in data["deps"].items() if path not in outputs}
+            experiments.append(
+                Experiment(
+                    name=revision["name"] or revision["rev"][:7],
+                    commit=commit["name"] or commit["rev"][:7],
+                    state=state,
+                    params=_merge_params(data["params"]),
+                    inputs=inputs,
+                    # For an unfinished experiment, DVC reports the metrics of its base commit.
+                    metrics=_merge_metrics(data["metrics"]) if state == "finished" else {},
+                )
+            )
+    return sorted(experiments, key=lambda experiment: experiment.name)
+
+
+def _state(executor: dict[str, Any] | None, data: dict[str, Any]) -> str:
+    state = (executor or {"state": "success"})["state"]
+    if state != "success":
+        return state
+    files = [file for kind in ("params", "metrics") for file in data[kind].values()]
+    readable = data["metrics"] and not any(file.get("error") for file in files)
+    return "finished" if readable else "unreadable"
+
+
+def _merge_params(files: dict[str, Any]) -> dict[str, Any]:
+    contents = [_flatten(file["data"]) for file in files.values() if "data" in file]
+    return {key: value for content in contents for key, value in content.items()}
+
+
+def _merge_metrics(files: dict[str, Any]) -> dict[str, float]:
+    """Keep the numbers, each prefixed with the name of its file without directory and suffix."""
+    metrics = {}
+    for path, file in files.items():
+        for key, value in _flatten(file["data"]).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                metrics[f"{Path(path).stem}.{key}"] = value
+    return metrics
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one mapping with dotted keys."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, entry in value.items()
+        for key, leaf in _flatten(entry, f"{prefix}.{name}" if prefix else name).items()
+    }

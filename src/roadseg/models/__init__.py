@@ -1,0 +1,1 @@
+"""The network, its layers and losses, pretrained weights, and file formats."""

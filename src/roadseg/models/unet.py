@@ -1,0 +1,161 @@
+"""The U-Net (Ronneberger, Fischer, Brox 2015) in the form that the course report trained.
+
+Shapes: N pictures, C channels, H and W pixels; K classes, B base channels.
+Four halvings, four doublings, each level two 3x3 convolutions that keep the size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roadseg.models.convolution import Conv3x3
+from roadseg.models.norm import build_norm as built_norm
+
+SMALLEST_SIDE = 16
+"""Pixels of a side that four halvings leave one of."""
+
+REACH = 141
+"""Pixels, up, down, left and right, within which everything lies that decides a pixel's logits
+(but for a group norm, which looks at the whole picture): two convolutions a level, the halvings,
+and the doublings between them, added up."""
+
+
+class Window(NamedTuple):
+    """Where a part of a picture lies in it; pixels."""
+
+    top: int
+    left: int
+    height: int
+    """Of the whole picture."""
+    width: int
+
+    def halved(self) -> "Window":
+        return Window(*(pixels // 2 for pixels in self))
+
+
+class DoubleConv(nn.Sequential):
+    """(convolution 3x3, norm, ReLU) twice: (N, C, H, W) -> (N, out_channels, H, W)."""
+
+    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, norm: str) -> None:
+        super().__init__(
+            Conv3x3(in_channels, mid_channels),
+            built_norm(norm, mid_channels),
+            nn.ReLU(inplace=True),
+            Conv3x3(mid_channels, out_channels),
+            built_norm(norm, out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Down(nn.Sequential):
+    """Halve, then convolve: (N, C, H, W) -> (N, out_channels, H // 2, W // 2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
+        super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, out_channels, norm))
+
+
+class Up(nn.Module):
+    """Double, join with the skip connection of that size, convolve."""
+
+    def __init__(self, in_channels: int, out_channels: int, bilinear: bool, norm: str) -> None:
+        super().__init__()
+        if bilinear:
+            self.up: nn.Module = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+            self.conv = DoubleConv(in_channels, in_channels // 2, out_channels, norm)
+        else:
+            self.up = nn.ConvTranspose2d(in_channels, in_channels // 2, 2, stride=2)
+            self.conv = DoubleConv(in_channels, out_channels, out_channels, norm)
+
+    def forward(self, x: Tensor, skip: Tensor, window: Window | None = None) -> Tensor:
+        """`window`: where `x` lies in a larger picture of its level."""
+        partial = window is not None and isinstance(self.up, nn.Upsample)
+        # (N, C, 2h, 2w); one pixel short where the skip's side is odd
+        x = _doubled(x, window) if partial else self.up(x)
+        rows, columns = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
+        # An exported graph is for all sizes, so it always pads, by nothing where they are even.
+        if torch.compiler.is_exporting() or rows or columns:
+            pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+            x = F.pad(x, pad)  # (N, C, H, W)
+        return self.conv(torch.cat([skip, x], dim=1))
+
+
+def _doubled(x: Tensor, window: Window) -> Tensor:
+    """What doubling the whole picture gives in this part of it.
+
+    Interpolation with aligned corners takes a pixel from another place in a part than in the
+    whole, for it stretches corner to corner; so the places are counted in the whole here.
+    """
+    x = _doubled_along(x, 2, window.top, window.height)
+    return _doubled_along(x, 3, window.left, window.width)
+
+
+def _doubled_along(x: Tensor, dim: int, start: int, whole: int) -> Tensor:
+    count = x.shape[dim]
+    places = torch.arange(2 * start, 2 * (start + count), dtype=torch.float64)
+    places = places * (whole - 1) / (2 * whole - 1) - start
+    lower = places.floor()
+    share = (places - lower).to(x.device, torch.float32)
+    lower = lower.long().to(x.device)
+    share = share.reshape([-1 if d == dim else 1 for d in range(4)])
+    low, high = (x.index_select(dim, (lower + k).clamp(0, count - 1)).float() for k in (0, 1))
+    return torch.lerp(low, high, share).to(x.dtype)
+
+
+class UNet(nn.Module):
+    """Logits of each class for each pixel, at the picture's own size.
+
+    Args:
+        num_classes: K.
+        base_channels: B, channels of the first level; the next have 2B, 4B, 8B, and the lowest
+            8B (bilinear) or 16B.
+        bilinear: double by interpolation (align_corners), else by transposed convolution.
+        norm: `batch` or `group`.
+        dropout: probability of dropping a channel of the lowest level while training.
+
+    With K = 12, B = 64 and bilinear it has 17,268,108 parameters, the report's.
+    """
+
+    def __init__(
+        self, *, num_classes: int, base_channels: int, bilinear: bool, norm: str, dropout: float
+    ) -> None:
+        super().__init__()
+        b = base_channels
+        half = 2 if bilinear else 1  # interpolation does not change the channels, so they halve
+        self.inc = DoubleConv(3, b, b, norm)
+        self.down1 = Down(b, 2 * b, norm)
+        self.down2 = Down(2 * b, 4 * b, norm)
+        self.down3 = Down(4 * b, 8 * b, norm)
+        self.down4 = Down(8 * b, 16 * b // half, norm)
+        self.dropout = nn.Dropout2d(dropout)
+        self.up1 = Up(16 * b, 8 * b // half, bilinear, norm)
+        self.up2 = Up(8 * b, 4 * b // half, bilinear, norm)
+        self.up3 = Up(4 * b, 2 * b // half, bilinear, norm)
+        self.up4 = Up(2 * b, b, bilinear, norm)
+        self.out = nn.Conv2d(b, num_classes, 1)
+
+    def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
+        """Logits of pictures, or of the same part of larger ones.
+
+        Args:
+            images: (N, 3, H, W) float in 0..1, H and W at least 16.
+            window: where they lie in the larger pictures; top and left are multiples of 16.
+
+        Returns:
+            (N, K, H, W). Of a part, those further than REACH from its inner borders are those of
+            the whole picture, with batch norm.
+        """
+        windows = [window]
+        for _ in range(4):
+            windows.append(windows[-1].halved() if windows[-1] else None)
+        x1 = self.inc(images)  # (N, B, H, W)
+        x2 = self.down1(x1)  # (N, 2B, H/2, W/2)
+        x3 = self.down2(x2)  # (N, 4B, H/4, W/4)
+        x4 = self.down3(x3)  # (N, 8B, H/8, W/8)
+        x5 = self.dropout(self.down4(x4))  # (N, 8B, H/16, W/16)
+        x = self.up1(x5, x4, windows[4])  # (N, 4B, H/8, W/8)
+        x = self.up2(x, x3, windows[3])  # (N, 2B, H/4, W/4)
+        x = self.up3(x, x2, windows[2])  # (N, B, H/2, W/2)
+        x = self.up4(x, x1, windows[1])  # (N, B, H, W)
+        return self.out(x)

@@ -1,0 +1,1 @@
+"""From a data source to prepared arrays: decoding, remapping of masks, split."""

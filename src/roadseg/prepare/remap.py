@@ -1,0 +1,185 @@
+"""From masks of label ids to cached masks of class ids, and pictures beside them.
+
+Shapes: H, W the picture's own height and width; h, w those at `scale`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from roadseg.config.class_map import ClassMap
+from roadseg.data.array_files import save_array
+from roadseg.data.array_index import ArrayEntry, format_entry
+from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE, SIZES, TEST_IMAGES
+from roadseg.prepare.decoding import (
+    MAX_PIXELS,
+    open_image,
+    orientation,
+    require_whole,
+    to_upright_rgb,
+)
+from roadseg.prepare.fetch.limits import require_room
+from roadseg.prepare.layout import (
+    MASK_FORMATS,
+    TRAIN_IMAGES,
+    TRAIN_MASKS,
+    RawDataset,
+    check_dataset,
+    image_path,
+)
+from roadseg.prepare.layout import TEST_IMAGES as RAW_TEST_IMAGES
+from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
+from roadseg.system.errors import InputError
+from roadseg.system.files import atomic_folder, attach_path, write_json
+from roadseg.system.locks import hold_lock
+from roadseg.system.ordered_map import ordered_map
+
+Made = tuple[np.ndarray, dict[int, int]]
+"""An array, and the pixels of each class id in it."""
+Job = tuple[str, Callable[[], Made]]
+"""FOLDER/ID of an array, and the function that makes it."""
+
+
+def remap_dataset(
+    raw: Path, out: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Write every image and mask of the data set at `raw` to `out`, as `PreparedDataset` reads it.
+
+    A second process that writes the same `out` waits for the first.
+
+    Args:
+        out: replaced as a whole; stays as it was when anything is wrong.
+        max_pixels: a larger image or mask is refused.
+
+    Returns:
+        (256,) int64, pixels of each class id in the cached masks; the last is IGNORE_INDEX.
+
+    Raises:
+        InputError: an image that cannot be decoded or is too small for the network, or a label
+            id without a class.
+    """
+    dataset = check_dataset(raw, max_pixels)
+    count = 2 * len(dataset.train_sizes) + len(dataset.test_sizes)
+    jobs = chain(
+        _image_jobs(raw, dataset, scale, max_pixels),
+        _mask_jobs(raw, dataset, class_map, scale, max_pixels),
+    )
+    totals, threads = np.zeros(256, dtype=np.int64), os.cpu_count() or 1
+    lock = hold_lock(out.with_name(f".{out.name}.lock"), f"remap: still writes {out}", lambda: None)
+    # Pillow and the kernel release the GIL
+    with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
+        require_room(_num_bytes(dataset, scale), new)
+        for folder in FOLDERS:
+            (new / folder).mkdir()
+        write_json(new / CLASSES, class_map.to_json())
+        write_json(new / SIZES, dataset.train_sizes)
+        write_json(new / SCALE, scale)
+        pool.submit(import_module, "roadseg.prepare.lut")  # while the first images are decoded
+        entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
+        first = next(entries)  # tqdm warns where too little memory is left for its own thread
+        entries = chain([first], entries)
+        with (new / INDEX).open("w", encoding="utf-8") as index:
+            for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
+                with attach_path(new / INDEX):
+                    index.write(format_entry(name, entry))
+                    index.flush()
+                for class_id, pixels in entry.pixels.items():
+                    totals[class_id] += pixels
+    return totals
+
+
+def _num_bytes(dataset: RawDataset, scale: float) -> int:
+    """Size of all arrays; a small archive may hold large ones, well packed."""
+    with_masks, without = dataset.train_sizes.values(), dataset.test_sizes.values()
+    sizes = chain(*[with_masks] * 4, *[without] * 3)  # bytes a pixel
+    return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
+
+
+def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[Job]:
+    for name, size in dataset.train_sizes.items():
+        path = image_path(raw, TRAIN_IMAGES, name)
+        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, size)
+    for name in dataset.test_ids:
+        path = image_path(raw, RAW_TEST_IMAGES, name)
+        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, None)
+
+
+def _mask_jobs(
+    raw: Path, dataset: RawDataset, class_map: ClassMap, scale: float, max_pixels: int
+) -> Iterator[Job]:
+    table, known = class_map.table()
+    for name, (height, width) in dataset.train_sizes.items():
+        path, size = image_path(raw, TRAIN_MASKS, name), scaled_size(width, height, scale)
+        yield f"{MASKS}/{name}", partial(_mask_array, path, table, known, size, max_pixels)
+
+
+def _save(folder: Path, job: Job) -> tuple[str, ArrayEntry]:
+    """Make the array of `job` and write it below `folder`."""
+    name, make = job
+    array, pixels = make()
+    return name, ArrayEntry(save_array(folder / f"{name}.npy", array), pixels)
+
+
+def _image_array(path: Path, scale: float, max_pixels: int, size: tuple[int, int] | None) -> Made:
+    """A picture, (h, w, 3) uint8, RGB.
+
+    Args:
+        size: (height, width) that it must have, as its mask does; None: any.
+    """
+    require_whole(path, max_pixels)
+    with open_image(path, path, max_pixels) as encoded:
+        picture = to_upright_rgb(encoded)
+    if size not in (None, picture.size[::-1]):  # its EXIF data stood behind its pixels
+        raise InputError(f"{path}: its EXIF data turn it away from its mask; save it upright")
+    return _scaled(picture, path, scale), {}
+
+
+def _mask_array(
+    path: Path, table: np.ndarray, known: np.ndarray, size: tuple[int, int], max_pixels: int
+) -> Made:
+    """A mask, (h, w) uint8 class ids, of (width, height) `size`.
+
+    Args:
+        table, known: as `ClassMap.table` gives them.
+    """
+    from roadseg.prepare.lut import look_up  # numba is slow to import
+
+    require_whole(path, max_pixels, MASK_FORMATS)
+    with open_image(path, path, max_pixels, MASK_FORMATS) as mask:
+        mask.load()  # of a palette, the indices
+        if orientation(mask) != 1:  # these data stood behind its pixels
+            raise InputError(f"{path}: its EXIF data turn it; save the mask as it is to be seen")
+    counts = np.array(mask.histogram())
+    unknown = np.flatnonzero((counts > 0) & ~known)
+    if unknown.size:
+        raise InputError(
+            f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
+            "add it to the class map, or set the map's unknown_label_ids"
+        )
+    class_ids = look_up(np.asarray(mask), table)
+    pixels = np.bincount(table, counts, 256).astype(np.int64)
+    if mask.size != size:
+        # NEAREST: other filters invent classes at the edges
+        scaled = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
+        class_ids, pixels = np.asarray(scaled), np.array(scaled.histogram())
+    return class_ids, {int(i): int(pixels[i]) for i in np.flatnonzero(pixels)}
+
+
+def _scaled(picture: Image.Image, path: Path, scale: float) -> np.ndarray:
+    """(h, w, 3) uint8, RGB."""
+    size = scaled_size(*picture.size, scale)
+    if min(size) < MIN_IMAGE_SIDE:
+        raise InputError(
+            f"{path}: {size[1]}x{size[0]} pixels at remap.scale {scale}; the network halves a "
+            f"picture four times and needs {MIN_IMAGE_SIDE} on each side"
+        )
+    return np.asarray(resize_image(picture, scale))

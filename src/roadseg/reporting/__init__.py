@@ -1,0 +1,1 @@
+"""Figures, charts, animations and the model card."""

@@ -1,0 +1,1 @@
+"""Device and precision, process group, DistributedDataParallel, and graceful shutdown."""

@@ -1,0 +1,1 @@
+"""Errors, command lines, atomic files, tables, locks and memory; nothing here imports torch."""

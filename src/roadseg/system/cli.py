@@ -1,0 +1,79 @@
+"""What every command line shares: paths as options, and errors as one line."""
+
+import argparse
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from roadseg.system.errors import InputError, one_line
+from roadseg.system.memory import is_out_of_memory
+
+_OF_NO_FILE = (errno.EMFILE, errno.ENFILE)
+_MORE_FILES = "raise the limit of open files (ulimit -n)"
+_ADVICE = {
+    errno.ENOSPC: "make room, then run it again",
+    errno.EDQUOT: "make room, then run it again",
+    errno.EMFILE: _MORE_FILES,
+    errno.ENFILE: _MORE_FILES,
+    errno.EEXIST: "it stands where a folder is to be",
+    errno.ENOTDIR: "a file stands where a folder is to be",
+    errno.EISDIR: "a folder stands where a file is to be",
+}
+"""What to do about an error of the system, where its name does not tell."""
+
+INTERRUPTED = 130
+"""Exit code; 0 would let DVC record a part as the whole."""
+_STARTED_BY = os.getppid()
+"""Noted before the slow imports."""
+_POLL_S = 0.2
+
+
+def parse_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> argparse.Namespace:
+    """The stage's paths, one required option for each of `names`, as Path attributes."""
+    parser = argparse.ArgumentParser(description=doc)
+    for name in names:
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
+    return parser.parse_args(argv)
+
+
+def run_main(main: Callable[[], None], less_memory: str = "close other programs") -> None:
+    """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
+
+    A stage ends with its DVC, or with the torchrun that has started it: one that lives on would
+    write beside that of the next `dvc repro`.
+
+    Args:
+        less_memory: what helps where memory is short.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if is_out_of_memory(error):
+            sys.exit(f"error: out of memory; {less_memory}")
+        if not isinstance(error, OSError):
+            raise
+        # disk full, no permission: the machine's fault, not ours
+        reason = "; ".join(filter(None, [error.strerror or str(error), _ADVICE.get(error.errno)]))
+        place = error.filename or (None if error.errno in _OF_NO_FILE else os.getcwd())
+        sys.exit(one_line("error: " + ": ".join(filter(None, [place, reason]))))
+
+
+def _end_with_parent() -> None:
+    while os.getppid() == _STARTED_BY:
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""The trainer, its criterion, optimizers and schedules, and checkpointing."""

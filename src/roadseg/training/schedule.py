@@ -1,0 +1,58 @@
+"""What changes from step to step: the learning rate, the pictures' size; pure functions of it."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+_FIRST = 1 / 25
+_LAST = 1e-4
+
+
+def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
+    """Cosine up to `peak`, cosine down to nearly 0 (Smith and Topin 2018).
+
+    Args:
+        step: 0..total_steps - 1.
+        total_steps: steps of the whole training.
+        peak: highest rate.
+        warmup: share of the steps before the peak, 0 to below 1.
+
+    Returns:
+        The rate of `step`: peak / 25 at step 0 (if there is a warm-up), peak / 10,000 at the last.
+    """
+    top = warmup * (total_steps - 1)
+    if step < top:
+        start, end, progress = _FIRST * peak, peak, step / top
+    else:
+        start, end = peak, _LAST * peak
+        progress = (step - top) / max(1e-12, total_steps - 1 - top)
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def is_halved(step: int, total_steps: int, share: float) -> bool:
+    """Whether the pictures of `step` (0..total_steps - 1) are halved: in the first `share`."""
+    return step < share * total_steps
+
+
+def depends_on_epochs(schedule: str, halved: float) -> bool:
+    """Whether a step depends on how many epochs there will be."""
+    return schedule == "one_cycle" or halved > 0
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def reduce_on_plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
+    """A tenth of the rate after more than `patience` validations without a lower cross-entropy."""
+    return ReduceLROnPlateau(optimizer, "min", factor=0.1, patience=patience)
+
+
+def validation_steps(num_steps: int, times: int) -> set[int]:
+    """The steps of an epoch, 1..num_steps, after which to validate: evenly spaced, the last too.
+
+    Fewer than `times` where an epoch has fewer steps.
+    """
+    return {math.ceil(num_steps * k / times) for k in range(1, times + 1)}

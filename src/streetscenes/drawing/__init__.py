@@ -1,0 +1,1 @@
+"""The canvas, the camera and its effects, light, shadows, solids and textures."""

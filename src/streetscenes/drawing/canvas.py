@@ -1,0 +1,106 @@
+"""The drawing surface: colour, label id and surface of each pixel, written in one call."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from streetscenes.drawing.camera import Camera
+from streetscenes.drawing.light import Colour, Light, mix
+
+Pixels = list[tuple[float, float]]
+
+
+class Canvas:
+    """Draws nearer things over farther ones; callers bring the things sorted by depth."""
+
+    def __init__(self, backdrop: np.ndarray, camera: Camera, light: Light) -> None:
+        """`backdrop`: (rows, columns, 4) uint8, RGB and tag of sky and ground."""
+        self.camera = camera
+        self.light = light
+        self._image = Image.fromarray(backdrop)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def pixels(self) -> np.ndarray:
+        """Return (rows, columns, 4) uint8: RGB and tag."""
+        return np.asarray(self._image)
+
+    def fill(self, outline: Pixels, colour: Colour, tag: int) -> None:
+        """Draw a filled polygon; `outline` in canvas pixels."""
+        self._draw.polygon(outline, fill=_ink(colour, tag))
+
+    def fill_ellipse(self, box: tuple[float, float, float, float], ink: Colour, tag: int) -> None:
+        """Draw a filled ellipse in the box (left, top, right, bottom)."""
+        if box[2] >= box[0] and box[3] >= box[1]:
+            self._draw.ellipse(box, fill=_ink(ink, tag))
+
+    def stroke(self, line: Pixels, width: float, colour: Colour, tag: int) -> None:
+        """Draw a line of `width` pixels, at least one."""
+        self._draw.line(line, fill=_ink(colour, tag), width=max(1, round(width)), joint="curve")
+
+    def colour_at(self, column: float, row: float) -> Colour:
+        """Return what has been drawn at a pixel so far (the nearest one inside the picture)."""
+        column = min(max(int(column), 0), self.camera.columns - 1)
+        row = min(max(int(row), 0), self.camera.rows - 1)
+        return self._image.getpixel((column, row))[:3]
+
+    def plate(self, x: float, z: float, y: float = 0.0) -> "Plate":
+        """Return an upright plane that faces the camera, its origin at a world point."""
+        return Plate(self, x, y, z)
+
+
+class Plate:
+    """An upright plane facing the camera; coordinates in metres right of and above its origin."""
+
+    def __init__(self, canvas: Canvas, x: float, y: float, z: float) -> None:
+        self._canvas = canvas
+        self._column, self._row = canvas.camera.project(x, y, z)
+        self.scale = canvas.camera.focal / z  # pixels a metre
+        self.size = self.scale / canvas.camera.rows  # picture heights a metre
+        self._z = z
+        self._shade = canvas.light.shade(0, -1)
+
+    def _pixel(self, a: float, b: float) -> tuple[float, float]:
+        return self._column + a * self.scale, self._row - b * self.scale
+
+    def _seen(self, colour: Colour, shade: float) -> Colour:
+        return self._canvas.light.seen(colour, self._z, self._shade * shade)
+
+    def polygon(self, outline: Pixels, colour: Colour, tag: int, shade: float = 1.0) -> None:
+        """Draw a filled polygon; `shade` scales its brightness."""
+        points = [self._pixel(a, b) for a, b in outline]
+        self._canvas.fill(points, self._seen(colour, shade), tag)
+
+    def rectangle(
+        self, left: float, low: float, right: float, high: float, colour: Colour, tag: int
+    ) -> None:
+        """Draw a filled rectangle."""
+        self.polygon([(left, low), (right, low), (right, high), (left, high)], colour, tag)
+
+    def ellipse(
+        self, a: float, b: float, ra: float, rb: float, colour: Colour, tag: int, shade: float = 1.0
+    ) -> None:
+        """Draw a filled ellipse round (a, b)."""
+        left, top = self._pixel(a - ra, b + rb)
+        box = (left, top, left + 2 * ra * self.scale, top + 2 * rb * self.scale)
+        self._canvas.fill_ellipse(box, self._seen(colour, shade), tag)
+
+    def limb(
+        self, line: Pixels, width: float, colour: Colour, tag: int, shade: float = 1.0
+    ) -> None:
+        """Draw a line of `width` metres."""
+        points = [self._pixel(a, b) for a, b in line]
+        self._canvas.stroke(points, width * self.scale, self._seen(colour, shade), tag)
+
+    def veil(
+        self, a: float, b: float, radius: float, colour: Colour, share: float, tag: int
+    ) -> None:
+        """Draw a half-transparent disc, as spokes in motion blur look."""
+        behind = self._canvas.colour_at(*self._pixel(a, b))
+        left, top = self._pixel(a - radius, b + radius)
+        size = 2 * radius * self.scale
+        ink = mix(behind, self._seen(colour, 1.0), share)
+        self._canvas.fill_ellipse((left, top, left + size, top + size), ink, tag)
+
+
+def _ink(colour: Colour, tag: int) -> tuple[int, int, int, int]:
+    r, g, b = colour
+    return min(int(r), 255), min(int(g), 255), min(int(b), 255), tag

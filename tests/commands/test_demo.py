@@ -1,0 +1,224 @@
+"""The page to try a model, in a real browser, served by the real command."""
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from safetensors.torch import load_file
+
+from roadseg.inference.predictor import Predictor
+from roadseg.models.model_file import load_model, save_weights
+from tests.browser import needs_browser, opened_page, outside
+from tests.conftest import ROOT, striped_pair
+from tests.inference.factories import saved_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    saved_model(folder / "model.safetensors")
+    (folder / "examples").mkdir()
+    for shift in range(6):
+        picture, _ = striped_pair(40, 60, shift=shift)
+        Image.fromarray(picture).save(folder / f"examples/{shift}.png")
+    return folder
+
+
+DEMO = ("-m", "roadseg.commands.demo")
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, *program: str, model: str = "model"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The page's address while its command runs, and the process, whose errors are piped."""
+    command = [sys.executable, *program, "--model", str(folder / f"{model}.safetensors")]
+    command += ["--examples", str(folder / "examples"), "--port", "0", "--device", "cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        line = process.stdout.readline()  # it listens from here on
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line
+        yield found[0], process
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The page of `roadseg demo`, which runs while a test does."""
+    with serving(folder, *DEMO) as (found, _):
+        yield found
+
+
+def sent(address: str, body: bytes, length: int | None = None) -> socket.socket:
+    """A connection on which a picture was posted, or as much of it; nobody reads the answer."""
+    port = int(re.search(r":(\d+)/", address)[1])
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length or len(body)}"
+    client.sendall(f"{head}\r\n\r\n".encode() + body)
+    return client
+
+
+@needs_browser
+def test_a_picture_shows_its_classes_and_their_shares(folder: Path, address: str):
+    source = folder / "examples/1.png"
+    predictor = Predictor(folder / "model.safetensors", "cpu")
+    (class_ids,) = predictor.class_ids([np.asarray(Image.open(source))])
+    counts = np.bincount(class_ids.reshape(-1), minlength=12)
+    with opened_page() as (page, asked):
+        page.goto(address)
+        page.wait_for_selector("#examples img")
+        assert page.locator("#examples img").count() == 4
+        page.set_input_files("#file", str(source))
+        page.wait_for_selector("#result:not([hidden])")
+        rows = [row.split() for row in page.locator("#shares tr").all_inner_texts()]
+        assert len(rows) == (counts > 0).sum() > 2
+        largest = counts.argmax()
+        assert rows[0][0] == predictor.class_map.names[largest].split()[0]
+        assert rows[0][-2] == f"{100 * counts[largest] / counts.sum():.1f}"
+        drawn = "() => [...overlay.getContext('2d').getImageData(0, 0, 60, 40).data]"
+        pixels = np.array(page.evaluate(drawn)).reshape(40, 60, 4)
+        assert (pixels[:, :, :3] == predictor.class_map.colors[class_ids]).all()
+        page.hover("#stage", position={"x": 5, "y": 5})
+        assert page.inner_text("#name") == predictor.class_map.names[class_ids[0, 0]]
+        page.hover("#shares tr")  # that class alone
+        page.wait_for_timeout(100)
+        pixels = np.array(page.evaluate(drawn)).reshape(40, 60, 4)
+        assert ((pixels[:, :, 3] == 255) == (class_ids == largest)).all()
+        assert outside(asked, address) == []
+
+
+@needs_browser
+def test_an_example_is_one_click_away_and_a_wrong_file_one_line(folder: Path, address: str):
+    (folder / "notes.txt").write_text("no picture")
+    with opened_page() as (page, _):
+        page.goto(address)
+        page.set_input_files("#file", str(folder / "notes.txt"))
+        page.wait_for_function("error.textContent != ''")
+        assert page.inner_text("#error") == (
+            "the picture: not a picture of a known kind; expected PNG or JPEG or WEBP"
+        )
+        page.click("#examples button")
+        page.wait_for_selector("#result:not([hidden])")
+        assert page.inner_text("#error") == ""
+        assert page.inner_text("#status").startswith("60 x 40 pixels in ")
+
+
+def test_the_server_refuses_what_is_not_meant_for_it(address: str):
+    assert (
+        requests.get(address, headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
+    )
+    for name, value, status in (
+        ("Sec-Fetch-Site", "cross-site", 403),
+        ("Sec-Fetch-Site", "same-origin", 400),  # no picture
+        ("Origin", "https://elsewhere.example", 403),  # as older browsers say it
+        ("Origin", "null", 403),
+        ("Origin", "http://127.0.0.1:1", 403),
+        ("Origin", address.rstrip("/"), 400),
+        ("User-Agent", "a program of the user's own", 400),
+    ):
+        answer = requests.post(f"{address}predict", headers={name: value}, timeout=5)
+        assert answer.status_code == status, value
+    assert requests.get(f"{address}examples/99", timeout=5).status_code == 404
+    large = requests.post(f"{address}predict", data=bytes((64 << 20) + 1), timeout=30)
+    assert (large.status_code, large.json()) == (413, {"error": "the file is larger than 64 MiB"})
+
+
+def test_an_upload_that_breaks_off_is_no_error_of_the_server(folder: Path):
+    with serving(folder, *DEMO) as (address, process):
+        sent(address, b"half", length=1000).close()
+        for _ in range(2):
+            assert requests.get(f"{address}about", timeout=5).status_code == 200
+        process.terminate()
+        assert process.communicate(timeout=20)[1] == "interrupted\n"
+
+
+def test_a_model_that_tells_nothing_of_its_training_is_served(folder: Path):
+    source = load_file(folder / "model.safetensors")
+    _, description = load_model(folder / "model.safetensors")
+    description["val_miou"] = float("nan")
+    del description["epoch"]
+    save_weights(folder / "silent.safetensors", source, description)
+    with serving(folder, *DEMO, model="silent") as (address, _):
+        about = requests.get(f"{address}about", timeout=5).json()
+    assert (about["epoch"], about["val_miou"], about["device"]) == (None, None, "cpu")
+
+
+SLOW = """
+import sys, time
+import numpy as np
+from roadseg.system.cli import run_main as run
+from roadseg.commands.demo import main
+from roadseg.inference.predictor import Predictor
+from roadseg.models.model_file import load_model, save_weights
+
+def slow(self, pictures):
+    print("begun", flush=True)
+    time.sleep(1)
+    return np.stack([np.zeros(picture.shape[:2], np.uint8) for picture in pictures])
+
+Predictor.class_ids = slow
+run(main)
+"""
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_interrupt_waits_for_one_prediction_at_most(folder: Path, gone: bool):
+    """And for no upload that has stopped."""
+    picture = (folder / "examples/1.png").read_bytes()
+    with serving(folder, "-c", SLOW) as (address, process), contextlib.ExitStack() as clients:
+        assert requests.get(f"{address}about", timeout=5).status_code == 200  # it serves by now
+        for length in (*[None] * 8, 1000):
+            client = clients.enter_context(sent(address, picture, length))
+            if gone:
+                client.close()
+        if not gone:
+            assert process.stdout.readline() == "begun\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=20)
+        assert time.monotonic() - started < 4  # one second, and the end of Python
+        assert output.count("begun") <= 1
+        assert (process.returncode, error) == (130, "interrupted\n")
+
+
+def test_who_has_gone_is_not_predicted_for(folder: Path):
+    picture = (folder / "examples/1.png").read_bytes()
+    with serving(folder, "-c", SLOW) as (address, process):
+        first = sent(address, picture)
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(5):
+            sent(address, picture).close()
+        answer = requests.post(f"{address}predict", data=picture, timeout=10)
+        assert answer.json()["shares"][0] == 1
+        first.close()
+        process.terminate()
+        assert process.communicate(timeout=20)[0] == "begun\n"  # the last one's
+
+
+def test_a_port_that_is_taken_is_one_line(folder: Path, address: str):
+    port = re.search(r":(\d+)/", address)[1]
+    command = [
+        sys.executable,
+        "-m",
+        "roadseg.commands.demo",
+        "--model",
+        str(folder / "model.safetensors"),
+    ]
+    result = subprocess.run([*command, "--port", port], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Address already in use" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,219 @@
+"""`roadseg export` on networks with random weights, judged by ONNX Runtime and torch."""
+
+import copy
+import io
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from roadseg.commands import export
+from roadseg.config.class_map import read_class_map
+from roadseg.models.model_file import load_model, save_weights
+from roadseg.models.unet import UNet
+from roadseg.system.errors import InputError
+from roadseg.system.files import file_sha256
+from tests.conftest import ROOT
+
+TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
+KINDS = list(itertools.product(("batch", "group"), (True, False)))
+SIZES = [(1, 32, 48), (2, 37, 51), (2, 33, 64), (1, 50, 17), (2, 16, 16)]
+PROVENANCE = {"train": {"seed": 3}, "code": {"src/roadseg/models/unet.py": "0" * 40}}
+
+
+def saved(path: Path, norm: str, bilinear: bool) -> Path:
+    """A model whose norms and logits are not trivial, with all that a description may hold."""
+    torch.manual_seed(1)
+    unet = {"base_channels": 4, "bilinear": bilinear, "norm": norm, "dropout": 0.2}
+    network = UNet(num_classes=12, **unet)
+    for _ in range(3):
+        network(torch.rand(2, 3, 32, 48))  # moves the running mean and variance
+    network.out.weight.data.mul_(3)
+    description = {
+        "unet": {"num_classes": 12, **unet},
+        "classes": TWELVE.to_json(),
+        "ignored_class": 11,
+        "provenance": PROVENANCE,
+        "scale": 0.5,
+    }
+    save_weights(path, network.state_dict(), description)
+    return path
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where requirements-export.txt is not installed."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Path]:
+    """Of each kind a model, each in a folder of its own."""
+    return {
+        kind: saved(tmp_path_factory.mktemp("model") / "a.safetensors", *kind) for kind in KINDS
+    }
+
+
+@pytest.fixture(scope="module")
+def onnx_file(models) -> Path:
+    return exported(models["batch", True], ".onnx")
+
+
+@pytest.fixture(scope="module")
+def told(models) -> str:
+    """What the command prints as it writes the .pt2 file."""
+    model = models["batch", True]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        lacking(patch)  # it needs none of them
+        export.main([str(model), "--out", str(model.with_suffix(".pt2"))])
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pt2_file(models, told) -> Path:
+    return models["batch", True].with_suffix(".pt2")
+
+
+def exported(model: Path, ending: str) -> Path:
+    out = model.with_suffix(ending)
+    export.export_model(model, out)
+    return out
+
+
+def runtime(path: Path) -> Callable[[Tensor], Tensor]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def assert_agrees(model: Path, logits: Callable[[Tensor], Tensor]) -> None:
+    network, _ = load_model(model)
+    torch.manual_seed(2)
+    for count, height, width in SIZES:
+        images = torch.randint(256, (count, 3, height, width), dtype=torch.uint8)
+        with torch.no_grad():
+            expected, found = network(images.float() / 255), logits(images)
+        assert expected.std() > 0.3  # else the tolerance would say nothing
+        assert found.dtype == torch.float32
+        # float32 with sums in another order, through 19 convolutions
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("norm", "bilinear"), KINDS)
+def test_onnx_runtime_computes_the_networks_logits(models, onnx_file, norm, bilinear):
+    model = models[norm, bilinear]
+    path = onnx_file if model.parent == onnx_file.parent else exported(model, ".onnx")
+    assert_agrees(model, runtime(path))
+
+
+def test_the_loaded_program_computes_the_networks_logits(models, pt2_file):
+    assert_agrees(models["batch", True], torch.export.load(pt2_file).module())
+    other = models["group", False]
+    assert_agrees(other, torch.export.load(exported(other, ".pt2")).module())
+
+
+def test_a_smaller_side_is_refused_by_the_program(pt2_file):
+    with pytest.raises(AssertionError, match="16"):
+        torch.export.load(pt2_file).module()(torch.zeros(1, 3, 15, 32, dtype=torch.uint8))
+
+
+def test_the_onnx_graph_names_what_it_takes_and_gives(onnx_file):
+    graph = onnx.load(onnx_file).graph
+    (images,), (logits,) = graph.input, graph.output
+    sides = [
+        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (images, logits)
+    ]
+    assert (images.name, logits.name) == ("images", "logits")
+    assert sides == [["batch", 3, "height", "width"], ["batch", 12, "height", "width"]]
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert logits.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_what_a_user_must_know_is_inside(models, onnx_file, pt2_file):
+    inside = {entry.key: entry.value for entry in onnx.load(onnx_file).metadata_props}
+    beside = {"classes": ""}  # torch leaves an empty one as it is
+    torch.export.load(pt2_file, extra_files=beside)
+    assert inside == beside
+    assert "uint8, RGB, 0..255" in inside["input"]
+    assert inside["source_sha256"] == file_sha256(models["batch", True])
+    read = {key: json.loads(inside[key]) for key in ("classes", "ignored_class", "scale")}
+    assert read["ignored_class"] == 11
+    assert read["scale"] == 0.5
+    assert [entry["name"] for entry in read["classes"]] == TWELVE.names
+    assert read["classes"][1] == {"name": "road", "color": [128, 64, 128], "label_ids": [7]}
+    assert json.loads(inside["provenance"]) == PROVENANCE
+
+
+def test_it_is_one_file_that_does_not_tell_where_it_was_made(onnx_file, pt2_file):
+    names = sorted(path.name for path in onnx_file.parent.iterdir())
+    assert names == ["a.onnx", "a.pt2", "a.safetensors"]
+    for path in (onnx_file, pt2_file):
+        assert str(ROOT).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(("ending", "before"), [(".onnx", b"older"), (".pt2", None)])
+def test_another_result_leaves_what_was_there(models, tmp_path, monkeypatch, capfd, ending, before):
+    made = export.exported_program
+
+    def slightly_other(network: UNet) -> torch.export.ExportedProgram:
+        other = copy.deepcopy(network)
+        other.out.bias.data[3] += 2e-4
+        return made(other)
+
+    monkeypatch.setattr(export, "export_program", slightly_other)
+    out = tmp_path / f"a{ending}"
+    if before is not None:
+        out.write_bytes(before)
+    with pytest.raises(InputError, match=rf"a{ending}: not written; .* by 0.0002\d*, more than"):
+        export.export_model(models["batch", True], out)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
+    assert capfd.readouterr() == ("", "")  # nor does the exporter talk
+
+
+def test_what_is_no_number_or_of_another_size_differs():
+    network = UNet(num_classes=2, base_channels=1, bilinear=True, norm="batch", dropout=0.0).eval()
+    exact = lambda images: network(images.float() / 255)  # noqa: E731
+    assert export.largest_difference(network, exact) == 0
+    assert export.largest_difference(network, lambda x: exact(x)[:, :1]) == math.inf
+    nan_at_first = lambda x: exact(x) * (math.nan if len(x) == 1 else 1)  # noqa: E731
+    assert math.isnan(export.largest_difference(network, nan_at_first))
+
+
+def test_without_the_packages_it_says_what_to_install(models, tmp_path, monkeypatch):
+    lacking(monkeypatch)
+    with pytest.raises(InputError) as caught:
+        export.main([str(models["batch", True]), "--out", str(tmp_path / "a.onnx")])
+    assert str(caught.value) == (
+        "export to ONNX needs more packages: "
+        "pip install -r requirements-export.txt -c constraints.txt"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_tells_what_it_wrote(models, pt2_file, told):
+    written, inside, checked = told.splitlines()
+    kind, size = f"torch.export of torch {torch.__version__}", pt2_file.stat().st_size / 1e6
+    assert written == f"{pt2_file}: {models['batch', True]} as {kind}, {size:.1f} MB"
+    assert inside == (
+        "  inside: classes, ignored_class, input, output, provenance, scale, source_sha256, unet"
+    )
+    assert checked.startswith("  checked on 4 sizes: logits differ by at most ")
+
+
+def test_another_ending_is_one_line(tmp_path: Path):
+    command = [sys.executable, "-m", "roadseg.commands.export", "--out", str(tmp_path / "a.pth")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: --out {tmp_path}/a.pth: expected a name that ends in .onnx or .pt2\n"
+    )

@@ -1,0 +1,97 @@
+"""`roadseg submission`, on 200 pictures that are named as the benchmark's."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roadseg.commands import submission
+from roadseg.commands.submission import BENCHMARK, benchmark_label_ids, require_benchmark_classes
+from roadseg.config.class_map import ClassMap, LabelClass, read_class_map
+from roadseg.inference.predictor import Predictor
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT, striped_pair
+from tests.inference.factories import saved_model
+
+SIZES = ((32, 48), (34, 50))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark")
+    saved_model(folder / "model.safetensors", "cityscapes19", scale=0.9)
+    (folder / "pictures").mkdir()
+    for number in range(200):
+        picture, _ = striped_pair(*SIZES[number % 2], shift=number)
+        Image.fromarray(picture).save(folder / f"pictures/{number:06d}_10.png")
+    return folder
+
+
+def run(folder: Path, out: Path) -> None:
+    model, pictures = str(folder / "model.safetensors"), str(folder / "pictures")
+    submission.main(["--model", model, "--pictures", pictures, "--out", str(out)])
+
+
+def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path, capsys):
+    run(folder, tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"semantic/{i:06d}_10.png" for i in range(200)]
+        seen = set()
+        for number, name in enumerate(archive.namelist()):
+            with Image.open(io.BytesIO(archive.read(name))) as mask:
+                assert (mask.mode, mask.size) == ("L", SIZES[number % 2][::-1])
+                seen |= set(np.unique(np.asarray(mask)))
+            if number == 7:
+                label_ids = np.asarray(mask)
+    assert len(seen) > 2
+    assert seen <= set(BENCHMARK)
+    predictor = Predictor(folder / "model.safetensors")
+    picture = np.asarray(Image.open(folder / "pictures/000007_10.png"))
+    (class_ids,) = predictor.class_ids([picture])
+    assert (predictor.class_map.table()[0][label_ids] == class_ids).all()
+    assert "submission: 200 masks" in capsys.readouterr().out
+    run(folder, tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_classes_that_cannot_fill_it_are_refused_with_the_reason(folder: Path, tmp_path: Path):
+    model = saved_model(tmp_path / "twelve.safetensors", "kitti12")
+    with pytest.raises(InputError) as found:
+        submission.main(["--model", str(model), "--out", str(tmp_path / "a.zip")])
+    text = str(found.value)
+    assert text.startswith(f"{model}: its 12 classes cannot fill the benchmark's 19: construction")
+    assert "construction holds building, wall, fence; " in text
+    assert text.endswith("Train with remap.classes=cityscapes19")
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_a_class_that_is_missing_is_named_and_one_with_more_label_ids_is_fine():
+    classes = read_class_map(ROOT / "classes/cityscapes19.yaml").classes
+    wider = [LabelClass(name="road", color=[1, 2, 3], label_ids=[9, 7]), *classes[1:]]
+    facts = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "ignore"}
+    require_benchmark_classes(ClassMap(classes=wider, **facts), Path("m"))
+    assert benchmark_label_ids(ClassMap(classes=wider, **facts))[0] == 7
+    with pytest.raises(InputError, match=r"no class has label id 33 \(bicycle\)"):
+        require_benchmark_classes(ClassMap(classes=wider[:-1], **facts), Path("m"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "000003_10.png").unlink(), r"lacks 000003_10 \(1 pictures\)"),
+        (lambda folder: (folder / "x.png").touch(), r"has x \(1 pictures\)"),
+    ],
+)
+def test_other_pictures_than_the_benchmarks_are_refused(folder, tmp_path, change, message):
+    (tmp_path / "pictures").mkdir()
+    for path in (folder / "pictures").iterdir():
+        (tmp_path / "pictures" / path.name).symlink_to(path)
+    change(tmp_path / "pictures")
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()

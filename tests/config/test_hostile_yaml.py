@@ -1,0 +1,96 @@
+"""YAML made by an attacker, or by a slip of the finger: one line of error, at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from roadseg.config.schema import checked, read_yaml
+from roadseg.system.errors import InputError, one_line
+
+
+@dataclass
+class Section:
+    a39: list[str]
+
+
+REFUSED = {
+    "deep blocks": ("- " * 5000, "not a YAML file: maximum recursion depth exceeded"),
+    "many digits": ("9" * 5000, "not a YAML file"),
+    "no date": ("2001-99-99", "month must be in 1..12"),
+    "no hour": ("!!timestamp 2001-01-01T99:99:99Z", "hour must be"),
+    "no number": ("!!int x", "not a YAML file"),
+    "an ordered map": ("!!omap [a: 1, a: 2]", "not a YAML file"),
+    "a call": ("!!python/object/apply:os.system ['touch evil']", "could not determine a const"),
+    "large": ("#" * ((1 << 16) + 1), "65,537 bytes; no such file needs 65,536"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_hostile_yaml_is_refused(tmp_path: Path, kind: str):
+    text, message = REFUSED[kind]
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_the_largest_class_map_is_small_enough(tmp_path: Path):
+    """A class for each label id that 8 bits hold, written at length."""
+    classes = [
+        f'  - name: "a class with quite a long name, number {i}"\n    color: "#{i:06x}"\n'
+        f"    label_ids:\n      - {i}\n"
+        for i in range(255)
+    ]
+    path = tmp_path / "map.yaml"
+    path.write_text("classes:\n" + "".join(classes))
+    assert len(read_yaml(path)["classes"]) == 255
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)
+)
+
+
+@pytest.mark.parametrize("text", [LAUGHS, "a39: &a [*a]"], ids=["billion laughs", "recursive"])
+@pytest.mark.parametrize("expected", [Section, dict[str, int], int])
+def test_exponential_and_recursive_aliases_are_an_error_of_one_line(
+    tmp_path: Path, text: str, expected: type
+):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    values = read_yaml(path)
+    with pytest.raises(InputError) as caught:
+        checked(expected, values)
+    assert len(str(caught.value)) < 700
+
+
+def test_anchors_and_merge_keys_stay_usable(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n")
+    values = read_yaml(path)
+    assert values["b"] == {"x": 1, "y": 3}
+    assert values["c"] == [{"x": 1, "y": 2}] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (float, 10**400, "key: expected a number, got 1000"),
+        (int, 2**63, "key: 9223372036854775808 is out of range; expected below"),
+        (int, 1 << 20_000, "a number of very many digits is out of range"),
+        (str, [1 << 20_000], "expected quoted text, got a number of very many digits"),
+    ],
+    ids=["float", "int", "long int", "list"],
+)
+def test_numbers_that_fit_nowhere_are_named(kind: type, value: object, message: str):
+    with pytest.raises(InputError, match=message):
+        checked(kind, value, "key")
+
+
+def test_an_error_is_one_short_line_without_control_characters():
+    assert (
+        str(InputError("a.png: \x1b[31mred\r\nnext\u202e")) == r"a.png: \x1b[31mred\r\nnext\u202e"
+    )
+    assert one_line("größe 漢字 'x'") == "größe 漢字 'x'"
+    assert one_line("a" * 9000 + "z") == "a" * 300 + " ... " + "a" * 299 + "z"

@@ -1,0 +1,193 @@
+"""Laws of params.yaml: what is right comes back as it was, and whatever is wrong is named."""
+
+import copy
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from roadseg.config.params import Params, load_params
+from roadseg.config.schema import checked
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT
+from tests.hypothesis_profiles import FEW, LAW, MANY
+
+SEED, SHARE = st.integers(0, 2**32 - 1), st.floats(0, 1, exclude_max=True)
+POSITIVE = st.floats(0, 1, exclude_min=True)
+# what a YAML file can hold and a name may be; all of Unicode's letters, no control characters
+TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1)
+PATTERN = st.from_regex(r"([a-z0-9]{1,5}/){0,2}[a-z*]{0,3}\{id\}[a-z_]{0,4}", fullmatch=True)
+
+RIGHT: dict[str, Any] = {
+    "data.source": TEXT,
+    "data.sha256": st.none() | st.text("0123456789abcdef", min_size=64, max_size=64),
+    "data.images": PATTERN.map(lambda pattern: f"{pattern}.jpeg"),
+    "data.masks": PATTERN.map(lambda pattern: f"{pattern}.PNG"),
+    "data.test_images": st.none() | PATTERN.map(lambda pattern: f"{pattern}.png"),
+    "data.max_files": st.integers(3, 10**9),
+    "data.max_gigabytes": POSITIVE | st.integers(1, 10**6),
+    "data.max_ratio": st.floats(1e-9, 1e5) | st.integers(1, 10**5),
+    "data.max_megapixels": st.floats(1e-9, 1e5),
+    "data.max_downloads_gigabytes": POSITIVE | st.integers(1, 10**6),
+    "sample.num_train": st.integers(2, 999_999),
+    "sample.height": st.integers(36, 4096),
+    "sample.seed": st.integers(0, 2**63 - 1),
+    "remap.classes": TEXT,
+    "remap.scale": POSITIVE,
+    "split.val_fraction": st.floats(0, 1, exclude_min=True, exclude_max=True),
+    "split.val_ids": st.none() | st.lists(TEXT, min_size=1, max_size=4) | st.just("^(a|b)_"),
+    "split.group_by": st.sampled_from([None, "size", "^(.+)_", "(?:a|b)(c)"]),
+    "split.stratify_by": st.sampled_from(["size", "none"]),
+    "split.fold": st.integers(0, 2**63 - 1),
+    "model.base_channels": st.integers(1, 1024),
+    "model.bilinear": st.booleans(),
+    "model.norm": st.sampled_from(["batch", "group"]),
+    "model.dropout": SHARE,
+    "train.epochs": st.integers(7, 999),
+    "train.seed": SEED,
+    "train.start": st.none() | TEXT,
+    "train.device": st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:17"]),
+    "train.processes": st.integers(1, 2),
+    "train.num_workers": st.integers(0, 64),
+    "recipes.modern.optimizer": st.sampled_from(["rmsprop", "adamw", "sgd", "muon"]),
+    "recipes.modern.learning_rate": st.floats(0, 10, exclude_min=True),
+    "recipes.modern.weight_decay": SHARE,
+    "recipes.modern.clip_limit": st.floats(0, exclude_min=True, allow_infinity=False),
+    "recipes.modern.ema": SHARE | st.just(0),
+    "recipes.report.halved": st.floats(0, 1),
+    "recipes.report.flip": st.booleans(),
+    "resume.minutes": st.floats(0, 1440) | st.integers(0, 1440),
+    "evaluate.scales": st.lists(st.floats(0.1, 4) | st.integers(1, 4), min_size=1, max_size=4),
+    "render.epochs": st.lists(st.integers(1, 7) | st.just("last"), min_size=1, max_size=5),
+}
+SCALARS = (
+    *(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=True), TEXT),
+    st.sampled_from([0, 1, -1, 2**63, 10**400, 1e-300, "", " ", "1", "null", "size", "last", "()"]),
+)
+ANYTHING = st.recursive(
+    st.one_of(*SCALARS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def params() -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "params.yaml").read_text())
+    found["render"]["epochs"] = ["last"]  # so that train.epochs may be anything
+    return found
+
+
+BASE = params()
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(BASE)
+    section = changed
+    *parents, name = key.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[name] = value
+    return changed
+
+
+def loaded(values: dict[str, Any]) -> dict[str, Any] | str:
+    """What a stage reads of the file that DVC would write, or what it says behind its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(values, file)
+        try:
+            return dataclasses.asdict(load_params(path))
+        except InputError as error:
+            said, name = str(error), f"{path}: "
+    assert said.startswith(name), said
+    assert said.isprintable(), said
+    return said.removeprefix(name)
+
+
+def taken(values: dict[str, Any]) -> dict[str, Any] | str:
+    """As `loaded`, without a file."""
+    try:
+        return dataclasses.asdict(checked(Params, values))
+    except InputError as error:
+        return str(error)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether these are equal, true not 1; a whole number may stand for a float."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+@FEW
+@given(st.fixed_dictionaries({}, optional=RIGHT))
+def test_right_parameters_come_back_as_they_were(changes: dict[str, Any]):
+    values = copy.deepcopy(BASE)
+    for key, value in changes.items():
+        section = values
+        *parents, name = key.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[name] = value
+    found = loaded(values)
+    assert same(found, values)
+    assert same(loaded(found), values)
+
+
+def leaves(value: Any, prefix: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [prefix]
+    return [key for name, inner in value.items() for key in leaves(inner, f"{prefix}.{name}")]
+
+
+KEYS = [key.removeprefix(".") for key in leaves(BASE)]
+
+
+@LAW
+@given(st.sampled_from(KEYS), ANYTHING)
+def test_a_file_says_what_its_values_say(key: str, value: Any):
+    values = with_value(key, value)
+    found, expected = loaded(values), taken(values)
+    if "is out of range" in expected or isinstance(expected, dict):
+        assert found == expected
+    else:  # of numbers without end, what reads YAML says it first
+        assert isinstance(found, str)
+
+
+@MANY
+@given(st.sampled_from(KEYS), ANYTHING)
+def test_any_one_value_is_taken_as_it_is_or_refused_by_its_key(key: str, value: Any):
+    values = with_value(key, value)
+    found = taken(values)
+    if isinstance(found, str):
+        assert found.startswith(key), found
+    else:
+        assert same(found, values)
+
+
+@MANY
+@given(st.sampled_from(KEYS), st.sampled_from(["missing", "unknown", "renamed"]), TEXT)
+def test_any_one_key_too_few_or_too_many_is_named(key: str, damage: str, name: str):
+    values = with_value(key, None)
+    section, (*parents, last) = values, key.split(".")
+    for parent in parents:
+        section = section[parent]
+    assume(name not in section)
+    kept = section.pop(last)
+    if damage != "missing":
+        section[name] = kept
+    if damage == "unknown":
+        section[last] = kept
+    path = ".".join([*parents, last if damage == "missing" else name])
+    said = taken(values)
+    assert isinstance(said, str), f"{damage} {path} is taken"
+    assert said.startswith(f"{path}: "[:200]), said
+    assert "missing" in said or "unknown key" in said

@@ -1,0 +1,206 @@
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from roadseg.config.class_map import IGNORE_INDEX, read_class_map
+from roadseg.data.augmentation import Augmentation, color_terms, recolor
+from roadseg.data.dataset import (
+    Sample,
+    SegmentationDataset,
+    epoch_order,
+    evaluation_batch,
+    evaluation_groups,
+    pad_collate,
+    training_batches,
+)
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.remap import remap_dataset
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT
+
+OFF = {"flip": False, "jitter": 0.0}
+ALL = {"flip": True, "jitter": 0.3}
+
+
+@pytest.fixture
+def prepared(pictures: Path, tmp_path: Path) -> PreparedDataset:
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    remap_dataset(pictures, tmp_path / "prepared", class_map, 1.0)
+    return PreparedDataset(tmp_path / "prepared")
+
+
+def batches(
+    prepared: PreparedDataset, epoch: int = 1, size: int = 3, workers: int = 0, **changes
+) -> list:
+    pictures = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **{**ALL, **changes})
+    return list(training_batches(pictures, epoch, size, workers))
+
+
+def test_padding_by_hand():
+    small = Sample(np.full((1, 2, 3), 7, np.uint8), np.array([[1, 2]], np.uint8))
+    large = Sample(np.full((2, 3, 3), 9, np.uint8), np.array([[3, 4, 5], [6, 7, 8]], np.uint8))
+    batch = pad_collate([small, large])
+    x = IGNORE_INDEX
+    assert batch.masks.tolist() == [[[1, 2, x], [x, x, x]], [[3, 4, 5], [6, 7, 8]]]
+    assert batch.images.shape == (2, 3, 2, 3)
+    assert (batch.images[0] == 7).all()  # the border repeated
+    assert (batch.images[1] == 9).all()
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_epoch_sees_each_picture_once(prepared: PreparedDataset):
+    found = batches(prepared, **OFF)
+    assert [len(batch.masks) for batch in found] == [3, 3, 2]
+    seen = sorted(int(mask[0, 0]) for batch in found for mask in batch.masks)
+    assert seen == sorted(int(prepared.mask(name)[0, 0]) for name in prepared.train_ids())
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    assert sorted(epoch_order(3, 1, 50)) == list(range(50))
+    assert np.array_equal(epoch_order(3, 1, 50), epoch_order(3, 1, 50))
+    assert not np.array_equal(epoch_order(3, 1, 50), epoch_order(3, 2, 50))
+    assert not np.array_equal(epoch_order(3, 1, 50), epoch_order(4, 1, 50))
+
+
+def test_workers_and_earlier_epochs_change_nothing(prepared: PreparedDataset):
+    batches(prepared, epoch=1)
+    alone = batches(prepared, epoch=2)
+    by_workers = batches(prepared, epoch=2, workers=2)
+    for one, other in zip(alone, by_workers, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+    first = batches(prepared, epoch=1)
+    assert not torch.equal(alone[0].images, first[0].images)
+
+
+def test_all_epochs_by_one_loader_are_those_of_one_each(prepared: PreparedDataset):
+    pictures = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    together = list(training_batches(pictures, 1, 3, 0, first=1, last_epoch=3))
+    one_each = [batch for epoch in (1, 2, 3) for batch in batches(prepared, epoch=epoch)][1:]
+    for one, other in zip(together, one_each, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.colors, other.colors)
+
+
+class NamesItsProcess(SegmentationDataset):
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        return Sample(*super().__getitem__(key)[:2], (float(os.getpid()), 0.0, 0.0))
+
+
+def test_workers_start_once_for_all_epochs(prepared: PreparedDataset):
+    pictures = NamesItsProcess(prepared, prepared.train_ids(), seed=5, **ALL)
+    found = training_batches(pictures, 1, 1, num_workers=2, last_epoch=4)
+    assert len({float(batch.colors[0, 0].double()) for batch in found}) == 2
+
+
+def test_pictures_that_lie_on_the_device_give_the_same_batches(prepared: PreparedDataset):
+    moved = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    moved.move_to(torch.device("cpu"), room=1_000)
+    assert moved.resident is None  # too little
+    moved.move_to(torch.device("cpu"), room=1_000_000)
+    found = list(training_batches(moved, 2, 3, 0))
+    for one, other in zip(batches(prepared, epoch=2), found, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(one.colors, other.colors)
+
+
+def test_loading_draws_nothing_from_torchs_generator(prepared: PreparedDataset):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    batches(prepared)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def coded_picture(height: int = 24, width: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """A picture in which each class has a colour of its own, in smooth blocks."""
+    mask = np.arange(height)[:, None] // 8 * 5 + np.arange(width)[None] // 8
+    image = np.stack([mask * 12, 255 - mask * 12, mask * 0 + 128], axis=2)
+    return image.astype(np.uint8), mask.astype(np.uint8)
+
+
+def epochs_of(
+    image: np.ndarray, mask: np.ndarray, *, flip: bool, jitter: float
+) -> list[tuple[np.ndarray, np.ndarray, torch.Tensor | None]]:
+    """Image, mask and colour terms of one picture, as 20 epochs see it."""
+    prepared = SimpleNamespace(pair=lambda _: (image, mask), image=lambda _: image)
+    pictures = SegmentationDataset(prepared, ["any"], seed=0, flip=flip, jitter=jitter)
+    found = [pad_collate([pictures[epoch, 0]]) for epoch in range(20)]
+    return [(b.images[0].permute(1, 2, 0).numpy(), b.masks[0].numpy(), b.colors) for b in found]
+
+
+def test_off_is_off_and_flip_is_an_exact_mirror():
+    image, mask = coded_picture()
+    for same_image, same_mask, colors in epochs_of(image, mask, **OFF):
+        assert np.array_equal(same_image, image)
+        assert np.array_equal(same_mask, mask)
+        assert colors is None
+    seen = set()
+    for flipped_image, flipped_mask, _ in epochs_of(image, mask, **{**OFF, "flip": True}):
+        mirrored = np.array_equal(flipped_mask, mask[:, ::-1])
+        assert np.array_equal(flipped_image, image[:, ::-1] if mirrored else image)
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+def recolored(image: np.ndarray, terms: torch.Tensor) -> np.ndarray:
+    """(H, W, 3) uint8, as the network sees it."""
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    recolor(batch, terms)
+    return batch[0].permute(1, 2, 0).byte().numpy()
+
+
+def test_jitter_leaves_the_mask_and_stays_in_range():
+    image, mask = coded_picture()
+    means = set()
+    for _, same, colors in epochs_of(image, mask, **{**OFF, "jitter": 0.5}):
+        assert np.array_equal(same, mask)
+        means.add(int(recolored(image, colors).mean()))
+    assert len(means) > 5
+    assert min(means) < image.mean() < max(means)
+
+
+def test_colors_agree_with_their_definition_step_by_step():
+    image, _ = coded_picture()
+    brightness, contrast, saturation = 1.15, 0.8, 1.3
+    grey = image.mean(axis=2, keepdims=True)
+    saturated = grey + saturation * (image - grey)
+    mean = saturated.mean()
+    expected = brightness * (mean + contrast * (saturated - mean))
+    terms = color_terms(Augmentation(False, (brightness, contrast, saturation)), image.mean())
+    found = recolored(image, torch.tensor([terms]))
+    assert np.abs(found - np.clip(expected, 0, 255)).max() <= 0.5001
+
+
+def test_evaluation_groups_pictures_of_one_size_and_keeps_their_pixels(prepared: PreparedDataset):
+    ids = prepared.train_ids()
+    groups = evaluation_groups(prepared, sorted(ids, key=prepared.size), 3)
+    found = [evaluation_batch(prepared, names) for names in groups]
+    assert [tuple(b.masks.shape) for b in found] == [
+        (3, 32, 48),
+        (1, 32, 48),
+        (3, 34, 50),
+        (1, 34, 50),
+    ]
+    assert not any((batch.masks == IGNORE_INDEX).any() for batch in found)
+    assert [name for names in evaluation_groups(prepared, ids, 3) for name in names] == ids
+
+
+@pytest.mark.parametrize("spoil", [b"", b"\x93NUMPY", b"not an array at all"])
+def test_a_damaged_cache_is_named(prepared: PreparedDataset, spoil: bytes):
+    (prepared.root / "masks/000000_10.npy").write_bytes(spoil)
+    with pytest.raises(InputError, match=r"masks/000000_10\.npy: not as remap wrote it; dvc repro"):
+        prepared.mask("000000_10")
+
+
+def test_class_pixels_counts_the_named_masks(prepared: PreparedDataset):
+    counts = prepared.class_pixels(["000000_10", "000001_10"])
+    assert counts.sum() == 32 * 48 + 34 * 50
+    assert (
+        counts[0]
+        == (prepared.mask("000000_10") == 0).sum() + (prepared.mask("000001_10") == 0).sum()
+    )

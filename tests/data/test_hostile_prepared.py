@@ -1,0 +1,81 @@
+"""A cache and a split that are not as their stages wrote them: named, and nothing goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roadseg.config.class_map import read_class_map
+from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import read_split
+from roadseg.prepare.remap import remap_dataset
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT
+
+SPLIT = {"train": ["a", "b"], "val": ["c"], "test": ["a"]}
+
+
+@pytest.fixture
+def prepared(pictures: Path, tmp_path: Path) -> PreparedDataset:
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    remap_dataset(pictures, tmp_path / "prepared", class_map, 1.0)
+    return PreparedDataset(tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("size", [[0, 48], [-32, 48], [32, 2**31], [32.0, 48], [32], [True, 48]])
+def test_sizes_that_cannot_be_are_refused(prepared: PreparedDataset, size: list):
+    path = prepared.root / "sizes.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "000000_10": size}))
+    with pytest.raises(InputError, match=r"sizes.json: not as remap wrote it"):
+        prepared.recorded_sizes()
+
+
+def test_sizes_are_those_of_the_masks(prepared: PreparedDataset):
+    assert list(prepared.recorded_sizes()) == prepared.train_ids()
+    mask = prepared.root / "masks/000003_10.npy"
+    mask.rename(mask.with_name("x.npy"))
+    with pytest.raises(InputError, match=r"sizes.json: '000003_10' is a size without a mask in"):
+        prepared.recorded_sizes()
+
+
+def test_a_name_that_is_no_text_is_refused(prepared: PreparedDataset):
+    mask = prepared.root / "test_images/000000_10.npy"
+    mask.rename(mask.with_name("\udcff.npy"))
+    with pytest.raises(InputError, match=r"test_images/\\udcff.npy: not as remap wrote it"):
+        prepared.test_ids()
+
+
+@pytest.mark.parametrize("descr", ["<u2", "|i1", "|b1", "<f4"])
+def test_arrays_of_other_types_are_refused(prepared: PreparedDataset, descr: str):
+    np.save(prepared.root / "masks/000000_10.npy", np.zeros((32, 48), dtype=descr))
+    with pytest.raises(InputError, match=r"masks/000000_10.npy: not as remap wrote it"):
+        prepared.mask("000000_10")
+
+
+def test_a_header_of_another_length_is_refused(prepared: PreparedDataset):
+    path = prepared.root / "masks/000000_10.npy"
+    data = bytearray(path.read_bytes())
+    data[8] -= 1  # numpy would take the header's last byte for the first pixel
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"masks/000000_10.npy: not as remap wrote it"):
+        prepared.mask("000000_10")
+
+
+@pytest.mark.parametrize("name", ["../masks/a", "a/b", "", "a\0b", "\ud800", 1, None])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_ids_that_are_no_names_are_refused(tmp_path: Path, part: str, name: object):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({**SPLIT, part: [*SPLIT[part], name]}))
+    with pytest.raises(InputError, match=r"split.json: not as split wrote it"):
+        read_split(path)
+
+
+@pytest.mark.parametrize("part", [{"train": ["a", "a"]}, {"val": ["a"]}, {"test": ["a", "a"]}])
+def test_no_picture_stands_twice(tmp_path: Path, part: dict):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(SPLIT))
+    assert read_split(path) == SPLIT
+    path.write_text(json.dumps({**SPLIT, **part}))
+    with pytest.raises(InputError, match=r"split.json: 'a' stands there twice"):
+        read_split(path)

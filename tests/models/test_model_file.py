@@ -1,0 +1,143 @@
+import pickle
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from roadseg.config.class_map import ClassMap, read_class_map
+from roadseg.models.model_file import load_network, save_weights
+from roadseg.models.unet import UNet
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT
+
+TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
+UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch", "dropout": 0.0}
+
+
+def facts(class_map: ClassMap) -> dict[str, object]:
+    return {"classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
+
+
+def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
+    torch.manual_seed(3)
+    network = UNet(**{**UNET, **unet})
+    network.inc[1].running_mean.fill_(0.25)  # a buffer, not a parameter
+    description = {**facts(class_map), "unet": {**UNET, **unet}}
+    save_weights(path, network.state_dict(), description)
+    return network
+
+
+def test_a_model_comes_back_whole(tmp_path: Path):
+    network = saved(tmp_path / "a.safetensors", norm="batch", bilinear=False)
+    loaded, description = load_network(tmp_path / "a.safetensors", TWELVE)
+    assert description["unet"]["bilinear"] is False
+    assert not loaded.training
+    expected = network.state_dict()
+    assert list(loaded.state_dict()) == list(expected)
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path):
+    for name in ("a", "another_name"):
+        saved(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "another_name").read_bytes()
+
+
+def test_other_classes_are_refused(tmp_path: Path):
+    saved(tmp_path / "a.safetensors")
+    eleven = read_class_map(ROOT / "classes/kitti11.yaml")
+    with pytest.raises(InputError, match=r"a.safetensors: was trained on other classes"):
+        load_network(tmp_path / "a.safetensors", eleven)
+
+
+def test_what_is_no_model_is_named(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match=r"a.safetensors: no such model"):
+        load_network(path, TWELVE)
+    network = saved(path)
+    whole = path.read_bytes()
+    damaged = {
+        "cut": whole[:-100],
+        "empty": b"",
+        "pickle": pickle.dumps({"weights": [1, 2, 3]}),
+    }
+    for data in damaged.values():
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"a.safetensors: not a whole safetensors file"):
+            load_network(path, TWELVE)
+    save_file(network.state_dict(), path)
+    with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
+        load_network(path, TWELVE)
+    for wrong, reason in (
+        ({"scale": "big"}, "scale: expected a number, got 'big'"),
+        ({"scale": 1e5}, "scale: 100000.0 is out of range"),
+        ({"ignored_class": 12}, "ignored_class: 12 is none of 12 classes"),
+        ({"ignored_class": "void"}, "ignored_class: expected a whole number or null"),
+        ({"classes": {"classes": []}}, "classes.void: missing"),
+        ({"unet": {**UNET, "num_classes": 5}}, "unet.num_classes: 5, but there are 12 classes"),
+        ({"unet": {**UNET, "norm": "none"}}, "unet.norm: expected batch or group"),
+        ({"unet": {**UNET, "base_channels": 0}}, "unet.base_channels: 0 is out of range"),
+        ({"unet": {**UNET, "base_channels": 10**30}}, "unet.base_channels: .* is out of range"),
+        ({"unet": {**UNET, "dropout": 2}}, "unet.dropout: 2.0 is out of range"),
+        ({"unet": {**UNET, "bilinear": 1}}, "unet.bilinear: expected true or false"),
+        ({"unet": None}, "unet: expected keys with values"),
+    ):
+        save_weights(path, network.state_dict(), {**facts(TWELVE), "unet": UNET, **wrong})
+        with pytest.raises(InputError, match=f"a.safetensors: not a model of .*{reason}"):
+            load_network(path, TWELVE)
+    wide = {**facts(TWELVE), "unet": {**UNET, "base_channels": 3}}
+    save_weights(path, network.state_dict(), wide)
+    with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:
+        load_network(path, TWELVE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "[]", "null", "{", '{"unet": {}}', "9" * 5000])
+def test_a_description_of_another_form_is_named(tmp_path: Path, text: str):
+    save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={"model": text})
+    with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
+        load_network(tmp_path / "a.safetensors", TWELVE)
+
+
+def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
+    """Of 1024 channels it would be 17 GB, which were taken before the weights were compared."""
+    network = saved(tmp_path / "a.safetensors")
+    claim = {**facts(TWELVE), "unet": {**UNET, "base_channels": 1024}}
+    save_weights(tmp_path / "a.safetensors", network.state_dict(), claim)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"do not fit the network: .* would be \[.*\], .* says \["):
+        load_network(tmp_path / "a.safetensors", TWELVE)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("out.weight", torch.nan, "out.weight holds values that are not finite numbers"),
+        ("inc.1.running_mean", torch.inf, "inc.1.running_mean holds .* not finite numbers"),
+        ("inc.1.running_var", -1.0, "inc.1.running_var holds values that are no variances, for"),
+    ],
+)
+def test_weights_that_cannot_be_are_named(tmp_path: Path, name: str, value: float, message: str):
+    weights = saved(tmp_path / "a.safetensors").state_dict()
+    weights[name].reshape(-1)[-1] = value
+    save_weights(tmp_path / "a.safetensors", weights, {**facts(TWELVE), "unet": UNET})
+    with pytest.raises(InputError, match=message):
+        load_network(tmp_path / "a.safetensors", TWELVE)
+
+
+def test_weights_under_other_names_or_of_another_type_are_named(tmp_path: Path):
+    weights = saved(tmp_path / "a.safetensors").state_dict()
+    bias = weights.pop("out.bias")
+    for changes, message in (
+        ({}, "do not fit the network: it has no out.bias"),
+        ({"out.bias": bias, "x": bias.clone()}, "do not fit the network: it has a x"),
+        ({"out.bias": bias.double()}, "out.bias is torch.float64, expected torch.float32"),
+    ):
+        path = tmp_path / "a.safetensors"
+        save_weights(path, {**weights, **changes}, {**facts(TWELVE), "unet": UNET})
+        with pytest.raises(InputError, match=message):
+            load_network(path, TWELVE)

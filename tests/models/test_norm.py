@@ -1,0 +1,67 @@
+"""Batch norm over several processes against torch's own over all of their pictures."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from roadseg.models.norm import SyncBatchNorm
+from roadseg.runtime.distributed import ProcessGroup
+
+
+@dataclass(frozen=True)
+class Twins(ProcessGroup):
+    """Two processes that hold the same pictures: what they add up is twice ours."""
+
+    size: int = 2
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor.mul_(2)
+
+
+def compared(dtype: torch.dtype, offset: float) -> list[tuple[Tensor, Tensor]]:
+    """Output, gradients and statistics of ours and of torch's over these pictures twice."""
+    torch.manual_seed(0)
+    ours, theirs = SyncBatchNorm(5), nn.BatchNorm2d(5)
+    with torch.no_grad():
+        ours.weight.uniform_(0.5, 2)
+        ours.bias.normal_()
+    theirs.load_state_dict(ours.state_dict())
+    ours.process_group = Twins()
+    x = (torch.randn(3, 5, 8, 9) + offset).to(dtype).to(memory_format=torch.channels_last)
+    slopes = torch.randn(3, 5, 8, 9).to(dtype)
+    single, double = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
+    one, two = ours(single), theirs(double)
+    one.backward(slopes)
+    two.backward(torch.cat([slopes, slopes]))
+    return [
+        (one, two[:3]),
+        (single.grad, double.grad[:3]),
+        (2 * ours.weight.grad, theirs.weight.grad),
+        (2 * ours.bias.grad, theirs.bias.grad),
+        (ours.running_mean, theirs.running_mean),
+        (ours.running_var, theirs.running_var),
+        (ours.num_batches_tracked, theirs.num_batches_tracked),
+    ]
+
+
+@pytest.mark.parametrize("offset", [0, 3, -20])
+def test_it_is_torchs_batch_norm_over_all(offset: float):
+    for ours, theirs in compared(torch.float32, offset):
+        torch.testing.assert_close(ours, theirs, rtol=5e-5, atol=1e-5)  # of sums that cancel
+
+
+def test_in_bf16_to_its_rounding():
+    for ours, theirs in compared(torch.bfloat16, 1):
+        torch.testing.assert_close(ours.float(), theirs.float(), rtol=0.02, atol=0.02)
+
+
+def test_one_without_pictures_takes_part():
+    norm = SyncBatchNorm(5)
+    norm.process_group = Twins(rank=1)
+    x = torch.zeros(0, 5, 8, 9, requires_grad=True)
+    norm(x).sum().backward()
+    assert x.grad.shape == x.shape
+    assert not norm.weight.grad.any()
+    assert not norm.bias.grad.any()

@@ -1,0 +1,113 @@
+"""The page of `dvc plots show` and `dvc plots diff`, in a real browser without network."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from roadseg.config.class_map import read_class_map
+from tests.browser import needs_browser, opened_page, outside
+from tests.conftest import ROOT
+from tests.dvc_repository import commit, create_repository, succeeds
+
+TEMPLATE = (ROOT / ".dvc/page.html").read_text()
+SCRIPTS = {
+    "vega 5.20.2": "5f0ec89917912f9884ba428b7660407b8a1c01cc6b6cd6b7b0e17176213ff45b",
+    "vega-lite 5.2.0": "2453a1233877f1228dbd3293f6f89816a08187a28328541ddf064d5beafcae35",
+    "vega-embed 6.18.2": "9df7462e7bb85541b6138e1d01d97288a2b6f4f12efa15cecc2aa8f23b1a3274",
+}
+"""SHA-256 of build/NAME.min.js in the npm packages, less the comment at the end."""
+GRAPHS = {
+    "Cross-entropy, training and validation": 2 * (1 + 2),  # a line and its points, two epochs
+    "Validation mIoU, void left out": 1 + 2,
+    "IoU by class, best epoch": 12 + 12,  # bars and their figures
+    "Confusion, percent of each actual class": 144 + 144,
+    "mIoU of each validation picture, the hardest first": 1 + 2,
+    "Reliability, accuracy of pixels by confidence": None,  # as many as bins that hold pixels
+    "Class frequency, share of the pixels": 12 + 12,
+}
+"""Title and marks of each, of one run, in the order in which they stand."""
+_DRAWN = """() => [...document.querySelectorAll(".vega-embed svg.marks")].map((svg) => ({
+  titles: [...svg.querySelectorAll(".role-title-text")].map((title) => title.textContent),
+  marks: svg.querySelectorAll(".role-mark > path, .role-mark > text").length,
+}))"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a committed run, and in the workspace one that was judged otherwise."""
+    folder = create_repository(tmp_path_factory.mktemp("clone") / "repository")
+    succeeds(folder, "dvc", "repro")
+    commit(folder, "run")
+    succeeds(folder, "dvc", "exp", "run", "-S", "evaluate.flip=true")
+    return folder
+
+
+def test_the_scripts_are_those_of_the_packages_with_their_licences():
+    script = r"<!--\n([a-z-]+ [\d.]+)\n\n(.*?)\n-->\n<script>\n(.*?)\n</script>"
+    found = re.findall(script, TEMPLATE, re.DOTALL)
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, _, text in found}
+    assert digests == SCRIPTS
+    for _, licence, _ in found:
+        assert "University of Washington" in licence
+        assert "Redistribution and use in source and binary forms" in licence
+    assert TEMPLATE.count("{plot_divs}") == 1
+    assert "{scripts}" not in TEMPLATE
+    assert not re.search(r'(src|href)="(https?:)?//', TEMPLATE)
+
+
+def show(page: Page, folder: Path) -> list[dict]:
+    """Open the page and wait for all graphs: titles and number of marks of each."""
+    page.goto((folder / "dvc_plots/index.html").as_uri())
+    graphs = "document.querySelectorAll('.vega-embed svg.marks .role-mark').length > 0"
+    page.wait_for_function(
+        f"{graphs} && document.querySelectorAll('svg.marks').length == {len(GRAPHS)}"
+    )
+    for image in page.locator("img").all():
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+    return page.evaluate(_DRAWN)
+
+
+@needs_browser
+def test_every_graph_and_picture_is_shown_without_network(finished: Path):
+    succeeds(finished, "dvc", "plots", "show")
+    with opened_page() as (page, asked):
+        graphs = show(page, finished)
+        assert outside(asked, finished.as_uri()) == []
+        assert page.title() == "Road scenes, segmented: plots"
+        headings = page.locator("h2").all_inner_texts()
+        names = [image.get_attribute("src") for image in page.locator("img").all()]
+        bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"
+        fills = page.evaluate(f"{bars}.map((bar) => bar.getAttribute('fill'))")
+    for graph, (title, expected) in zip(graphs, GRAPHS.items(), strict=True):
+        assert title in graph["titles"]
+        assert graph["marks"] == expected or (expected is None and graph["marks"] >= 3)
+    assert headings[0] == "Training"
+    assert "More" not in headings  # nothing that the page does not know
+    assert [re.sub(r".*predictions_", "", name) for name in names] == [
+        "epochs.png",
+        "epochs.gif",
+        "hardest.png",
+        "best.png",
+        "epoch_002_training.png",
+        "epoch_002_test.png",
+    ]
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    assert [f"#{''.join(f'{v:02x}' for v in color)}" for color in class_map.colors] == fills
+
+
+@needs_browser
+def test_two_experiments_stand_side_by_side(finished: Path):
+    succeeds(finished, "dvc", "plots", "diff", "HEAD", "workspace")
+    with opened_page() as (page, asked):
+        graphs = show(page, finished)
+        assert outside(asked, finished.as_uri()) == []
+        assert page.locator("img").count() == 2 * 6
+        assert {"HEAD", "workspace"} <= set(page.locator("svg.marks text").all_text_contents())
+        bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"
+        opacities = page.evaluate(f"{bars}.map((bar) => bar.getAttribute('opacity'))")
+    for graph, expected in zip(graphs, GRAPHS.values(), strict=True):
+        assert expected is None or graph["marks"] == 2 * expected
+    assert len(set(opacities)) == 2  # a class has one colour; the paler bar is the other run

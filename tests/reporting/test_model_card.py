@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from roadseg.config.class_map import read_class_map
+from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
+from roadseg.reporting.model_card import model_card
+from tests.conftest import ROOT
+
+TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
+COUNTS = {"pictures": 60, "sha256": "0" * 64}
+DESCRIPTION = {
+    "unet": {"num_classes": 12, "base_channels": 64},
+    "classes": TWELVE.to_json(),
+    "scale": 0.5,
+    "machines": [{"from_epoch": 1, "processor": "a processor", "threads": 2}],
+    "provenance": {
+        "data": {"train": COUNTS, "val": COUNTS},
+        "recipe": {"name": "modern", "batch_size": 2},
+        "train": {"seed": 0, "epochs": 7},
+        "machine": {"device": "cpu", "precision": "bf16"},
+        "versions": {"torch": "2"},
+    },
+}
+MANIFEST = {
+    "source": "kitti",
+    "sha256": "1" * 64,
+    "licence": "CC BY-NC-SA 3.0",
+    "num_train": 200,
+    "num_test": 200,
+    "train_sizes": {"375x1242": 120, "370x1224": 80},
+}
+TRAINING = {"best_epoch": 5, "best_epoch_share": 0.8}
+EVALUATION = {"miou": 0.61234, "pixel_accuracy": 0.9, "miou_low": 0.5, "miou_high": 0.7}
+IOUS = [0.1, *[0.9] * 8, 0.3, 0.8, np.nan]
+
+
+def per_class() -> pd.DataFrame:
+    return pd.DataFrame({"class": TWELVE.names, "iou": IOUS, "color": TWELVE.hex_colors})
+
+
+def card(**manifest: object) -> str:
+    known = {**MANIFEST, **manifest}
+    model = Path("models/best.safetensors")
+    facts = (DESCRIPTION, known, TRAINING, EVALUATION, per_class(), 4, "../plots/figures")
+    return model_card(model, *facts)
+
+
+def test_the_limits_follow_from_the_figures():
+    text = card()
+    limits = text[text.index("## Limits") :]
+    assert "Weak classes (IoU below 0.5): vehicle 0.30." in limits  # not void, not the absent one
+    assert "Not in the validation pictures, so not judged: cycle." in limits
+    assert "drawn by a program" not in limits
+    assert "are few" not in limits
+    assert "drawn by a program" in card(source="sample")
+
+
+def test_it_says_what_went_in_and_what_came_out():
+    text = card()
+    for part in (
+        "200 pictures with masks (120 of 375x1242, 80 of 370x1224; height x width)",
+        "Licence: CC BY-NC-SA 3.0",
+        "The mean of 4 looks at each was judged.",
+        "They pass the network at 0.5 of their size",
+        "Recipe `modern`, seed 0, epochs 7, device cpu, precision bf16",
+        "from epoch 1: processor a processor, threads 2",
+        "Epoch 5 had the highest validation mIoU",
+        "80% would have chosen it",
+        "| mIoU, void left out | 0.6123 |",
+        "0.500 to 0.700",
+        "| 11 | cycle | `#770b20` | 33, 32 | absent |",
+    ):
+        assert part in text
+    assert "boundary" not in text  # a figure that is not there has no row
+
+
+def colors_of(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_still_pictures_of_the_tables(tmp_path: Path):
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "train_ce": [2.0, 1.0], "val_ce": [2.1, 1.2], "val_miou": [0.2, 0.4]}
+    )
+    shares = np.full((12, 12), np.nan)
+    shares[0, 0] = 1.0
+    pairs = pd.DataFrame({"actual": np.repeat(TWELVE.names, 12), "share": shares.reshape(-1)})
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        save_curves(tmp_path / folder / "curves.png", history, 2)
+        save_class_bars(tmp_path / folder / "bars.png", per_class())
+        save_confusion(tmp_path / folder / "confusion.png", pairs)
+    for name in ("curves.png", "bars.png", "confusion.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    bars = colors_of(tmp_path / "one/bars.png")
+    areas = [(bars == color).all(axis=2).sum() for color in TWELVE.colors]
+    assert areas[11] == 0  # absent
+    assert areas[10] / areas[9] == pytest.approx(0.8 / 0.3, rel=0.05)
+    curves = colors_of(tmp_path / "one/curves.png").astype(int)
+    for color in ((76, 120, 168), (245, 133, 24)):  # both lines
+        assert (abs(curves - color).sum(axis=2) < 10).sum() > 500

@@ -1,0 +1,48 @@
+"""What each stage reads and writes, by its options; dvc.yaml says it, and no test says it again."""
+
+from importlib import import_module
+from pathlib import Path
+
+from roadseg.config.schema import read_yaml
+from tests.conftest import ROOT
+
+_STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+_BESIDE = {"runs", ".ckpt", ".downloads"}  # written, but no outs
+
+
+def _options(stage: str) -> dict[str, str]:
+    """Path by option, without those that every test gives its own way."""
+    words = _STAGES[stage]["cmd"].split(f"stages.{stage} ")[1].split()
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    return {
+        name.removeprefix("--"): path
+        for name, path in options.items()
+        if name not in ("--params", "--pipeline", "--classes")
+    }
+
+
+def _outs(stage: str) -> set[str]:
+    entries = [e for kind in ("outs", "metrics", "plots") for e in _STAGES[stage].get(kind, [])]
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries} | _BESIDE
+
+
+ORDER = tuple(_STAGES)
+WRITTEN = {s: {n: p for n, p in _options(s).items() if p in _outs(s)} for s in ORDER}
+READ = {s: {n: p for n, p in _options(s).items() if p not in _outs(s)} for s in ORDER}
+
+
+def arguments(stage: str, source: Path, target: Path) -> list[str]:
+    """What DVC would call `stage` with, reading below `source` and writing below `target`."""
+    paths = {"params": source / "params.yaml"}
+    if stage in ("check", "fetch"):
+        paths["pipeline"] = ROOT / "dvc.yaml"
+    if stage == "remap":
+        paths["classes"] = ROOT / "classes"
+    paths |= {name: source / path for name, path in READ[stage].items()}
+    paths |= {name: target / path for name, path in WRITTEN[stage].items()}
+    return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+
+
+def run_stage(stage: str, folder: Path) -> None:
+    """As DVC calls it, all below `folder`."""
+    import_module(f"stages.{stage}").main(arguments(stage, folder, folder))

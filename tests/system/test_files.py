@@ -1,0 +1,169 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from roadseg.system.errors import InputError
+from roadseg.system.files import atomic_file, atomic_folder, read_json, repository_path, write_json
+from tests.conftest import ROOT
+
+
+class BrokenError(Exception):
+    pass
+
+
+KILLED_AFTER_HALF = """
+import os, pathlib, sys
+from roadseg.system import files
+with getattr(files, sys.argv[1])(pathlib.Path(sys.argv[2])) as temporary:
+    (temporary / "half.txt" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def write_half(path: Path, replaced: Callable) -> None:
+    """Fail after a part is written: to the file, or to a file in the folder."""
+    with replaced(path) as temporary:
+        target = temporary / "half.txt" if temporary.is_dir() else temporary
+        target.write_text("half")
+        raise BrokenError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+    path = tmp_path / "deep" / "a.txt"
+    with atomic_file(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(BrokenError):
+        write_half(path, atomic_file)
+    assert path.read_text() == "first"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+    path = tmp_path / "data"
+    for text in ("first", "second"):
+        with atomic_folder(path) as fresh:
+            (fresh / f"{text}.txt").write_text(text)
+        assert names(path) == [f"{text}.txt"]
+    with pytest.raises(BrokenError):
+        write_half(path, atomic_folder)
+    assert names(path) == ["second.txt"]
+    assert names(tmp_path) == ["data"]
+
+
+def test_a_folder_comes_back_when_the_exchange_is_interrupted(tmp_path: Path, monkeypatch):
+    path = tmp_path / "data"
+    path.mkdir()
+    (path / "a.txt").write_text("first")
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path):
+        pass
+    assert names(path) == ["a.txt"]
+    assert names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("replaced", [atomic_file, atomic_folder])
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, replaced):
+    path = tmp_path / "a[1].txt"
+    command = (sys.executable, "-c", KILLED_AFTER_HALF, replaced.__name__, str(path))
+    killed = subprocess.run(command, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    with pytest.raises(BrokenError):
+        write_half(path, replaced)
+    assert names(tmp_path) == []
+
+
+def test_json_is_sorted_and_has_no_nan(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": "ö"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "ö",\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": math.nan})
+    assert read_json(tmp_path / "a.json") == {"a": "ö", "b": 1}
+
+
+def test_what_is_no_json_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none.json: no such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"cut.json: not JSON"):
+        read_json(tmp_path / "cut.json")
+
+
+def test_paths_count_from_the_main_repository(monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", "/main")
+    assert repository_path("a/b.zip") == Path("/main/a/b.zip")
+    assert repository_path("/elsewhere/b.zip") == Path("/elsewhere/b.zip")
+    with pytest.raises(InputError, match=r"~nosuchuser/b.zip: "):
+        repository_path("~nosuchuser/b.zip")
+    monkeypatch.delenv("DVC_ROOT")
+    assert repository_path("a") == Path("a")
+
+
+def test_an_error_of_the_system_names_the_folder_that_is_to_be(tmp_path: Path):
+    def write() -> None:
+        with atomic_folder(tmp_path / "out") as fresh:
+            (fresh / ("x" * 300)).touch()
+
+    with pytest.raises(OSError, match="File name too long") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "out" / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("NaN", "NaN is no number"),
+        ('{"a": -Infinity}', "-Infinity is no number"),
+        ("[" * 100_000, "recursion"),
+        ("9" * 5000, "4300 digits"),
+    ],
+    ids=["nan", "infinity", "deep", "digits"],
+)
+def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str, reason: str):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"a.json: not JSON .*{reason}"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("number", ["dead", "own"])
+def test_a_folder_that_a_killed_process_had_moved_away_comes_back(tmp_path: Path, number: str):
+    path = tmp_path / "data"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    pid = dead.pid if number == "dead" else os.getpid()  # in a container they come again
+    left = tmp_path / f".data.{pid}.tmp"
+    for name in ("old", "new"):
+        (left / name).mkdir(parents=True)
+        (left / name / f"{name}.txt").touch()
+    with pytest.raises(BrokenError):
+        write_half(path, atomic_folder)
+    assert names(tmp_path) == ["data"]
+    assert names(path) == ["old.txt"]
+
+
+@pytest.mark.parametrize("replaced", [atomic_file, atomic_folder])
+def test_what_a_living_process_writes_stays(tmp_path: Path, replaced: Callable):
+    living = tmp_path / f".data.{os.getppid()}.tmp"
+    living.mkdir()
+    with pytest.raises(BrokenError):
+        write_half(tmp_path / "data", replaced)
+    assert names(tmp_path) == [living.name]

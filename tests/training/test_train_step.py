@@ -1,0 +1,141 @@
+"""One training step: what the network sees, what is minimised, what is kept."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from roadseg.config.class_map import IGNORE_INDEX, read_class_map
+from roadseg.config.params import load_params
+from roadseg.data.dataset import Batch
+from roadseg.models.model_file import load_network
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.runtime.distributed import ProcessGroup
+from roadseg.training.criterion import build_criterion
+from roadseg.training.train_step import training_pair, update_average
+from tests.conftest import ROOT
+from tests.training.factories import made_trainer, outputs, trained
+
+CPU = Accelerator(torch.device("cpu"), "fp32")
+TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
+ELEVEN = read_class_map(ROOT / "classes/kitti11.yaml")
+VOID = TWELVE.void_id
+
+
+def batch_of(height: int, width: int) -> Batch:
+    images = torch.arange(height * width * 3).remainder(251).to(torch.uint8)
+    images = images.reshape(1, height, width, 3).permute(0, 3, 1, 2)
+    masks = torch.arange(height * width).remainder(12).to(torch.uint8).reshape(1, height, width)
+    return Batch(images, masks)
+
+
+def test_whole_pictures_are_as_they_are():
+    batch = batch_of(64, 65)
+    images, class_ids = training_pair(batch, CPU, halved=False, ignored=None)
+    assert torch.equal(images, batch.images / 255)
+    assert torch.equal(class_ids, batch.masks.long())
+
+
+def test_halved_pictures_are_means_and_no_class_is_mixed():
+    batch = batch_of(65, 67)
+    images, class_ids = training_pair(batch, CPU, halved=True, ignored=None)
+    assert images.shape == (1, 3, 32, 33)
+    four = batch.images[0, :, 2:4, 64:66].float().mean((1, 2)) / 255
+    torch.testing.assert_close(images[0, :, 1, 32], four)
+    assert torch.equal(class_ids[0], batch.masks[0, :64:2, :66:2].long())
+
+
+def test_what_would_be_too_small_is_not_halved():
+    images, _ = training_pair(batch_of(63, 200), CPU, halved=True, ignored=None)
+    assert images.shape == (1, 3, 63, 200)
+
+
+def test_an_ignored_class_does_not_count():
+    batch = batch_of(64, 64)
+    _, class_ids = training_pair(batch, CPU, halved=False, ignored=VOID)
+    assert torch.equal(class_ids == IGNORE_INDEX, batch.masks == VOID)
+    assert not (class_ids == VOID).any()
+
+
+def goal(class_map=TWELVE, pixels=None, **changes):
+    recipe = replace(load_params(ROOT / "params.yaml").recipe, **changes)
+    if pixels is None:
+        pixels = np.ones(class_map.num_classes, dtype=np.int64)
+    return build_criterion(recipe, class_map, pixels, torch.device("cpu"))
+
+
+def test_void_is_a_class_or_ignored_as_the_recipe_says():
+    assert goal(void="class").ignored is None
+    assert goal(void="ignored").ignored == VOID
+    assert goal(void="class").void_id == goal(void="ignored").void_id == VOID
+    assert goal(ELEVEN, void="ignored").ignored is None  # it has no void to ignore
+
+
+def test_an_ignored_class_has_no_part_in_the_weights():
+    few, many = np.ones(12, dtype=np.int64), np.ones(12, dtype=np.int64)
+    many[VOID] = 1000
+    ignored = [goal(pixels=pixels, void="ignored").class_weights for pixels in (few, many)]
+    assert torch.equal(*ignored)
+    assert ignored[0][VOID] == 0
+    assert not torch.equal(*[goal(pixels=p, void="class").class_weights for p in (few, many)])
+
+
+def test_the_average_follows_the_network():
+    average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    with torch.no_grad():
+        network.weight.fill_(3.0)
+    network.running_mean.fill_(10.0)
+    network.num_batches_tracked.fill_(7)
+    update_average(average, network, step=1000, decay=0.9)
+    assert average.weight.tolist() == pytest.approx([1.2, 1.2])  # 0.9 * 1 + 0.1 * 3
+    assert average.running_mean.tolist() == pytest.approx([1.0, 1.0])
+    assert average.num_batches_tracked == 7
+    update_average(average, network, step=1, decay=0.9)  # early: 2/11 of the old average
+    assert average.weight.tolist() == pytest.approx([1.2 * 2 / 11 + 3 * 9 / 11] * 2)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_what_is_kept_and_judged_is_the_average(prepared, params, tmp_path, ema):
+    trainer = made_trainer(prepared, params, ema=ema)
+    state = trainer.initial_state()
+    trainer.initial_state = lambda: state
+    trained(trainer, tmp_path)
+    kept, _ = load_network(outputs(tmp_path).epochs / "epoch_002.safetensors", TWELVE)
+    last, average = state.network.state_dict(), (state.average or state.network).state_dict()
+    for name, weight in kept.state_dict().items():
+        assert torch.equal(weight, average[name])
+    assert torch.equal(kept.out.weight, last["out.weight"]) == (ema == 0)
+
+
+def test_halved_steps_come_first(prepared, params, monkeypatch):
+    trainer = made_trainer(prepared, params, halved=0.5)
+    sizes, state = [], trainer.initial_state()
+    hook = state.network.register_forward_hook(lambda _, seen, __: sizes.append(seen[0].shape[2:]))
+    monkeypatch.setattr("roadseg.training.train_step._SMALLEST_HALF", 16)
+    batches = trainer.batches(state)
+    for _ in range(trainer.total_steps):
+        trainer.step(state, next(batches))
+    hook.remove()
+    assert len(sizes) == 6
+    assert max(min(size) for size in sizes[:3]) <= min(min(size) for size in sizes[3:]) / 2 + 1
+
+
+def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
+    """Also after a resume, although a state holds the generator of rank 0 only."""
+    monkeypatch.setattr("roadseg.training.trainer.train_step", lambda *_: torch.rand(8))
+    trainer = made_trainer(prepared, params)
+    state = trainer.initial_state()
+
+    def drawn(rank: int, restored: int) -> list[float]:
+        torch.manual_seed(restored)
+        state.step = 2
+        trainer.accelerator = replace(trainer.accelerator, process_group=ProcessGroup(rank, size=3))
+        return trainer.step(state, batch_of(32, 32)).tolist()
+
+    ranks = [drawn(rank, restored=0) for rank in range(3)]
+    assert all(a != b for a, b in combinations(ranks, 2))
+    assert [drawn(rank, restored=1) for rank in (1, 2)] == ranks[1:]
+    assert drawn(0, restored=1) != ranks[0]
