@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro test experiments board demo bench fuzz lint clean clean-downloads
+.PHONY: help install remotes repro test experiments board demo bench fuzz deps lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -43,19 +43,22 @@ test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH serv
 	python -m pytest
 
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
-	python -m src.experiments
+	roadseg experiments
 
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs
 
 demo: $(VENV)/installed-demo ## Serve a page to try the model on pictures of your own
-	python -m src.demo
+	roadseg demo
 
 bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
 	python -m benchmarks
 
 fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most half an hour)
 	python -m tests.fuzz
+
+deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.yaml
+	PYTHONPATH=src python -m roadseg.provenance.dependencies
 
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .
