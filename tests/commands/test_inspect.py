@@ -74,7 +74,7 @@ def test_json_is_what_the_file_holds(model: Path, capsys):
 
 
 def test_code_that_has_changed_is_named(model: Path, capsys, monkeypatch):
-    monkeypatch.setattr(inspect, "blob_id", lambda p: "0" if p.name == "loop.py" else blob_id(p))
+    monkeypatch.setattr(inspect, "blob_id", lambda p: "0" if p.name == "trainer.py" else blob_id(p))
     inspect.main([str(model)])
     assert "the working tree differs in src/roadseg/training/trainer.py" in capsys.readouterr().out
 
