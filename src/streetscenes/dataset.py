@@ -3,11 +3,10 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import partial
+from io import BytesIO
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -15,9 +14,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from roadseg.system.errors import InputError
-from roadseg.system.files import attach_path
-from roadseg.system.ordered_map import ordered_map
 from streetscenes.scene import street_scene
 
 # KITTI was recorded on several days; the rectified pictures of each have their own size.
@@ -26,26 +22,40 @@ from streetscenes.scene import street_scene
 DAYS = ((1.0, 1.0), (0.96, 0.957), (0.992, 0.99), (1.008, 0.998))
 # Testing scenes come from far behind the training ones, so neither number moves the other set.
 FIRST_TESTING_SCENE = 1_000_000
-_WORTH_A_PROCESS = 16
-"""Scenes for which it pays to start one."""
+_SCENES_PER_PROCESS = 16
+"""Smallest number of scenes for which it pays to start one more process."""
+
+Scene = tuple[int, int, tuple[int, int], Path, Path | None]
+"""Seed, number, (height, width), and the paths of the image and of its mask."""
 
 
 def write_dataset(
     root: Path, *, num_train: int, num_test: int, height: int, width: int, seed: int
 ) -> None:
-    """Write labelled training scenes and other, unlabelled testing scenes below `root`.
+    """Write labelled training scenes and other, unlabelled test scenes below `root`.
 
-    training/image_2/NNNNNN_10.png (RGB), training/semantic/NNNNNN_10.png (8-bit label ids, 0..33)
-    and testing/image_2/NNNNNN_10.png. Each quarter of either set has a size of its own, a few
-    per cent from height x width; the first quarter's is exact. The same arguments give the
+    The files are training/image_2/NNNNNN_10.png (RGB), training/semantic/NNNNNN_10.png (8-bit label
+    ids, 0..33) and testing/image_2/NNNNNN_10.png. Each quarter of either set has a size of its own,
+    a few per cent from height x width; the first quarter's is exact. The same arguments give the
     same bytes. Existing files of these names are replaced.
+
+    Args:
+        root: directory of the data set; created if it does not exist.
+        num_train: number of scenes with masks.
+        num_test: number of scenes without.
+        height, width: of an image, in pixels.
+        seed: another seed gives other streets.
+
+    Raises:
+        OSError: a file cannot be written; it names the file.
+        BrokenProcessPool: a process that draws was killed, for example for want of memory.
     """
     training, semantic = root / "training" / "image_2", root / "training" / "semantic"
     testing = root / "testing" / "image_2"
     for folder in (training, semantic, testing):
         folder.mkdir(parents=True, exist_ok=True)
 
-    def scenes() -> Iterator[_Scene]:
+    def scenes() -> Iterator[Scene]:
         for number in range(num_train):
             size = picture_size(number, num_train, height, width)
             yield seed, number, size, training / _name(number), semantic / _name(number)
@@ -54,35 +64,28 @@ def write_dataset(
             yield seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None
 
     count = num_train + num_test
-    with _mapping(count // _WORTH_A_PROCESS) as mapping:
-        for _ in tqdm(mapping(_write_scene, scenes()), "sample", count, unit="scene", disable=None):
-            pass
+    for _ in tqdm(_draw(scenes(), count), "sample", count, unit="scene", disable=None):
+        pass
 
 
-_Scene = tuple[int, int, tuple[int, int], Path, Path | None]
-"""Seed, number, (height, width), and where the picture and its mask belong."""
-Mapping = Callable[[Callable, Iterable], Iterator]
-
-
-@contextmanager
-def _mapping(processes: int) -> Iterator[Mapping]:
-    """`map`, on up to `processes` and as many as there are processors; drawing is plain Python."""
-    processes = min(processes, os.cpu_count() or 1)
+def _draw(scenes: Iterable[Scene], count: int) -> Iterator[None]:
+    """Write the scenes, on up to one process per core: drawing is plain Python."""
+    processes = min(count // _SCENES_PER_PROCESS, os.cpu_count() or 1)
     if processes < 2:
-        yield map
+        yield from map(_write_scene, scenes)
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
+        waiting = iter(scenes)
         try:
-            yield partial(ordered_map, pool, ahead=4 * processes)
-        except BrokenProcessPool:
-            raise InputError("sample: a process that drew was killed; out of memory?") from None
+            while chunk := list(islice(waiting, 64 * processes)):
+                yield from pool.map(_write_scene, chunk)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _end_with_parent() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent's end is ours, whatever it died of."""
+    """Leave Ctrl-C to the parent process, and exit when it has ended for whatever reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
@@ -92,7 +95,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _write_scene(scene: _Scene) -> None:
+def _write_scene(scene: Scene) -> None:
     seed, number, size, image_path, mask_path = scene
     image, label_ids = street_scene(seed, number, *size)
     _write(image, image_path)
@@ -111,5 +114,10 @@ def _name(number: int) -> str:
 
 
 def _write(pixels: np.ndarray, path: Path) -> None:
-    with attach_path(path):
-        Image.fromarray(pixels).save(path, format="PNG")
+    encoded = BytesIO()
+    Image.fromarray(pixels).save(encoded, format="PNG")
+    try:
+        path.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file
+        raise

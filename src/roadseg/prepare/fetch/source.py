@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Set
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -104,7 +105,10 @@ def _bring(
         with store.archive(url, sha256, limits.bytes) as archive:
             return _from_zip(archive, archive.stem, source, sha256, naming, limits, root)
     if source == "sample":
-        write_dataset(root, **sample)
+        try:
+            write_dataset(root, **sample)
+        except BrokenProcessPool:
+            raise InputError("sample: a process that drew was killed; out of memory?") from None
         return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
     require_not_written("data.source", source, outputs)
     path = repository_path(source)
