@@ -63,6 +63,7 @@ deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.ya
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
