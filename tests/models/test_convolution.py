@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roadseg.models import convolution
+import winograd
 from roadseg.models.convolution import Conv3x3
+from roadseg.models.unet import UNet
 from tests.conftest import ROOT
 
 needs_kernels = pytest.mark.skipif(
-    not convolution._has_kernels(), reason="needs a CPU with AVX512-BF16"
+    not winograd.is_available(), reason="needs a CPU with AVX512-BF16"
 )
 # N, C, O, H, W: odd and even sides, one pixel, several blocks of tiles, unequal channels
 SHAPES = [(2, 32, 64, 9, 14), (1, 64, 32, 12, 13), (3, 32, 32, 1, 1), (1, 96, 160, 5, 70)]
@@ -143,4 +144,16 @@ def test_elsewhere_it_is_torchs_convolution(channels, dtype):
 )
 def test_without_the_instructions_or_with_better_ones_nothing_is_compiled(monkeypatch, abilities):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
-    assert not convolution._has_kernels.__wrapped__()
+    assert not winograd.is_available.__wrapped__()
+
+
+def test_kernels_torch_asks_for_no_other_kernels(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("winograd was asked")
+
+    monkeypatch.setattr(winograd, "supports", refuse)
+    options = {"num_classes": 2, "base_channels": 4, "bilinear": True, "norm": "batch"}
+    network = UNet(**options, dropout=0.0, kernels="torch").eval()
+    assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
+    with pytest.raises(AssertionError, match="winograd was asked"):
+        UNet(**options, dropout=0.0, kernels="auto").eval()(torch.zeros(1, 3, 16, 16))

@@ -113,12 +113,20 @@ class UNet(nn.Module):
         bilinear: double by interpolation (align_corners), else by transposed convolution.
         norm: `batch` or `group`.
         dropout: probability of dropping a channel of the lowest level while training.
+        kernels: `auto` or `torch`, as `Conv3x3` says.
 
     With K = 12, B = 64 and bilinear it has 17,268,108 parameters, the report's.
     """
 
     def __init__(
-        self, *, num_classes: int, base_channels: int, bilinear: bool, norm: str, dropout: float
+        self,
+        *,
+        num_classes: int,
+        base_channels: int,
+        bilinear: bool,
+        norm: str,
+        dropout: float,
+        kernels: str = "auto",
     ) -> None:
         super().__init__()
         b = base_channels
@@ -134,6 +142,9 @@ class UNet(nn.Module):
         self.up3 = Up(4 * b, 2 * b // half, bilinear, norm)
         self.up4 = Up(2 * b, b, bilinear, norm)
         self.out = nn.Conv2d(b, num_classes, 1)
+        for module in self.modules():
+            if isinstance(module, Conv3x3):
+                module.kernels = kernels
 
     def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
         """Logits of pictures, or of the same part of larger ones.
