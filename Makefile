@@ -15,8 +15,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: requirements.txt constraints.txt | $(VENV)/bin/python
+$(VENV)/installed: requirements.txt constraints.txt pyproject.toml | $(VENV)/bin/python
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/installed-dev: $(wildcard requirements-*.txt) $(VENV)/installed
@@ -31,7 +32,7 @@ $(VENV)/installed-remotes: requirements-remotes.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-remotes.txt -c constraints.txt
 	touch $@
 
-install: $(VENV)/installed ## Create .venv with the pinned packages
+install: $(VENV)/installed ## Create .venv with the pinned packages and the command roadseg
 
 remotes: $(VENV)/installed-remotes ## Add what dvc push and pull need for S3 and SSH (docs/remotes.md)
 
@@ -48,7 +49,7 @@ experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and pa
 board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
 	tensorboard --logdir runs
 
-demo: $(VENV)/installed-demo ## Serve a page to try the model on pictures of your own
+demo: $(VENV)/installed-demo ## Serve a local page to try the model on your own images
 	roadseg demo
 
 bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
@@ -58,7 +59,7 @@ fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most ha
 	python -m tests.fuzz
 
 deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.yaml
-	PYTHONPATH=src python -m roadseg.provenance.dependencies
+	python -m roadseg.provenance.dependencies
 
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .

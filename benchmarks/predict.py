@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import sample
 from benchmarks.table import Row, in_turn
-from roadseg.commands.predict import predict_files
+from roadseg.inference.batch_predict import predict_files
 from roadseg.inference.image_files import find_images, read_image
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import save_weights
@@ -61,7 +61,7 @@ def _row(folder: Path, name: str, size: dict[str, int], count: int) -> Row:
     found = in_turn(whole, bare)
     return Row(
         name=f"predict {count} pictures of {name}'s size: read, predict, write three files each",
-        sides="roadseg.commands.predict / bare forward passes",
+        sides="roadseg predict / bare forward passes",
         seconds=found,
         ratio=found[0] / found[1],
         at_most=1.15,

@@ -27,7 +27,7 @@ LONGEST = (
     *("test_interruption", "test_pipeline", "test_kills", "test_export", "test_resume"),
     *("test_remotes", "test_shared_cache"),
     *("test_plots_page", "test_disk", "test_paths", "test_loop", "test_shortage", "test_demo"),
-    "test_aggregate",
+    *("test_aggregate", "test_code_of_experiments", "test_main"),
 )
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
 STORE = DownloadStore(Path("/nonexistent"), 10**8)

@@ -42,15 +42,20 @@ def stages_run(output: str) -> list[str]:
 
 def create_repository(folder: Path, **params: object) -> Path:
     """This working tree's files and small parameters, committed; nothing has run."""
+    copy_working_tree(folder)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    write_params(folder / "params.yaml", **{**SMALL, **params})
+    commit(folder, "start")
+    return folder
+
+
+def copy_working_tree(folder: Path) -> None:
+    """Copy the files of this working tree that Git does not ignore."""
     names = succeeds(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
     for name in names:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    write_params(folder / "params.yaml", **{**SMALL, **params})
-    commit(folder, "start")
-    return folder
 
 
 def commit(folder: Path, message: str) -> None:

@@ -46,6 +46,6 @@ def is_available() -> bool:
         return False
     try:
         import winograd.convolution  # noqa: F401
-    except OSError:  # no libgomp
+    except (ImportError, OSError):  # no numba, an optional dependency, or no libgomp
         return False
     return True

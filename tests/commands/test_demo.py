@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-DEMO = ("-m", "roadseg.commands.demo")
+DEMO = ("-m", "roadseg", "demo")
 
 
 @contextlib.contextmanager
@@ -159,8 +159,7 @@ def test_a_model_that_tells_nothing_of_its_training_is_served(folder: Path):
 SLOW = """
 import sys, time
 import numpy as np
-from roadseg.system.cli import run_main as run
-from roadseg.commands.demo import main
+from roadseg.commands.main import run_from_shell
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
 
@@ -170,7 +169,8 @@ def slow(self, pictures):
     return np.stack([np.zeros(picture.shape[:2], np.uint8) for picture in pictures])
 
 Predictor.class_ids = slow
-run(main)
+sys.argv.insert(1, "demo")
+run_from_shell()
 """
 
 
@@ -212,8 +212,7 @@ def test_a_port_that_is_taken_is_one_line(folder: Path, address: str):
     port = re.search(r":(\d+)/", address)[1]
     command = [
         sys.executable,
-        "-m",
-        "roadseg.commands.demo",
+        *DEMO,
         "--model",
         str(folder / "model.safetensors"),
     ]

@@ -17,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from roadseg.commands import export
+from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
+from roadseg.models import export
 from roadseg.models.model_file import load_model, save_weights
 from roadseg.models.unet import UNet
 from roadseg.system.errors import InputError
@@ -51,7 +52,7 @@ def saved(path: Path, norm: str, bilinear: bool) -> Path:
 
 
 def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where requirements-export.txt is not installed."""
+    """Make imports fail as if requirements-export.txt were not installed."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -75,7 +76,7 @@ def told(models) -> str:
     model = models["batch", True]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         lacking(patch)  # it needs none of them
-        export.main([str(model), "--out", str(model.with_suffix(".pt2"))])
+        main(["export", str(model), "--out", str(model.with_suffix(".pt2"))])
     return printed.getvalue()
 
 
@@ -163,7 +164,7 @@ def test_it_is_one_file_that_does_not_tell_where_it_was_made(onnx_file, pt2_file
 
 @pytest.mark.parametrize(("ending", "before"), [(".onnx", b"older"), (".pt2", None)])
 def test_another_result_leaves_what_was_there(models, tmp_path, monkeypatch, capfd, ending, before):
-    made = export.exported_program
+    made = export.export_program
 
     def slightly_other(network: UNet) -> torch.export.ExportedProgram:
         other = copy.deepcopy(network)
@@ -192,10 +193,10 @@ def test_what_is_no_number_or_of_another_size_differs():
 def test_without_the_packages_it_says_what_to_install(models, tmp_path, monkeypatch):
     lacking(monkeypatch)
     with pytest.raises(InputError) as caught:
-        export.main([str(models["batch", True]), "--out", str(tmp_path / "a.onnx")])
+        main(["export", str(models["batch", True]), "--out", str(tmp_path / "a.onnx")])
     assert str(caught.value) == (
-        "export to ONNX needs more packages: "
-        "pip install -r requirements-export.txt -c constraints.txt"
+        'the package onnx is not installed; run: pip install "roadseg[export]", or in the '
+        "repository: pip install -r requirements-export.txt -c constraints.txt"
     )
     assert not list(tmp_path.iterdir())
 
@@ -211,7 +212,7 @@ def test_it_tells_what_it_wrote(models, pt2_file, told):
 
 
 def test_another_ending_is_one_line(tmp_path: Path):
-    command = [sys.executable, "-m", "roadseg.commands.export", "--out", str(tmp_path / "a.pth")]
+    command = [sys.executable, "-m", "roadseg", "export", "--out", str(tmp_path / "a.pth")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
     assert result.stderr == (

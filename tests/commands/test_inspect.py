@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from roadseg.commands import inspect
+from roadseg.commands.main import main
 from roadseg.models.model_file import save_weights
 from roadseg.provenance.model_metadata import read_description
 from roadseg.provenance.source_code import blob_id, import_closure, source_blobs
@@ -45,7 +46,7 @@ def test_the_closure_has_what_is_imported_anywhere():
 
 
 def test_it_tells_everything_that_decides_the_weights(model: Path, capsys):
-    inspect.main([str(model)])
+    main(["inspect", str(model)])
     text = capsys.readouterr().out
     for part in (
         "epoch       ",
@@ -64,7 +65,7 @@ def test_it_tells_everything_that_decides_the_weights(model: Path, capsys):
 
 
 def test_json_is_what_the_file_holds(model: Path, capsys):
-    inspect.main([str(model), "--json"])
+    main(["inspect", str(model), "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["provenance"]["train"] == {"seed": 3, "epochs": 2}
     assert found["machines"][0]["threads"] >= 1
@@ -75,7 +76,7 @@ def test_json_is_what_the_file_holds(model: Path, capsys):
 
 def test_code_that_has_changed_is_named(model: Path, capsys, monkeypatch):
     monkeypatch.setattr(inspect, "blob_id", lambda p: "0" if p.name == "trainer.py" else blob_id(p))
-    inspect.main([str(model)])
+    main(["inspect", str(model)])
     assert "the working tree differs in src/roadseg/training/trainer.py" in capsys.readouterr().out
 
 
@@ -100,13 +101,13 @@ def test_the_commit_with_that_code_is_found(tmp_path: Path, monkeypatch):
 
 def test_what_is_no_model_is_one_line(tmp_path: Path):
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    command = [sys.executable, "-m", "roadseg.commands.inspect", str(tmp_path / "a.safetensors")]
+    command = [sys.executable, "-m", "roadseg", "inspect", str(tmp_path / "a.safetensors")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path}/a.safetensors: not a whole safetensors")
     assert result.stderr.count("\n") == 1
     with pytest.raises(InputError, match="no such model"):
-        inspect.main([str(tmp_path / "none.safetensors")])
+        main(["inspect", str(tmp_path / "none.safetensors")])
 
 
 @pytest.mark.parametrize(
@@ -122,12 +123,12 @@ def test_what_is_no_model_is_one_line(tmp_path: Path):
 def test_a_model_that_does_not_say_it_is_one_line(model: Path, tmp_path: Path, changes: dict):
     path = changed(model, tmp_path / "a.safetensors", changes)
     with pytest.raises(InputError, match=r"a.safetensors: does not say what it was made from"):
-        inspect.main([str(path)])
+        main(["inspect", str(path)])
 
 
 def test_what_a_file_says_cannot_write_on_the_terminal(model: Path, tmp_path: Path, capsys):
     changes = {"val_miou": "\x1b[2J", "machines": [{"\x1b[8m": "\n"}]}
-    inspect.main([str(changed(model, tmp_path / "a.safetensors", changes))])
+    main(["inspect", str(changed(model, tmp_path / "a.safetensors", changes))])
     lines = capsys.readouterr().out.splitlines()
     assert all(line.isprintable() for line in lines)
     assert lines[1].endswith("val mIoU \\x1b[2J")

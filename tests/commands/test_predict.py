@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg.commands import predict
+from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
 from roadseg.inference import batch_predict
 from roadseg.inference.predictor import Predictor
@@ -42,7 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def run(model: Path, out: Path, *arguments: object) -> None:
     options = ["--model", str(model), "--out", str(out), "--device", "cpu", "--precision", "fp32"]
-    predict.main([*options, *map(str, arguments)])
+    main(["predict", *options, *map(str, arguments)])
 
 
 def written(out: Path) -> dict[str, bytes]:
@@ -77,7 +77,7 @@ def test_a_picture_gives_its_mask_in_colours_in_label_ids_and_over_it(
     described = json.loads((tmp_path / "out/classes.json").read_text())
     assert described[1] == {"class_id": 1, "name": "road", "color": [128, 64, 128], "label_id": 7}
     said = capsys.readouterr().out
-    assert f"predict: 5 pictures by {model} on cpu, in {tmp_path / 'out'}" in said
+    assert f"predict: 5 images by {model} on cpu, in {tmp_path / 'out'}" in said
     assert "%" in said.splitlines()[1]
 
 
@@ -97,8 +97,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     (pictures / "drive/d0.png").write_bytes(whole[: len(whole) // 2])
     command = [
         sys.executable,
-        "-m",
-        "roadseg.commands.predict",
+        *("-m", "roadseg", "predict"),
         str(pictures),
         "--model",
         str(model),
@@ -109,7 +108,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     errors = result.stderr.splitlines()
     assert errors[0].startswith(f"error: {pictures}/a0.png: not a picture")
     assert errors[1].startswith(f"error: {pictures}/drive/d0.png: cannot be decoded")
-    assert errors[2] == "error: 2 of 7 pictures could not be predicted; see above"
+    assert errors[2] == "error: 2 of 7 images could not be predicted; see above"
     assert len(errors) == 3  # no progress bar where nobody looks
     done = {path.stem for path in (tmp_path / "out/label_ids").rglob("*.png")}
     assert done == {"a", "b", "c", "d", "e"}
@@ -119,8 +118,7 @@ def test_who_has_seen_enough_of_the_summary_sees_no_error(model, pictures, tmp_p
     """predict | head -0"""
     command = [
         sys.executable,
-        "-m",
-        "roadseg.commands.predict",
+        *("-m", "roadseg", "predict"),
         str(pictures),
         "--model",
         str(model),
@@ -140,7 +138,7 @@ def test_nothing_is_left_of_a_picture_that_fails(model, pictures, tmp_path, caps
     run(model, out, pictures, "--probabilities")
     before = written(out)
     (pictures / "a.png").write_bytes(b"no picture any more")
-    with pytest.raises(InputError, match="1 of 5 pictures could not be predicted"):
+    with pytest.raises(InputError, match="1 of 5 images could not be predicted"):
         run(model, out, pictures)
     gone = {"color/a.png", "label_ids/a.png", "overlay/a.jpg", "probabilities/a.npy"}
     assert written(out) == {name: data for name, data in before.items() if name not in gone}
@@ -157,9 +155,9 @@ def test_what_folders_hold_beside_pictures_is_counted(model, pictures, tmp_path,
     (pictures / "lost.png").symlink_to(tmp_path / "nowhere")
     run(model, tmp_path / "out", pictures)
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("predict: 5 pictures by ")
+    assert said[0].startswith("predict: 5 images by ")
     beginning, kinds = said[2].split(": ")
-    assert beginning == "  left out of the folders, for no pictures that are read"
+    assert beginning == "  skipped files of unsupported type"
     assert sorted(kinds.split(", ")) == [
         *("1 .bmp", "1 link to nothing or to no file", "1 linked folder"),
         *("1 without an ending", "2 .tif"),
@@ -173,7 +171,7 @@ def test_memory_that_runs_out_costs_one_picture(model, pictures, tmp_path, capsy
         write_prediction(folder, name, *more)
 
     monkeypatch.setattr(batch_predict, "write_prediction", written_but)
-    with pytest.raises(InputError, match="1 of 5 pictures"):
+    with pytest.raises(InputError, match="1 of 5 images"):
         run(model, tmp_path / "out", pictures)
     error = f"error: {pictures}/drive/d.png: out of memory where its classes are drawn\n"
     assert capsys.readouterr().err == error
@@ -183,7 +181,7 @@ def test_memory_that_runs_out_costs_one_picture(model, pictures, tmp_path, capsy
 def test_a_second_run_leaves_out_what_the_first_has_made(model: Path, pictures: Path, capsys):
     for _ in range(2):
         run(model, pictures / "made", pictures)
-        assert "predict: 5 pictures" in capsys.readouterr().out
+        assert "predict: 5 images" in capsys.readouterr().out
 
 
 def test_names_that_continue_each_other_do_not_disturb_each_other(model: Path, tmp_path: Path):
@@ -200,14 +198,14 @@ def test_names_that_continue_each_other_do_not_disturb_each_other(model: Path, t
 
 def test_what_cannot_be_written_or_is_too_large_is_left_out(model, pictures, tmp_path, capsys):
     Image.new("RGB", (66_000, 1)).save(pictures / "wide.png")  # wider than JPEG allows
-    with pytest.raises(InputError, match="1 of 6 pictures could not be predicted"):
+    with pytest.raises(InputError, match="1 of 6 images could not be predicted"):
         run(model, tmp_path / "out", pictures)
     assert "overlay/wide.jpg: cannot be written: " in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*wide*"))  # nor the files that could be
     grouped = saved_model(tmp_path / "group.safetensors", norm="group")
     large = pictures / "large.png"
     Image.new("RGB", (200, 100)).save(large)
-    with pytest.raises(InputError, match="1 of 2 pictures"):
+    with pytest.raises(InputError, match="1 of 2 images"):
         run(grouped, tmp_path / "group", large, pictures / "a.png", "--tile", 64)
     error = capsys.readouterr().err
     assert error.startswith(f"error: {large}: 100x200 pixels would pass by tiles of 64, ")
@@ -217,9 +215,9 @@ def test_what_cannot_be_written_or_is_too_large_is_left_out(model, pictures, tmp
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--tile", "100", "no multiple of 16 from 64 on"),
-        ("--scale", "x", "no number from 0.01 to 4"),
-        ("--batch-size", "0", "no whole number from 1 on"),
+        ("--tile", "100", "not a multiple of 16 of at least 64"),
+        ("--scale", "x", "not a number from 0.01 to 4"),
+        ("--batch-size", "0", "not an integer of at least 1"),
     ],
 )
 def test_wrong_options_are_refused(model, pictures, tmp_path, capsys, option, value, message):

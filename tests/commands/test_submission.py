@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg.commands import submission
-from roadseg.commands.submission import BENCHMARK, benchmark_label_ids, require_benchmark_classes
+from roadseg.commands.main import main
 from roadseg.config.class_map import ClassMap, LabelClass, read_class_map
 from roadseg.inference.predictor import Predictor
+from roadseg.inference.submission import (
+    BENCHMARK,
+    benchmark_label_ids,
+    require_benchmark_classes,
+)
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT, striped_pair
 from tests.inference.factories import saved_model
@@ -32,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, out: Path) -> None:
     model, pictures = str(folder / "model.safetensors"), str(folder / "pictures")
-    submission.main(["--model", model, "--pictures", pictures, "--out", str(out)])
+    main(["submission", "--model", model, "--pictures", pictures, "--out", str(out)])
 
 
 def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path, capsys):
@@ -61,10 +65,10 @@ def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path
 def test_classes_that_cannot_fill_it_are_refused_with_the_reason(folder: Path, tmp_path: Path):
     model = saved_model(tmp_path / "twelve.safetensors", "kitti12")
     with pytest.raises(InputError) as found:
-        submission.main(["--model", str(model), "--out", str(tmp_path / "a.zip")])
+        main(["submission", "--model", str(model), "--out", str(tmp_path / "a.zip")])
     text = str(found.value)
-    assert text.startswith(f"{model}: its 12 classes cannot fill the benchmark's 19: construction")
-    assert "construction holds building, wall, fence; " in text
+    assert text.startswith(f"{model}: its 12 classes do not cover the benchmark's 19: construction")
+    assert "construction contains building, wall, fence; " in text
     assert text.endswith("Train with remap.classes=cityscapes19")
     assert not (tmp_path / "a.zip").exists()
 
@@ -82,8 +86,8 @@ def test_a_class_that_is_missing_is_named_and_one_with_more_label_ids_is_fine():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "000003_10.png").unlink(), r"lacks 000003_10 \(1 pictures\)"),
-        (lambda folder: (folder / "x.png").touch(), r"has x \(1 pictures\)"),
+        (lambda folder: (folder / "000003_10.png").unlink(), r"lacks 000003_10 \(1 images\)"),
+        (lambda folder: (folder / "x.png").touch(), r"has x \(1 images\)"),
     ],
 )
 def test_other_pictures_than_the_benchmarks_are_refused(folder, tmp_path, change, message):

@@ -10,7 +10,6 @@ import pytest
 from roadseg.experiments.aggregate import format_summaries, group_by_other_params, summarize
 from roadseg.experiments.dvc_experiments import parse_experiments
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
 from tests.dvc_repository import commit, run, succeeds
 
 
@@ -154,9 +153,7 @@ stages:
 
 def experiments(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command in the repository `folder`."""
-    command = "import runpy; runpy.run_module('roadseg.commands.experiments', run_name='__main__')"
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {command}"
-    return run(folder, "python", "-c", code, *options)
+    return run(folder, "python", "-m", "roadseg", "experiments", *options)
 
 
 def test_the_command_with_the_real_dvc(tmp_path: Path):

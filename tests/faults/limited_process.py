@@ -115,7 +115,7 @@ def _run(
     if before is not None:
         before()
     _limit(limits)
-    del sys.modules[module]
+    sys.modules.pop(module, None)
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

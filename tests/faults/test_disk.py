@@ -128,7 +128,7 @@ def test_a_full_disk(done: Path, small_disk, stage: str):
 def predicted(done: Path, out: Path, limits: Limits) -> Ended:
     options = ["--model", str(done / "models/best.safetensors"), "--device", "cpu"]
     paths = [str(done / "pictures/testing/image_2"), "--out", str(out), "--probabilities"]
-    return ended("roadseg.commands.predict", [*paths, *options], limits)
+    return ended("roadseg.__main__", ["predict", *paths, *options], limits)
 
 
 def test_predict(done: Path, tmp_path: Path):
@@ -150,8 +150,8 @@ def test_predict(done: Path, tmp_path: Path):
 def test_export(done: Path, small_disk):
     for room in (200_000,):
         disk = small_disk(room)
-        argv = [str(done / "models/best.safetensors"), "--out", str(disk / "unet.pt2")]
-        assert one_line(ended("roadseg.commands.export", argv)) == f"{disk}/unet.pt2: {FULL}"
+        argv = ["export", str(done / "models/best.safetensors"), "--out", str(disk / "unet.pt2")]
+        assert one_line(ended("roadseg.__main__", argv)) == f"{disk}/unet.pt2: {FULL}"
         assert tree(disk) == {}
 
 

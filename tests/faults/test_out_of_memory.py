@@ -67,7 +67,7 @@ def test_address_space_that_runs_out(large: Path, tmp_path: Path, stage: str, ro
 def test_predict_says_what_needs_less(large: Path, tmp_path: Path):
     argv = [str(large / "pictures/testing/image_2"), "--out", str(tmp_path), "--device", "cpu"]
     argv += ["--model", str(large / "models/best.safetensors")]
-    said = ended("roadseg.commands.predict", argv, Limits(more_memory=48 * MIB))
+    said = ended("roadseg.__main__", ["predict", *argv], Limits(more_memory=48 * MIB))
     assert said.code == 1, said
     assert "Traceback" not in said.err
     assert "out of memory; try a smaller" in said.err

@@ -141,9 +141,8 @@ def test_predict_keeps_long_names(done: Path, tmp_path: Path, length: int):
     picture = tmp_path / f"{name}.png"
     shutil.copyfile(done / "pictures/testing/image_2/000000_10.png", picture)
     argv = [str(picture), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    said = ended(
-        "roadseg.commands.predict", [*argv, "--model", str(done / "models/best.safetensors")]
-    )
+    argv += ["--model", str(done / "models/best.safetensors")]
+    said = ended("roadseg.__main__", ["predict", *argv])
     assert said.code == 0, said.err
     assert (tmp_path / f"out/color/{name}.png").is_file()
 
@@ -176,9 +175,8 @@ def test_a_folder_in_a_files_place_is_named_itself(tmp_path: Path):
 
 
 def said_by_export(done: Path, out: Path) -> Ended:
-    return ended(
-        "roadseg.commands.export", [str(done / "models/best.safetensors"), "--out", str(out)]
-    )
+    model = str(done / "models/best.safetensors")
+    return ended("roadseg.__main__", ["export", model, "--out", str(out)])
 
 
 def test_export_to_where_a_file_stands(done: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from roadseg.commands import export, predict
+from roadseg.commands.main import main as roadseg
 from roadseg.config.class_map import read_class_map
 from roadseg.config.schema import read_yaml
 from roadseg.models.model_file import save_weights
@@ -98,9 +98,9 @@ RENDER = step(
     out="out/figures",
 )
 PREDICT = Step(
-    predict.main, ["--model", MODEL, "--out", "predicted", "pictures/testing"], ("predicted",)
+    roadseg, ["predict", "--model", MODEL, "--out", "predicted", "pictures/testing"], ("predicted",)
 )
-EXPORT = Step(export.main, [MODEL, "--out", "out/model.pt2"], ("out",))
+EXPORT = Step(roadseg, ["export", MODEL, "--out", "out/model.pt2"], ("out",))
 
 
 @functools.cache

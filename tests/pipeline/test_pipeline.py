@@ -76,7 +76,7 @@ def test_a_report_for_a_pull_request(repository: Path):
 def test_the_table_of_experiments_fits_120_columns(repository: Path):
     for seed in (6, 7):
         succeeds(repository, "dvc", "exp", "run", "-n", f"seed-{seed}", "-S", f"train.seed={seed}")
-    table = succeeds(repository, "python", "-m", "roadseg.experiments").splitlines()
+    table = succeeds(repository, "python", "-m", "roadseg", "experiments").splitlines()
     assert {"experiment", "state", "seed", "miou"} <= set(table[0].split())
     assert sum(line.startswith("seed-") and " finished " in line for line in table) == 2
     assert max(map(len, table)) <= 120

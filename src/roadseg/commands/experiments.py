@@ -6,14 +6,8 @@ With --over, also the mean and standard deviation over folds or seeds.
 import argparse
 from pathlib import Path
 
-from roadseg.experiments.aggregate import format_summaries, group_by_other_params
-from roadseg.experiments.dvc_experiments import load_experiments
-from roadseg.experiments.table import format_table, make_table, save_parallel_plot, save_table
-from roadseg.system.cli import run_main
 
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="roadseg experiments", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", default="evaluate.miou", metavar="METRIC", help="sort and colour by %(default)s"
     )
@@ -26,7 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("experiments"), metavar="DIR", help="default: %(default)s"
     )
-    args = parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    from roadseg.experiments.aggregate import format_summaries, group_by_other_params
+    from roadseg.experiments.dvc_experiments import load_experiments
+    from roadseg.experiments.table import format_table, make_table, save_parallel_plot, save_table
 
     experiments = load_experiments(all_commits=args.all_commits)
     table = make_table(experiments, args.by)
@@ -42,7 +41,3 @@ def main(argv: list[str] | None = None) -> None:
         print(f"wrote {args.out / 'table.csv'}; the plot needs at least two finished experiments")
     if args.over:
         print("\n" + format_summaries(group_by_other_params(experiments, args.over), args.over))
-
-
-if __name__ == "__main__":
-    run_main(main)

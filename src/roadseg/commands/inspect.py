@@ -1,4 +1,4 @@
-"""Tell what a model was made from: roadseg inspect models/best.safetensors"""
+"""Show what a model was made from: code, data, parameters, versions and machine."""
 
 import argparse
 import json
@@ -6,18 +6,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from roadseg.provenance.model_metadata import read_description
 from roadseg.provenance.source_code import ROOT, blob_id
-from roadseg.system.cli import run_main
 from roadseg.system.errors import InputError, printable
 from roadseg.system.files import file_sha256
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="roadseg inspect", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a .safetensors file that train has written")
-    parser.add_argument("--json", action="store_true", help="all that the file holds, as JSON")
-    args = parser.parse_args(argv)
+    parser.add_argument("--json", action="store_true", help="print all metadata as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    from roadseg.provenance.model_metadata import read_description
+
     description = read_description(args.model)
     if args.json:
         print(json.dumps(description, indent=2))
@@ -51,7 +52,9 @@ def _listed(values: dict[str, Any]) -> str:
 
 
 def _code(blobs: dict[str, str]) -> str:
-    """Which commit holds these modules, and which of them the working tree has otherwise."""
+    """Describe the modules: the commit that contains them, and those that differ from ROOT's."""
+    if not (ROOT / ".git").exists():  # an installed package
+        return f"{len(blobs)} modules"
     here = {name: blob_id(ROOT / name) if (ROOT / name).is_file() else "" for name in blobs}
     changed = [name for name, blob in blobs.items() if here[name] != blob]
     tree = f"the working tree differs in {', '.join(changed)}" if changed else "the working tree's"
@@ -71,13 +74,9 @@ def _commit_with(blobs: dict[str, str]) -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; nothing where there is no repository."""
+    """Return the output of git, or nothing if ROOT is not in a repository."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-if __name__ == "__main__":
-    run_main(main)

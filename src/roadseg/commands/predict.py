@@ -1,7 +1,5 @@
-"""Segment pictures: roadseg predict IMAGE|FOLDER|GLOB... --out DIR
-
-Writes, for each picture, its classes in colours (color/), as a mask of label ids (label_ids/) and
-laid over it (overlay/), in the picture's own size.
+"""Segment images. For each image, write its classes in colours (color/), as a mask of label ids
+(label_ids/) and as an overlay on the image (overlay/), in the size of the image.
 """
 
 import argparse
@@ -10,58 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from roadseg.inference.batch_predict import predict_files
-from roadseg.inference.image_files import count_skipped_types, find_images
 from roadseg.inference.options import add_model_options, build_predictor, positive_int
-from roadseg.inference.writers import write_classes
-from roadseg.system.cli import run_main
 from roadseg.system.errors import InputError, printable
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = _parser().parse_args(argv)
-    sources = find_images(args.pictures, args.out)
-    predictor = build_predictor(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_classes(args.out, predictor.class_map)
-    pixels, failed = predict_files(
-        predictor, sources, args.out, args.batch_size, args.probabilities
-    )
-    done, device = len(sources) - failed, predictor.accelerator.device
-    shares = pixels / max(1, pixels.sum())
-    most = [i for i in np.argsort(-shares) if shares[i] >= 0.001]
-    lines = [
-        f"predict: {done} pictures by {args.model} on {device}, in {args.out}",
-        "  " + ", ".join(f"{predictor.class_map.names[i]} {shares[i]:.1%}" for i in most),
-    ]
-    if others := count_skipped_types(args.pictures, args.out):
-        kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in others.most_common())
-        lines.append(f"  left out of the folders, for no pictures that are read: {kinds}")
-    _say(lines)
-    if failed:
-        raise InputError(f"{failed} of {len(sources)} pictures could not be predicted; see above")
-
-
-def _say(lines: Sequence[str]) -> None:
-    """Print; who reads it may have seen enough (`| head`), and all is written already."""
-    try:
-        print(*lines, sep="\n", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's flush at its end
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="roadseg predict",
-        description=__doc__.split("\n\n", 1)[1],
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "pictures",
+        "images",
         nargs="+",
         metavar="IMAGE|FOLDER|GLOB",
-        help="PNG, JPEG or WebP; folders with all that is in them",
+        help="PNG, JPEG or WebP; a folder stands for all images in it and below it",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     add_model_options(parser)
@@ -70,15 +26,48 @@ def _parser() -> argparse.ArgumentParser:
         type=positive_int,
         default=1,
         metavar="N",
-        help="neighbours of one size that pass together; more pays on a GPU only (%(default)s)",
+        help="consecutive images of one size per batch; more than 1 is faster on a GPU only "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="also of each class and pixel, float16 (probabilities/)",
+        help="also write the probability of each class and pixel as float16 (probabilities/)",
     )
-    return parser
 
 
-if __name__ == "__main__":
-    run_main(main, less_memory="try a smaller --tile or --batch-size")
+def run(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from roadseg.inference.batch_predict import predict_files
+    from roadseg.inference.image_files import count_skipped_types, find_images
+    from roadseg.inference.writers import write_classes
+
+    sources = find_images(args.images, args.out)
+    predictor = build_predictor(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_classes(args.out, predictor.class_map)
+    pixels, failed = predict_files(
+        predictor, sources, args.out, args.batch_size, args.probabilities
+    )
+    num_predicted, device = len(sources) - failed, predictor.accelerator.device
+    fractions = pixels / max(1, pixels.sum())
+    largest = [i for i in np.argsort(-fractions) if fractions[i] >= 0.001]
+    lines = [
+        f"predict: {num_predicted} images by {args.model} on {device}, in {args.out}",
+        "  " + ", ".join(f"{predictor.class_map.names[i]} {fractions[i]:.1%}" for i in largest),
+    ]
+    if skipped := count_skipped_types(args.images, args.out):
+        types = ", ".join(f"{count} {printable(suffix)}" for suffix, count in skipped.most_common())
+        lines.append(f"  skipped files of unsupported type: {types}")
+    _print_lines(lines)
+    if failed:
+        raise InputError(f"{failed} of {len(sources)} images could not be predicted; see above")
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    """Print `lines`. A closed pipe (`| head`) is no error: all files are written already."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush

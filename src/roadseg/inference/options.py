@@ -1,9 +1,11 @@
-"""Options that every command with a model has."""
+"""Options of the commands that predict with a model. Only `build_predictor` imports torch."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from roadseg.inference.predictor import Predictor
+if TYPE_CHECKING:
+    from roadseg.inference.predictor import Predictor
 
 DEFAULT_MODEL = Path("models/best.safetensors")
 
@@ -15,55 +17,57 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_MODEL,
         metavar="FILE",
-        help="a .safetensors file that train has written (%(default)s)",
+        help="a .safetensors file that train has written (default: %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     parser.add_argument(
         "--scale",
-        type=_share,
-        metavar="SHARE",
-        help="of the pictures' size, at which they pass the network (as in training)",
+        type=_scale,
+        metavar="SCALE",
+        help="resize images by this factor for the network (default: as in training)",
     )
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="mean of two looks, one of them mirrored",
+        help="average the probabilities of the image and of its mirror image",
     )
     parser.add_argument(
         "--tile",
         type=_tile,
         metavar="PIXELS",
-        help="side of the parts that pass one by one (only where memory is short)",
+        help="predict in square tiles of this side (default: only if memory is short)",
     )
 
 
-def build_predictor(args: argparse.Namespace) -> Predictor:
-    """The predictor that the options ask for. Raises InputError as it does."""
+def build_predictor(args: argparse.Namespace) -> "Predictor":
+    """Create the predictor that the options describe. Raises InputError as `Predictor` does."""
+    from roadseg.inference.predictor import Predictor
+
     return Predictor(
         args.model, args.device, args.precision, scale=args.scale, tta=args.tta, tile=args.tile
     )
 
 
 def positive_int(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse an integer of at least 1, as an argparse type."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
     return int(text)
 
 
 def _tile(text: str) -> int:
     number = positive_int(text)
     if number % 16 or number < 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is no multiple of 16 from 64 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of 16 of at least 64")
     return number
 
 
-def _share(text: str) -> float:
+def _scale(text: str) -> float:
     try:
-        share = float(text)
+        scale = float(text)
     except ValueError:
-        share = 0.0
-    if not 0.01 <= share <= 4:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0.01 to 4")
-    return share
+        scale = 0.0
+    if not 0.01 <= scale <= 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.01 to 4")
+    return scale

@@ -77,8 +77,8 @@ out: {", ".join(class_map.names)}.
 | licence of the data | {manifest["licence"]} |
 
 ```
-roadseg predict PICTURES --out predictions       # masks and overlays
-roadseg export --out model.onnx                  # for other programs
+roadseg predict IMAGES --out predictions        # masks and overlays
+roadseg export --out model.onnx                 # for other programs
 roadseg inspect {model.as_posix()}   # code, data, versions, processor
 ```"""
 

@@ -27,6 +27,8 @@ _ADVICE = {
 }
 """What to do about an error of the system, where its name does not tell."""
 
+CLOSE_PROGRAMS = "close other programs"
+"""Advice where a command has no option that lowers its memory."""
 INTERRUPTED = 130
 """Exit code; 0 would let DVC record a part as the whole."""
 _STARTED_BY = os.getppid()
@@ -42,7 +44,7 @@ def parse_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> arg
     return parser.parse_args(argv)
 
 
-def run_main(main: Callable[[], None], less_memory: str = "close other programs") -> None:
+def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> None:
     """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
     A stage ends with its DVC, or with the torchrun that has started it: one that lives on would

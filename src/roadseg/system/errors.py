@@ -14,6 +14,15 @@ class InputError(Exception):
         super().__init__(one_line(message))
 
 
+def missing_package(package: str, extra: str) -> InputError:
+    """Create the error for a package of the optional dependencies `extra` that is not installed."""
+    pinned = "" if extra == "pipeline" else f"-{extra}"
+    return InputError(
+        f'the package {package} is not installed; run: pip install "roadseg[{extra}]", or in the '
+        f"repository: pip install -r requirements{pinned}.txt -c constraints.txt"
+    )
+
+
 def printable(text: str) -> str:
     """`text` for a terminal: control characters, which could hide or fake some, are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

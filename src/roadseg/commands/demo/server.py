@@ -1,9 +1,9 @@
-"""The page's server: a picture goes in, its classes come out.
+"""The web server of `roadseg demo`.
 
 GET /            the page
 GET /about       what the model is, and how many examples there are, as JSON
-GET /examples/N  picture N of the examples
-POST /predict    a picture's bytes as the body -> its classes as JSON, or 400 with {"error": ..}
+GET /examples/N  image N of the examples
+POST /predict    an image file as the body -> its classes as JSON, or 400 with {"error": ..}
 
 Shapes: H, W pixels.
 """

@@ -1,0 +1,1 @@
+"""Subcommand `roadseg demo`: a local web page to try a model."""

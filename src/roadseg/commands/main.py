@@ -1,0 +1,102 @@
+"""The command `roadseg`. It imports only the chosen subcommand, so that help appears at once.
+
+A subcommand is a module with `add_arguments(parser)` and `run(args)`. Its docstring is the
+description in its help. It imports torch, numpy, pandas and matplotlib inside `run` only.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import roadseg
+from roadseg.system.cli import CLOSE_PROGRAMS, run_main
+from roadseg.system.errors import InputError, missing_package
+
+VERSION = "0.2.0.dev0"
+"""Version of the package; pyproject.toml reads it from here."""
+
+
+class Subcommand(NamedTuple):
+    module: str
+    help: str
+    """One line for `roadseg --help`."""
+    extra: str = ""
+    """Optional dependencies in pyproject.toml without which the subcommand cannot run."""
+    less_memory: str = CLOSE_PROGRAMS
+    """Advice after an out-of-memory error."""
+
+
+SUBCOMMANDS = {
+    "predict": Subcommand(
+        "roadseg.commands.predict",
+        "segment images: masks, colours, overlays, probabilities",
+        less_memory="try a smaller --tile or --batch-size",
+    ),
+    "export": Subcommand("roadseg.commands.export", "convert a model to ONNX or torch.export"),
+    "demo": Subcommand(
+        "roadseg.commands.demo.command", "serve a local page to try a model", extra="demo"
+    ),
+    "submission": Subcommand(
+        "roadseg.commands.submission", "write the zip file for KITTI's semantic benchmark"
+    ),
+    "inspect": Subcommand(
+        "roadseg.commands.inspect", "show the code, data and parameters that a model was made from"
+    ),
+    "experiments": Subcommand(
+        "roadseg.commands.experiments", "compare DVC experiments in a table", extra="pipeline"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the subcommand that `argv` (default: `sys.argv[1:]`) names.
+
+    Raises:
+        InputError: no such subcommand, a package that it needs is not installed, or its own errors.
+        SystemExit: after --help and --version, and for invalid options.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv[0] if argv else ""
+    if name not in SUBCOMMANDS:
+        if name and not name.startswith("-"):
+            raise InputError(f"unknown command {name!r}; {_suggest(name)}")
+        _general_parser().parse_args(argv[:1])  # always exits, for COMMAND is missing
+    module = import_module(SUBCOMMANDS[name].module)
+    parser = argparse.ArgumentParser(prog=f"roadseg {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    args = parser.parse_args(argv[1:])
+    try:
+        module.run(args)
+    except ModuleNotFoundError as error:
+        if not (extra := SUBCOMMANDS[name].extra):
+            raise
+        raise missing_package(error.name, extra) from None
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(SUBCOMMANDS)}"
+
+
+def _general_parser() -> argparse.ArgumentParser:
+    width = max(map(len, SUBCOMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in SUBCOMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="roadseg",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description=roadseg.__doc__,
+        epilog="\n".join(["commands (`roadseg COMMAND --help` lists the options):", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"roadseg {VERSION}")
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser
+
+
+def run_from_shell() -> None:
+    """Run `main` with the exit codes and one-line errors of `run_main`."""
+    subcommand = SUBCOMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    run_main(main, subcommand.less_memory if subcommand else CLOSE_PROGRAMS)

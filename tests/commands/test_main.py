@@ -1,0 +1,149 @@
+"""The command `roadseg`: its subcommands, its help, and the wheel that installs it."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roadseg.commands.main import SUBCOMMANDS, VERSION, main
+from roadseg.system.errors import InputError
+from tests.conftest import ROOT, striped_pair
+from tests.dvc_repository import copy_working_tree
+from tests.inference.factories import saved_model
+
+SLOW_IMPORTS = ("torch", "numpy", "pandas", "matplotlib")
+HELP = f"""
+import sys
+from roadseg.commands.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("imported:", *({set(SLOW_IMPORTS)} & sys.modules.keys()))
+"""
+
+
+def test_general_help_lists_each_command_with_one_line(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for name, subcommand in SUBCOMMANDS.items():
+        assert [line.split(None, 1) for line in lines].count([name, subcommand.help]) == 1
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in SUBCOMMANDS)])
+def test_help_imports_no_slow_package(arguments: list[str]):
+    command = [sys.executable, "-c", HELP, *arguments, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    usage, *_, imported = result.stdout.splitlines()
+    assert usage.startswith(" ".join(["usage: roadseg", *arguments]))
+    assert imported == "imported:"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("predcit", "did you mean 'predict'?"),
+        ("train", "use one of predict, export, demo, submission, inspect, experiments"),
+    ],
+)
+def test_an_unknown_command_is_one_line_with_a_suggestion(name: str, hint: str):
+    command = [sys.executable, "-m", "roadseg", name, "--out", "x"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"error: unknown command {name!r}; {hint}\n"
+
+
+def test_version_and_missing_command(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"roadseg {VERSION}\n"
+    for arguments in ([], ["--unknown"], ["--", "predict"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        assert "arguments are required: COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "requirements"),
+    [
+        ("demo", "uvicorn", "requirements-demo.txt"),
+        ("experiments", "matplotlib", "requirements.txt"),
+    ],
+)
+def test_a_missing_optional_package_is_one_line_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, requirements: str
+):
+    for module in list(sys.modules):
+        if module.split(".")[0] == package or module.startswith("roadseg."):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError) as caught:
+        main([name])
+    extra = SUBCOMMANDS[name].extra
+    assert str(caught.value) == (
+        f'the package {package} is not installed; run: pip install "roadseg[{extra}]", or in the '
+        f"repository: pip install -r {requirements} -c constraints.txt"
+    )
+
+
+def test_the_optional_dependencies_and_setuptools_are_those_of_the_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pins = {"demo": "-demo", "export": "-export", "pipeline": ""}
+    optional = project["project"]["optional-dependencies"]
+    assert optional.keys() == pins.keys()
+    for extra, suffix in pins.items():
+        lines = (ROOT / f"requirements{suffix}.txt").read_text().splitlines()
+        pinned = {line.split("==")[0] for line in lines if "==" in line}
+        assert {dependency.split(">=")[0] for dependency in optional[extra]} <= pinned
+    (setuptools,) = project["build-system"]["requires"]
+    assert setuptools in (ROOT / "requirements.txt").read_text().splitlines()
+
+
+def run(*command: object, cwd: Path) -> str:
+    result = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_wheel_predicts_in_an_environment_without_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source, environment, work = (tmp_path / name for name in ("source", "environment", "work"))
+    work.mkdir()
+    copy_working_tree(source)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", work)
+    run(*pip, "wheel", *options, ".", cwd=source)
+    (wheel,) = work.glob("*.whl")
+    page = "roadseg/commands/demo/page.html"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(page) == (ROOT / "src" / page).read_bytes()
+
+    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=work)
+    python = environment / "bin/python"
+    run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=work)
+    (installed,) = environment.glob("lib/python*/site-packages")
+    # Python reads the .pth files of this directory only, so no editable install is found.
+    dependencies = [path for path in sys.path if path.endswith("site-packages")]
+    (installed / "dependencies.pth").write_text("\n".join(dependencies))
+    found = run(python, "-c", "import roadseg; print(roadseg.__file__)", cwd=work)
+    assert Path(found.strip()) == installed / "roadseg/__init__.py"
+
+    saved_model(work / "a.safetensors")
+    Image.fromarray(striped_pair(40, 60, shift=1)[0]).save(work / "image.png")
+    options = ("image.png", "--model", "a.safetensors", "--device", "cpu")
+    output = run(environment / "bin/roadseg", "predict", *options, "--out", "out", cwd=work)
+    assert output.startswith("predict: 1 images by a.safetensors on cpu, in out\n")
+    monkeypatch.chdir(work)
+    main(["predict", *options, "--out", "expected"])
+    for name in ("color/image.png", "label_ids/image.png"):
+        label_ids, expected = (np.asarray(Image.open(work / d / name)) for d in ("out", "expected"))
+        assert label_ids.shape[:2] == (40, 60)
+        assert (label_ids == expected).all()

@@ -1,0 +1,60 @@
+"""Experiments in a copy of the repository run the code of the copy, not the installed package."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.dvc_repository import commit, create_repository, succeeds
+
+MODULE = "src/roadseg/prepare/split.py"
+EDIT = """
+
+_split_dataset = split_dataset
+
+
+def split_dataset(*args, **kwargs):
+    return {**_split_dataset(*args, **kwargs), "grouped_by": "edited code"}
+"""
+EXPERIMENT = ("dvc", "exp", "run", "--single-item", "split")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository in which split has run; `roadseg` is installed from an unedited other place."""
+    folder = create_repository(tmp_path_factory.mktemp("edited") / "repository")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT / "src"))
+        assert "groups kept whole: none" in succeeds(folder, "dvc", "repro", "split")
+        commit(folder, "split")
+        yield folder
+
+
+def edit_module(repository: Path) -> None:
+    path = repository / MODULE
+    path.write_text(path.read_text() + EDIT)
+
+
+def grouped_by(repository: Path, experiment: str, folder: Path) -> str:
+    """Read from the experiment's split.json the value that EDIT changes."""
+    target = folder / "split.json"
+    get = ("dvc", "get", ".", "data/split.json", "--rev", experiment, "-o", str(target))
+    succeeds(repository, *get)
+    return json.loads(target.read_text())["grouped_by"]
+
+
+def test_a_temp_experiment_runs_the_edited_module(repository: Path, tmp_path: Path):
+    edit_module(repository)
+    succeeds(repository, *EXPERIMENT, "-n", "copy", "--temp")
+    assert grouped_by(repository, "copy", tmp_path) == "edited code"
+    succeeds(repository, "git", "checkout", "-q", "--", ".")
+
+
+def test_a_queued_experiment_runs_the_module_as_queued(repository: Path, tmp_path: Path):
+    edit_module(repository)
+    succeeds(repository, *EXPERIMENT, "-n", "task", "--queue")
+    succeeds(repository, "git", "checkout", "-q", "--", MODULE)
+    succeeds(repository, "dvc", "exp", "run", "--run-all")
+    assert grouped_by(repository, "task", tmp_path) == "edited code"
