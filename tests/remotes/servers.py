@@ -65,7 +65,7 @@ def s3_store(folder: Path) -> Iterator[Store]:
         "--addr": f"127.0.0.1:{port}",
         "--auth-key": "right,right-secret",
         "--config": str(folder / "rclone.conf"),
-        "--prepared-dir": str(folder / "rclone"),
+        "--cache-dir": str(folder / "rclone"),
         "--dir-cache-time": "100ms",  # tests change objects behind the server's back
     }
     words = [word for option in options.items() for word in option]

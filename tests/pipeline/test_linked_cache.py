@@ -1,4 +1,4 @@
-"""Where DVC links its cache into the workspace, a remap that takes arrays over spoils neither."""
+"""Where DVC links its cache into the workspace, a remap that runs again damages neither."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,6 @@ def test_a_picture_is_added(tmp_path: Path, kind: str):
     write_params(folder / "params.yaml", **SMALL, data__source=str(tmp_path / "nine"))
     said = run(folder, "dvc", "repro", "remap")
     assert said.returncode == 0, said.stderr
-    assert "remap: 18 of 20 arrays are as they were made before" in said.stdout
     assert "up to date" in succeeds(folder, "dvc", "status", "remap")
     for path in (folder / ".dvc/cache/files/md5").glob("*/*"):
         name = f"{path.parent.name}{path.name}".removesuffix(".dir")
