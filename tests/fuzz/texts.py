@@ -20,9 +20,6 @@ OWN_MAP = "own.yaml"
 BILLION = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
 )
-MERGES = "m0: &m0 {a: 1, b: 2}\n" + "".join(
-    f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}], c{i}: 1}}\n" for i in range(1, 9)
-)
 DOCUMENTS = (
     *("", "\n", "# nothing", "---\n...", "null", "1", "text", "[]", "{}", "- a", "a", "a: b"),
     *("%YAML 1.1\n---\na: yes", "%YAML 9.9\n---\na: 1", "%TAG ! tag:x\n---\n!a b", "%", "--- %"),
@@ -65,7 +62,7 @@ DOCUMENTS = (
         "a: >9\n b",
         "\x85",
     ),
-    *(BILLION, MERGES, f"{BILLION}data: *a11\n", f"{MERGES}data: *m8\n", "x: &x\n" * 400),
+    *(BILLION, f"{BILLION}data: *a11\n", "x: &x\n" * 400),
 )
 
 
