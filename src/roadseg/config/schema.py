@@ -1,4 +1,4 @@
-"""Reading YAML as DVC reads it, and checking it against typed dataclasses.
+"""Read YAML as DVC reads it, and validate plain data with strict pydantic models.
 
 DVC writes params.yaml with ruamel and YAML 1.2, where `1e-05` is a number and `no` is a word;
 PyYAML's YAML 1.1 takes the first for a string and the second for False.
@@ -10,8 +10,9 @@ import reprlib
 import sys
 import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -25,11 +26,39 @@ _DAMAGE = (
     OverflowError,
     RecursionError,
 )
+_KEYS_EXPECTED = "should be keys with values"
+_REASONS = {"missing": "missing", "model_type": _KEYS_EXPECTED, "dict_type": _KEYS_EXPECTED}
 # Nested aliases can stand for exponentially many values, which a plain repr() would write out.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxdict = 20  # elements
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as many as an error has
+
+Model = TypeVar("Model", bound="StrictModel")
+
+
+class StrictModel(BaseModel):
+    """Base class of immutable models that accept exactly their own keys and types.
+
+    An integer may stand for a float, a bool is not a number, NaN and infinity are refused.
+    Validators raise ValueError: that of a field with a text such as "should be a regular
+    expression", that of a model with one that begins with the key ("void: no such class").
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    # extra="forbid" would report each key of each alias, and small YAML can hold billions of them.
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_key(cls, values: Any) -> Any:
+        known = list(cls.model_fields)
+        for key in values if isinstance(values, dict) else ():
+            if key not in known:
+                name = key if isinstance(key, str) else _shorten(key)
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                raise ValueError(f"{name}: unknown key; {hint}")
+        return values
 
 
 def read_yaml(path: Path) -> Any:
@@ -52,6 +81,48 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str) -> Any:
     """Parse YAML 1.2 into plain values, as DVC does."""
     return YAML(typ="safe", pure=True).load(text)
+
+
+def validate(model_type: type[Model], value: Any) -> Model:
+    """Build a `model_type` from `value`, plain data as YAML and JSON have it.
+
+    Raises:
+        InputError: the first error only; the message begins with the dotted key.
+    """
+    try:
+        return model_type.model_validate(value)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    key, first = _dotted_key(errors[0], value), errors[0]
+    reasons = {_reason(error): None for error in errors if _dotted_key(error, value) == key}
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # begins with a key
+        raise InputError(f"{key}.{_reason(first)}".removeprefix("."))
+    got = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
+    raise InputError(f"{key or 'top level'}: {' or '.join(reasons)}{got}")
+
+
+def _dotted_key(error: Any, value: Any) -> str:
+    """Return the key of `error` in `value`; unlike `loc`, it does not name options of unions."""
+    key = ""
+    for part in error["loc"]:
+        if isinstance(value, dict) and (part in value or error["type"] == "missing"):
+            key, value = f"{key}.{part}", value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            key, value = f"{key}[{part}]", value[part]
+    return key.removeprefix(".")
+
+
+def _reason(error: Any) -> str:
+    if error["type"] in _REASONS:
+        return _REASONS[error["type"]]
+    return error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _shorten(value: Any) -> str:
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # an integer of more than 4300 digits
+        return "a number of very many digits"
 
 
 def checked(expected: Any, value: Any, key: str = "") -> Any:
@@ -81,9 +152,9 @@ def checked(expected: Any, value: Any, key: str = "") -> Any:
                 return checked(option, value, key)
     elif _fits(expected, value):
         if expected is int and abs(value) >= 2**63:
-            raise InputError(f"{key}: {_shown(value)} is out of range; expected below 2**63")
+            raise InputError(f"{key}: {_shorten(value)} is out of range; expected below 2**63")
         return float(value) if expected is float else value
-    raise InputError(f"{key}: expected {_described(expected)}, got {_shown(value)}")
+    raise InputError(f"{key}: expected {_described(expected)}, got {_shorten(value)}")
 
 
 def _fits(expected: Any, value: Any) -> bool:
@@ -97,16 +168,9 @@ def _fits(expected: Any, value: Any) -> bool:
     return type(value) is expected  # bool is an int to isinstance
 
 
-def _shown(value: Any) -> str:
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # a number of more than 4300 digits
-        return "a number of very many digits"
-
-
 def _mapping(value: Any, key: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"{key or 'top level'}: expected keys with values, got {_shown(value)}")
+        raise InputError(f"{key or 'top level'}: expected keys with values, got {_shorten(value)}")
     return value
 
 
