@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     outputs = stage_outputs(args.pipeline)
     manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
     print(
-        f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "
-        f"from {manifest['source']} (sha256 {manifest['sha256'][:12]}...) in {args.out}"
+        f"fetch: {manifest.num_train} pictures with masks and {manifest.num_test} without "
+        f"from {manifest.source} (sha256 {manifest.sha256[:12]}...) in {args.out}"
     )
 
 

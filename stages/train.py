@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from roadseg.config.json_files import read_model
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
+from roadseg.evaluation.metric_files import TrainingMetrics
 from roadseg.provenance.source_code import source_blobs
 from roadseg.runtime.accelerator import join_process_group, select_accelerator
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.cli import parse_paths, run_main
-from roadseg.system.files import read_json, repository_path
+from roadseg.system.files import repository_path
 from roadseg.training.artifacts import RunPaths
 from roadseg.training.checkpointer import Checkpointer
 from roadseg.training.null_checkpointer import NullCheckpointer
@@ -50,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         trainer = Trainer(prepared, split, model, train, recipe, code, accelerator)
         print(
-            f"train: {train.recipe}, {len(split['train'])} pictures, {train.epochs} epochs on "
+            f"train: {train.recipe}, {len(split.train)} pictures, {train.epochs} epochs on "
             f"{accelerator.name()} in {accelerator.precision}"
         )
         if accelerator.process_group.is_first:
@@ -59,11 +61,11 @@ def main(argv: list[str] | None = None) -> None:
             trainer.run(NullCheckpointer(accelerator.process_group, stop))
     if not accelerator.process_group.is_first:  # one writes
         return
-    figures = read_json(args.metrics)
+    metrics = read_model(TrainingMetrics, args.metrics)
     print(
-        f"train: best epoch {figures['best_epoch']}, val mIoU {figures['best_val_miou']:.4f}, in "
-        f"{args.best}; of other draws of these {len(split['val'])} pictures "
-        f"{figures['best_epoch_share']:.0%} would have chosen it"
+        f"train: best epoch {metrics.best_epoch}, val mIoU {metrics.best_val_miou:.4f}, in "
+        f"{args.best}; of other draws of these {len(split.val)} pictures "
+        f"{metrics.best_epoch_share:.0%} would have chosen it"
     )
 
 

@@ -98,14 +98,13 @@ class _Server:
         return FileResponse(PAGE)
 
     async def about(self, _: Request) -> Response:
-        class_map, description = self.predictor.class_map, self.predictor.description
+        class_map, metadata = self.predictor.class_map, self.predictor.metadata
         rows = zip(class_map.names, class_map.hex_colors, strict=True)
-        epoch, val_miou = description.get("epoch"), description.get("val_miou")
         return JSONResponse(
             {
                 "classes": [{"name": name, "color": color} for name, color in rows],
-                "epoch": epoch if _is_number(epoch) else None,  # a model need not tell
-                "val_miou": val_miou if _is_number(val_miou) else None,
+                "epoch": metadata.epoch,
+                "val_miou": metadata.val_miou,
                 "device": str(self.predictor.accelerator.device),
                 "num_examples": len(self.examples),
             }
@@ -175,10 +174,6 @@ def _is_foreign(request: Request) -> bool:
 
 def _error(status: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, status_code=status)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53  # not NaN either
 
 
 def _data_url(picture: Image.Image) -> str:

@@ -11,13 +11,13 @@ import json
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from roadseg.models.export_formats import FORMATS, INPUT, OUTPUT, Logits, export_program
 from roadseg.models.model_file import load_model
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.cli import run_main
 from roadseg.system.errors import InputError
@@ -32,13 +32,14 @@ CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 33, 64), (2, 16, 31))
 _FOR_ONNX = ("onnx", "onnxruntime", "onnxscript")  # requirements-export.txt
 
 
-def facts_inside(description: dict[str, Any], source: Path) -> dict[str, str]:
-    """What travels in the file, by key: sentences, the digest of `source`, and JSON.
+def facts_inside(metadata: ModelMetadata, source: Path) -> dict[str, str]:
+    """Return the metadata of the exported file: sentences, the digest of `source`, and JSON.
 
-    The JSON is all that the model's description holds, such as `provenance`, `ignored_class` and
-    `classes`, here a list of name, color and label_ids in the order of class ids.
+    The JSON is all of the model's metadata, such as `provenance`, `ignored_class` and `classes`,
+    here a list of name, color and label_ids in the order of class ids.
     """
-    held = {**description, "classes": description["classes"]["classes"]}
+    held = metadata.model_dump(exclude_unset=True)
+    held["classes"] = held["classes"]["classes"]
     return {
         **{key: json.dumps(value, sort_keys=True) for key, value in held.items()},
         "input": INPUT,
@@ -77,8 +78,8 @@ def export_model(model: Path, out: Path) -> list[str]:
             "pip install -r requirements-export.txt -c constraints.txt"
         )
     write, logits_of = FORMATS[out.suffix]
-    network, description = load_model(model)
-    facts = facts_inside(description, model)
+    network, metadata = load_model(model)
+    facts = facts_inside(metadata, model)
     with atomic_file(out) as temporary:
         kind = write(export_program(network), facts, temporary)
         difference = largest_difference(network, logits_of(temporary))

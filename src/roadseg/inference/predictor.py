@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from roadseg.config.class_map import ClassMap
 from roadseg.inference.tiling import fit_tile, tiled
 from roadseg.inference.tta import IDENTITY, View, mean_logits
 from roadseg.models.model_file import load_model
@@ -55,10 +54,10 @@ class Predictor:
         self.accelerator = select_accelerator(device, precision, said_as="--")
         make_deterministic()
         keep_freed_memory()
-        self.network, self.description = load_model(path)
+        self.network, self.metadata = load_model(path)
         self.accelerator.placed(self.network)
-        self.class_map = ClassMap.from_json(self.description["classes"], path)
-        self.scale = scale or self.description["scale"]
+        self.class_map = self.metadata.classes
+        self.scale = scale or self.metadata.scale
         self.views = TTA_VIEWS if tta else (IDENTITY,)
         self.tile = tile
         self._fitting: dict[torch.Size, int | None] = {}  # once a shape, so that like stays like

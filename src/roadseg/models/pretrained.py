@@ -19,7 +19,7 @@ from torch import Tensor
 from roadseg.config.class_map import ClassMap
 from roadseg.models.model_file import describe_invalid_values
 from roadseg.models.unet import UNet
-from roadseg.provenance.model_metadata import described_classes
+from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
 
 _LAST = "out."
@@ -60,7 +60,7 @@ def load_pretrained(path: Path, network: UNet, class_map: ClassMap) -> str:
         )
     else:
         how, pairs = "by position", _by_position(path, wanted, list(found.values()))
-    other_classes = described_classes(path) not in (None, class_map.to_json())
+    other_classes = read_classes(path) not in (None, class_map)
     for name, tensor in pairs.items():  # before anything else of them is asked
         _require_plain(path, name, tensor)
     left = [name for name in wanted if name.startswith(_LAST)]

@@ -11,6 +11,7 @@ import torch
 
 from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
@@ -22,7 +23,7 @@ Provenance = dict[str, Any]
 def build_provenance(
     code: dict[str, str],
     prepared: PreparedDataset,
-    split: dict[str, Any],
+    split: Split,
     model: Model,
     train: Train,
     recipe: Recipe,
@@ -46,8 +47,8 @@ def build_provenance(
     epochs = {"epochs": train.epochs} if planned else {}
     begun = {} if start is None else {"start": _start_digest(start)}
     data = {
-        part: {"pictures": len(split[part]), "sha256": prepared.digest(split[part])}
-        for part in ("train", "val")
+        part: {"pictures": len(ids), "sha256": prepared.digest(ids)}
+        for part, ids in (("train", split.train), ("val", split.val))
     }
     return {
         "code": code,

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from roadseg.config.schema import validate
 from roadseg.evaluation.bootstrap import win_probability
 from roadseg.models.model_file import epoch_file, save_weights
+from roadseg.provenance.model_metadata import TrainedModelMetadata
 from roadseg.system.files import copy_file, write_json
 from roadseg.system.tables import round_significant, write_table
 from roadseg.training.train_state import HistoryRow
@@ -72,7 +74,8 @@ def write_epoch(
     """
     epoch, val_miou = int(history[-1]["epoch"]), round_significant(history[-1]["val_miou"])
     checkpoint = epoch_file(outputs.epochs, epoch)
-    save_weights(checkpoint, weights, {**description, "epoch": epoch, "val_miou": val_miou})
+    metadata = validate(TrainedModelMetadata, {**description, "epoch": epoch, "val_miou": val_miou})
+    save_weights(checkpoint, weights, metadata)
     _write_summary(outputs, history, draws)
     return checkpoint
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ import torch
 from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.dataset import Batch, SegmentationDataset, training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.evaluation.bootstrap import SEED, miou_draws
 from roadseg.evaluation.evaluate import evaluate
 from roadseg.models.pretrained import load_pretrained
@@ -61,20 +61,20 @@ class Trainer:
     def __init__(
         self,
         prepared: PreparedDataset,
-        split: dict[str, Any],
+        split: Split,
         model: Model,
         train: Train,
         recipe: Recipe,
         code: dict[str, str],
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.prepared, self.train, self.recipe, self.val_ids = prepared, train, recipe, split["val"]
+        self.prepared, self.train, self.recipe, self.val_ids = prepared, train, recipe, split.val
         self.class_map = prepared.class_map()
         self.accelerator = accelerator or select_accelerator(train.device, train.precision)
         process_group = self.accelerator.process_group
         self.start = None if train.start is None else repository_path(train.start)
         changes = {"flip": recipe.flip, "jitter": recipe.jitter}
-        self.pictures = SegmentationDataset(prepared, split["train"], train.seed, **changes)
+        self.pictures = SegmentationDataset(prepared, split.train, train.seed, **changes)
         if recipe.batch_size > len(self.pictures):
             raise InputError(
                 f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
@@ -91,7 +91,7 @@ class Trainer:
         self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
         pixels, origin = process_group.of_first(
             lambda: (
-                prepared.class_pixels(split["train"]),
+                prepared.class_pixels(split.train),
                 build_provenance(
                     code, prepared, split, model, train, recipe, self.accelerator, self.start
                 ),
