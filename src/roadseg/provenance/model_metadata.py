@@ -4,14 +4,14 @@ import contextlib
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
 from roadseg.config.class_map import ClassMap
-from roadseg.config.schema import checked
+from roadseg.config.schema import StrictModel, validate
 from roadseg.system.errors import InputError
 from roadseg.system.memory import is_out_of_memory
 
@@ -19,44 +19,34 @@ KEY = "model"
 """Of the metadata; one key only: safetensors writes several in changing order."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Network:
+class _Network(StrictModel):
     """The options of UNet."""
 
     num_classes: int
-    base_channels: int
+    base_channels: int = Field(ge=1, le=1024)
     bilinear: bool
     norm: Literal["batch", "group"]
-    dropout: float
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.base_channels <= 1024:
-            raise InputError(
-                f"base_channels: {self.base_channels} is out of range; expected 1 to 1024"
-            )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is out of range; expected 0 to below 1")
+    dropout: float = Field(ge=0, lt=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Description:
-    """What whoever loads a model reads of its description; it may hold more."""
+class _Description(StrictModel):
+    """The keys of the metadata that loading a model needs; there may be others."""
 
     unet: _Network
     classes: ClassMap
     ignored_class: int | None
-    scale: float
+    scale: float = Field(gt=0, le=1)
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_classes(self) -> "_Description":
         count = self.classes.num_classes
         if self.unet.num_classes != count:
-            raise InputError(
+            raise ValueError(
                 f"unet.num_classes: {self.unet.num_classes}, but there are {count} classes"
             )
         if self.ignored_class is not None and not 0 <= self.ignored_class < count:
-            raise InputError(f"ignored_class: {self.ignored_class} is none of {count} classes")
-        if not 0 < self.scale <= 1:
-            raise InputError(f"scale: {self.scale} is out of range; expected above 0, at most 1")
+            raise ValueError(f"ignored_class: {self.ignored_class} is none of {count} classes")
+        return self
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -68,9 +58,9 @@ def read_description(path: Path) -> dict[str, Any]:
     description = _unchecked(path)
     if not isinstance(description, dict):
         raise InputError(f"{path}: not a model of this project: no description of one")
-    names = [field.name for field in fields(_Description) if field.name in description]
+    names = [name for name in _Description.model_fields if name in description]
     try:
-        checked(_Description, {name: description[name] for name in names})
+        validate(_Description, {name: description[name] for name in names})
     except InputError as error:
         raise InputError(f"{path}: not a model of this project: {error}") from None
     return description
