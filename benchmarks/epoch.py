@@ -5,7 +5,6 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,7 @@ def made_trainer(prepared: PreparedDataset, epochs: int) -> TimedTrainer:
     """The default recipe on the pictures of `cache`, the last few of them for validation."""
     params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
     split = {"train": ids[:-_VALIDATION], "val": ids[-_VALIDATION:]}
-    train = replace(params.train, epochs=epochs)
+    train = params.train.model_copy(update={"epochs": epochs})
     code = source_blobs(ROOT / "stages" / "train.py")
     return TimedTrainer(prepared, split, params.model, train, params.recipe, code)
 
@@ -209,7 +208,9 @@ def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
     batch = next(iter(training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)))
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
     with opened(trainer, folder) as (state, record):
-        record.resume = replace(record.resume, minutes=0)  # the state at each epoch's end, too
+        record.resume = record.resume.model_copy(
+            update={"minutes": 0}
+        )  # the state at each epoch's end, too
 
         def step() -> None:
             trainer.step(state, batch)

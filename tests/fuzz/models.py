@@ -1,6 +1,5 @@
 """Hostile models, for evaluate, predict and export."""
 
-import dataclasses
 import json
 import random
 from pathlib import Path
@@ -135,7 +134,7 @@ def others(rng: random.Random, work: Path) -> Case:
     name = rng.choice(("kitti12", "kitti12", "kitti11", "cityscapes19"))
     class_map = read_class_map(CLASSES / f"{name}.yaml")
     if rng.random() < 0.2:
-        class_map = dataclasses.replace(class_map, classes=class_map.classes[::-1])
+        class_map = class_map.model_copy(update={"classes": class_map.classes[::-1]})
     unet = {
         **{"num_classes": class_map.num_classes, "base_channels": rng.choice((1, 2, 4))},
         **{"bilinear": rng.random() < 0.5, "norm": rng.choice(("batch", "group"))},

@@ -4,7 +4,6 @@ import os
 import resource
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import torch._dynamo  # noqa: F401 - the optimizers import it (2 s); here once for all processes
@@ -45,7 +44,7 @@ def made_trainer(prepared: PreparedDataset, params: Params, **changes: object) -
     """Trains on six pictures and validates on two; `changes` are of the recipe."""
     ids = prepared.train_ids()
     split = {"train": ids[:6], "val": ids[6:]}
-    recipe = replace(params.recipe, **changes)
+    recipe = params.recipe.model_copy(update=changes)
     return Trainer(prepared, split, params.model, params.train, recipe, CODE)
 
 

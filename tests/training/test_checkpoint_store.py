@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,14 +75,15 @@ def test_states_are_saved_by_the_clock_and_at_the_end(prepared: PreparedDataset,
     first, last = states(tmp_path / "a")
     assert [path.name[:14] for path in (first, last)] == ["state_00000001", "state_00000002"]
     assert len(list((tmp_path / "a").glob("states/*/epoch_*"))) == 3
-    often = replace(RARELY, minutes=0)
+    often = RARELY.model_copy(update={"minutes": 0})
     trained(trainer, tmp_path / "b", resume=often)
     assert int(states(tmp_path / "b")[-1].name[6:14]) > 3 + 1
 
 
 def test_a_full_disk_costs_the_last_interval(prepared: PreparedDataset, tmp_path: Path, processes):
     params = made_params(tmp_path)
-    params = replace(params, model=replace(params.model, base_channels=8))
+    model = params.model.model_copy(update={"base_channels": 8})
+    params = params.model_copy(update={"model": model})
     trained(made_trainer(prepared, params, **ODD), tmp_path / "straight")
     folder = tmp_path / "a"
     with pytest.raises(KeyboardInterrupt):

@@ -4,7 +4,6 @@ import contextlib
 import random
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,8 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 def with_dropout(params: Params) -> Params:
     """Random numbers in the middle of an epoch."""
-    return replace(params, model=replace(params.model, dropout=0.5))
+    model = params.model.model_copy(update={"dropout": 0.5})
+    return params.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])

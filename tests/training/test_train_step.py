@@ -61,7 +61,7 @@ def test_an_ignored_class_does_not_count():
 
 
 def goal(class_map=TWELVE, pixels=None, **changes):
-    recipe = replace(load_params(ROOT / "params.yaml").recipe, **changes)
+    recipe = load_params(ROOT / "params.yaml").recipe.model_copy(update=changes)
     if pixels is None:
         pixels = np.ones(class_map.num_classes, dtype=np.int64)
     return build_criterion(recipe, class_map, pixels, torch.device("cpu"))

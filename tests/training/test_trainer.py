@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +139,8 @@ def test_the_train_curve_is_the_mean_over_all_pixels(
 
 def test_it_learns_the_stripes(prepared: PreparedDataset, params: Params, tmp_path: Path):
     """Colour tells the class, so a few epochs must get far above chance (1/12)."""
-    params = replace(params, train=replace(params.train, epochs=30))
+    train = params.train.model_copy(update={"epochs": 30})
+    params = params.model_copy(update={"train": train})
     trainer = made_trainer(prepared, params, rest_learning_rate=0.03, jitter=0.0)
     history = trained(trainer, tmp_path)
     assert history[-1]["val_ce"] < history[0]["val_ce"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from roadseg.data.split_file import Split
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
-from roadseg.training.schedule import depends_on_epochs
 
 Provenance = dict[str, Any]
 
@@ -43,8 +41,7 @@ def build_provenance(
     Raises:
         InputError: no such file.
     """
-    planned = depends_on_epochs(recipe.schedule, recipe.halved)
-    epochs = {"epochs": train.epochs} if planned else {}
+    epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
     begun = {} if start is None else {"start": _start_digest(start)}
     data = {
         part: {"pictures": len(ids), "sha256": prepared.digest(ids)}
@@ -53,8 +50,8 @@ def build_provenance(
     return {
         "code": code,
         "data": data,
-        "model": asdict(model),
-        "recipe": {"name": train.recipe, **asdict(recipe)},
+        "model": model.model_dump(),
+        "recipe": {"name": train.recipe, **recipe.model_dump()},
         "train": {"seed": train.seed, **epochs, **begun},
         "machine": {"device": accelerator.device.type, "precision": accelerator.precision},
         "versions": {"torch": torch.__version__, "numpy": np.__version__},

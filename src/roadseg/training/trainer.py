@@ -5,7 +5,6 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
         self.total_steps = self.steps_per_epoch * train.epochs
         self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)
-        self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
+        self.unet = {"num_classes": self.class_map.num_classes, **model.model_dump()}
         pixels, origin = process_group.of_first(
             lambda: (
                 prepared.class_pixels(split.train),
