@@ -23,6 +23,7 @@ from roadseg.data.dataset import (
     training_batches,
 )
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.evaluation.accumulators import Accumulators
 from roadseg.evaluation.bootstrap import RESAMPLES
 from roadseg.evaluation.evaluate import evaluate
@@ -54,7 +55,7 @@ class TimedTrainer(Trainer):
 def made_trainer(prepared: PreparedDataset, epochs: int) -> TimedTrainer:
     """The default recipe on the pictures of `cache`, the last few of them for validation."""
     params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
-    split = {"train": ids[:-_VALIDATION], "val": ids[-_VALIDATION:]}
+    split = Split(train=ids[:-_VALIDATION], val=ids[-_VALIDATION:], test=[])
     train = params.train.model_copy(update={"epochs": epochs})
     code = source_blobs(ROOT / "stages" / "train.py")
     return TimedTrainer(prepared, split, params.model, train, params.recipe, code)

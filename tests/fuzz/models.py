@@ -12,6 +12,7 @@ from safetensors.numpy import load
 from roadseg.config.class_map import read_class_map
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from tests.conftest import LABEL_IDS
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
@@ -144,7 +145,7 @@ def others(rng: random.Random, work: Path) -> Case:
     network, classes = UNet(**unet), class_map.to_json()
     ignored = rng.choice((None, 0, class_map.num_classes - 1))
     facts = {"classes": classes, "ignored_class": ignored, "scale": rng.choice((1.0, 0.5))}
-    save_weights(work / MODEL, network.state_dict(), {**facts, "unet": unet})
+    save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, unet=unet))
     data = (work / MODEL).read_bytes()
     return case_of(rng, work, data, fits=classes == DESCRIPTION["classes"])
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import Params, Resume, load_params
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.errors import InputError
@@ -43,7 +44,7 @@ def made_params(folder: Path, recipe: str = "modern", **changes: object) -> Para
 def made_trainer(prepared: PreparedDataset, params: Params, **changes: object) -> Trainer:
     """Trains on six pictures and validates on two; `changes` are of the recipe."""
     ids = prepared.train_ids()
-    split = {"train": ids[:6], "val": ids[6:]}
+    split = Split(train=ids[:6], val=ids[6:], test=[])
     recipe = params.recipe.model_copy(update=changes)
     return Trainer(prepared, split, params.model, params.train, recipe, CODE)
 

@@ -14,6 +14,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.config.params import Recipe, load_params
 from roadseg.data.dataset import epoch_order, training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.remap import remap_dataset
@@ -88,7 +89,8 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
     params = load_params(write_params(folder / "params.yaml", **changes))
     prepared = PreparedDataset(folder / "prepared")
-    split = {"train": prepared.train_ids(), "val": prepared.train_ids()[:1]}
+    ids = prepared.train_ids()
+    split = Split.model_construct(train=ids, val=ids[:1], test=[])  # which no stage would write
     return Trainer(prepared, split, params.model, params.train, params.recipe, code={})
 
 

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from roadseg.config.params import Params, Resume
 from roadseg.data.prepared import PreparedDataset
-from roadseg.models.model_file import read_description
+from roadseg.provenance.model_metadata import Machine, TrainedModelMetadata, read_metadata
 from roadseg.runtime import accelerator
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.training.tensorboard import TensorBoardLogger
@@ -176,9 +176,9 @@ def test_another_machine_goes_on_and_says_so(
     monkeypatch.setattr(type(trainer.accelerator), "description", lambda _: other)
     trained(trainer, tmp_path)
     assert "warning: resuming on different hardware" in capsys.readouterr().err
-    machines = read_description(tmp_path / "best.safetensors")["machines"]
-    later = read_description(tmp_path / "epochs/epoch_002.safetensors")["machines"]
-    assert later == [{"from_epoch": 1, **here}, {"from_epoch": 2, **other}]
+    best, last = tmp_path / "best.safetensors", tmp_path / "epochs/epoch_002.safetensors"
+    machines, later = (read_metadata(path, TrainedModelMetadata).machines for path in (best, last))
+    assert later == [Machine(from_epoch=1, **here), Machine(from_epoch=2, **other)]
     assert machines in (later, later[:1])
 
 

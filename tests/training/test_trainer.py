@@ -112,8 +112,8 @@ def test_what_is_written_agrees_with_the_history(
     metrics = json.loads(out.metrics.read_text())
     assert metrics["best_epoch"] == best_epoch(history)
     assert metrics["val_ce"] == table["val_ce"].iloc[-1]
-    best, description = load_network(out.best, prepared.class_map())
-    assert description["epoch"] == metrics["best_epoch"]
+    best, metadata = load_network(out.best, prepared.class_map())
+    assert metadata.epoch == metrics["best_epoch"]
     same, _ = load_network(
         out.epochs / f"epoch_{best_epoch(history):03d}.safetensors", prepared.class_map()
     )

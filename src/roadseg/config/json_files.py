@@ -1,13 +1,16 @@
 """JSON files that one stage writes and another reads, as strict models."""
 
 from pathlib import Path
+from typing import TypeVar
 
-from roadseg.config.schema import Model, StrictModel, validate
+from roadseg.config.schema import StrictModel, validate
 from roadseg.system.errors import InputError
 from roadseg.system.files import read_json, write_json
 
+_Model = TypeVar("_Model", bound=StrictModel)
 
-def read_model(model_type: type[Model], path: Path) -> Model:
+
+def read_model(model_type: type[_Model], path: Path) -> _Model:
     """Read the JSON file `path` as a `model_type`.
 
     Raises:
