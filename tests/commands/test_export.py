@@ -173,7 +173,7 @@ def test_it_is_one_file_that_does_not_tell_where_it_was_made(onnx_file, pt2_file
 
 @pytest.mark.parametrize(("ending", "before"), [(".onnx", b"older"), (".pt2", None)])
 def test_another_result_leaves_what_was_there(models, tmp_path, monkeypatch, capfd, ending, before):
-    made = export.exported_program
+    made = export.export_program
 
     def slightly_other(network: UNet) -> torch.export.ExportedProgram:
         other = copy.deepcopy(network)

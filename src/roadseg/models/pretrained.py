@@ -21,6 +21,7 @@ from roadseg.models.model_file import describe_invalid_values
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
+from roadseg.system.memory import out_of_memory_as
 
 _LAST = "out."
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
@@ -137,12 +138,15 @@ def _tensors(path: Path) -> tuple[str, dict[str | int, Tensor]]:
 
 @contextlib.contextmanager
 def _foreign(path: Path) -> Iterator[None]:
-    """Whatever another program's reader raises on `path`, as an InputError.
+    """Turn every error of reading the foreign file `path` into an InputError.
 
-    What it may raise on a file of any content is written nowhere, and is nothing of ours.
+    Which errors torch.load raises on a file of any content is documented nowhere.
     """
     try:
-        yield
+        with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
+            yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"train.start: {path}: no such file") from None
     except pickle.UnpicklingError:
