@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     prepared = made_cache(folder / "cached")
     trainer = made_trainer(prepared, made_params(folder, seed=3))
-    trainer.description["provenance"]["code"] = source_blobs(ROOT / "stages/train.py")
+    trainer.provenance.code.update(source_blobs(ROOT / "stages/train.py"))
     trained(trainer, folder)
     return folder / "best.safetensors"
 

@@ -63,7 +63,7 @@ def test_interrupted_again_and_again(
 
 @pytest.mark.skipif(select_accelerator("cpu", "auto").precision != "bf16", reason="no native bf16")
 def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("roadseg.training.train_step._SMALLEST_HALF", 16)
+    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
     params = made_params(tmp_path, epochs=3, precision="bf16")
     trainer = made_trainer(prepared, params, halved=0.5)
     trained(trainer, tmp_path / "straight")
@@ -101,7 +101,7 @@ def test_killed_at_random_moments(prepared: PreparedDataset, tmp_path: Path, pro
     print(f"{kills} kills, a straight run takes {duration:.1f} s")
     assert kills >= 10, f"only {kills} kills within {duration:.1f} s"
     log = (killed / "log").read_text()
-    assert len(set(re.findall(r"goes on after step (\d+)", log))) >= 4
+    assert len(set(re.findall(r"resuming after step (\d+)", log))) >= 4
     assert outs(killed) == outs(straight)
     assert scalars(killed) == scalars(straight)
 
@@ -132,13 +132,14 @@ def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
     for epochs in (2, 3, 2, 3):
         params = made_params(tmp_path, "report", epochs=epochs)
         history = trained(made_trainer(prepared, params), tmp_path / "a")
-        assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
+        assert [row.epoch for row in history] == list(range(1, epochs + 1))
         assert outs(tmp_path / "a") == outs(tmp_path / f"straight{epochs}")
-        said += re.findall(r"train: (.*) \(", capsys.readouterr().out)
-    trained_before = "all {} epochs were trained before; FRESH=1 trains them again"
+        out = capsys.readouterr().out
+        said += re.findall(r"train: ((?:starting|resuming|all).*)", out)
+    trained_before = "all {} epochs are already trained; set FRESH=1 to retrain"
     assert said == [
-        "starts at step 0; no other training has left a state",
-        "goes on after step 12, in epoch 3 of 3",
+        "starting at step 0; no earlier checkpoint",
+        "resuming after step 12 (epoch 3 of 3)",
         trained_before.format(2),
         trained_before.format(3),
     ]
@@ -148,7 +149,7 @@ def test_a_schedule_over_all_epochs_starts_over_and_says_why(prepared, tmp_path,
     for epochs in (2, 3):
         trained(made_trainer(prepared, made_params(tmp_path, epochs=epochs)), tmp_path / "a")
     reason = "train.epochs 2 -> 3, over which the recipe spreads its schedule"
-    assert f"differs in {reason} (" in capsys.readouterr().out
+    assert f"the closest one differs in {reason}\n" in capsys.readouterr().out
     trained(made_trainer(prepared, made_params(tmp_path, epochs=3)), tmp_path / "straight")
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
@@ -159,10 +160,10 @@ def test_fresh_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatc
     monkeypatch.setenv("FRESH", "1")
     with pytest.raises(KeyboardInterrupt):
         trained(trainer, tmp_path, stop=StopAfter(2))
-    assert "starts at step 0; FRESH=1 asks for it" in capsys.readouterr().out
+    assert "starting at step 0; FRESH=1 is set" in capsys.readouterr().out
     monkeypatch.setenv("FRESH", "0")
     trained(trainer, tmp_path)
-    assert "goes on after step 3, in epoch 1 of 2" in capsys.readouterr().out
+    assert "resuming after step 3 (epoch 1 of 2)" in capsys.readouterr().out
 
 
 def test_another_machine_goes_on_and_says_so(

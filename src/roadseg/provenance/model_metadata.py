@@ -42,36 +42,38 @@ class Machine(StrictModel):
     """Of a CPU."""
 
 
-class ImageSet(StrictModel):
-    """The images that a training read, with their masks."""
+class DataDigest(StrictModel):
+    """The images and masks of one part of a split."""
 
     pictures: int
-    """Their number."""
+    """Number of images."""
     sha256: str
 
 
 class TrainingData(StrictModel):
-    train: ImageSet
-    val: ImageSet
+    train: DataDigest
+    val: DataDigest
 
 
-class Provenance(StrictModel):
-    """Everything that decides the weights after a given epoch.
+class TrainingProvenance(StrictModel):
+    """Everything that decides the weights after a given epoch; part of each model file.
 
     The options of `model`, `recipe` and `train` are those of params.yaml at the time, so they
     differ between versions of this project.
     """
 
     code: dict[str, str]
-    """Blob id of each module that ran, by its path."""
+    """Git blob id of each module that ran, by its path."""
     data: TrainingData
     model: dict[str, Scalar]
     recipe: dict[str, Scalar]
     """Its options and its `name`."""
     train: dict[str, Scalar]
+    """Seed, number of epochs if a step depends on it, and hash of the initial weights if any."""
     machine: dict[str, str]
-    """Device and precision."""
+    """Device type and precision."""
     versions: dict[str, str]
+    """Of torch and numpy."""
 
     @field_validator("recipe")
     @classmethod
@@ -94,7 +96,7 @@ class ModelMetadata(StrictModel):
     """Class id that was not trained; None if all were."""
     scale: float = Field(gt=0, le=1)
     """Fraction of their height and width at which images pass the network."""
-    provenance: Provenance | None = None
+    provenance: TrainingProvenance | None = None
     machines: list[Machine] = Field(default_factory=list)
     epoch: int | None = None
     """Of the weights; 1, 2, .."""
@@ -126,7 +128,7 @@ def list_options(options: StrictModel | Mapping[str, Scalar]) -> str:
 class TrainedModelMetadata(ModelMetadata):
     """Metadata of a model that says how it was trained, as `train` writes them."""
 
-    provenance: Provenance
+    provenance: TrainingProvenance
     machines: list[Machine]
     epoch: int
     val_miou: float
