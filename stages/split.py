@@ -1,14 +1,16 @@
 """Choose which pictures train and which validate; the test pictures stay apart."""
 
 from roadseg.config.params import load_params
-from roadseg.data.prepared import PreparedDataset
-from roadseg.prepare.split import split_dataset
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import write_json
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params", "prepared", "out")
+    # numpy takes longer to import than --help may take
+    from roadseg.data.prepared import PreparedDataset
+    from roadseg.prepare.split import split_dataset
+
     params = load_params(args.params).split
     prepared = PreparedDataset(args.prepared)
     split = split_dataset(prepared.recorded_sizes(), prepared.test_ids(), **params.model_dump())
