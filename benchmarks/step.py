@@ -12,6 +12,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
 from roadseg.data.collate import Batch
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import UNetOptions
 from roadseg.provenance.source_code import ROOT
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.runtime.determinism import make_deterministic

@@ -41,7 +41,7 @@ def write_epoch(
     """Write the outputs of the last epoch of `history`; each file is replaced atomically.
 
     Args:
-        metadata: metadata of the weights, to which `machines`, the epoch and its val_miou are added.
+        metadata: of the weights; `machines`, the epoch and its val_miou are added.
         draws: `miou_draws` of the validation of each epoch.
 
     Returns:
