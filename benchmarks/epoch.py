@@ -200,9 +200,8 @@ def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
     with started(trainer, folder) as state:
         saver = trainer.checkpointer
-        saver.resume = saver.resume.model_copy(
-            update={"minutes": 0}
-        )  # a checkpoint at each epoch's end, too
+        # a checkpoint at the end of each epoch, too
+        saver.resume = saver.resume.model_copy(update={"minutes": 0})
 
         def step() -> None:
             trainer.train_step(state, batch)
