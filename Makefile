@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro test experiments board demo bench fuzz deps lint clean clean-downloads
+.PHONY: help install remotes repro test experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -60,6 +60,9 @@ fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most ha
 
 deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.yaml
 	python -m roadseg.provenance.dependencies
+
+schema: $(VENV)/installed ## Write params.schema.json, with which editors complete and explain params.yaml
+	python -m roadseg.config.json_schema > params.schema.json
 
 lint: $(VENV)/installed-dev ## Check the code's form
 	ruff check .

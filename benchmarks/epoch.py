@@ -5,7 +5,6 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,13 @@ from PIL import Image
 from benchmarks import sample
 from benchmarks.table import ROUNDS, Row, in_turn
 from roadseg.config.params import load_params
-from roadseg.data.dataset import (
-    Batch,
-    Sample,
-    evaluation_batch,
-    evaluation_groups,
-    pad_collate,
-    training_batches,
-)
+from roadseg.data.collate import Batch, Sample, pad_collate
+from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.sampler import EpochSampler
+from roadseg.data.split_file import Split
 from roadseg.evaluation.accumulators import Accumulators
+from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
 from roadseg.evaluation.bootstrap import RESAMPLES
 from roadseg.evaluation.evaluate import evaluate
 from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS, image_path
@@ -33,36 +29,27 @@ from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.memory import keep_freed_memory
 from roadseg.training.artifacts import RunPaths
 from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.logger import TrainingLogger
+from roadseg.training.metrics import HistoryRow
+from roadseg.training.setup import build_trainer
 from roadseg.training.train_state import TrainState
-from roadseg.training.train_step import train_step, update_average
 from roadseg.training.trainer import Trainer
 
 _VALIDATION = 6
 _KITTI_TRAINING = 180  # of its 200 labelled pictures
 
 
-class TimedTrainer(Trainer):
-    """Knows how long its validations took."""
-
-    validation_s = 0.0
-
-    def _validate(self, state: TrainState, record: Checkpointer) -> None:
-        started = time.perf_counter()
-        super()._validate(state, record)
-        self.validation_s += time.perf_counter() - started
-
-
-def made_trainer(prepared: PreparedDataset, epochs: int) -> TimedTrainer:
-    """The default recipe on the pictures of `cache`, the last few of them for validation."""
+def made_trainer(prepared: PreparedDataset, epochs: int) -> Trainer:
+    """The default recipe on the images of `prepared`, the last few of them for validation."""
     params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
-    split = {"train": ids[:-_VALIDATION], "val": ids[-_VALIDATION:]}
-    train = replace(params.train, epochs=epochs)
+    split = Split(train=ids[:-_VALIDATION], val=ids[-_VALIDATION:], test=[])
+    train = params.train.model_copy(update={"epochs": epochs})
     code = source_blobs(ROOT / "stages" / "train.py")
-    return TimedTrainer(prepared, split, params.model, train, params.recipe, code)
+    return build_trainer(prepared, split, params.model, train, params.recipe, code)
 
 
-def made_record(trainer: Trainer, folder: Path, stop: GracefulShutdown) -> Checkpointer:
-    """Everything that a training keeps on disk, below `folder`."""
+def made_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
+    """Saves everything below `folder`."""
     outputs = RunPaths(
         epochs=folder / "models" / "epochs",
         best=folder / "models" / "best.safetensors",
@@ -72,16 +59,27 @@ def made_record(trainer: Trainer, folder: Path, stop: GracefulShutdown) -> Check
         states=folder / "states",
     )
     resume = load_params(ROOT / "params.yaml").resume
-    return Checkpointer(outputs, trainer.description, resume, stop)
+    return Checkpointer(outputs, trainer.metadata, resume, trainer.train.epochs)
 
 
 @contextlib.contextmanager
-def opened(trainer: Trainer, folder: Path) -> Iterator[tuple[TrainState, Checkpointer]]:
-    """A training that is about to begin."""
-    with GracefulShutdown() as stop:
-        record, state = made_record(trainer, folder, stop), trainer.initial_state()
-        with record.opened(state, trainer.train.epochs, trainer.accelerator.description()):
-            yield state, record
+def started(trainer: Trainer, folder: Path) -> Iterator[TrainState]:
+    """A training before its first step, with everything that logs and saves it."""
+    with GracefulShutdown() as trainer.stop:
+        trainer.checkpointer = made_checkpointer(trainer, folder)
+        trainer.logger, state = TrainingLogger(folder / "runs"), trainer.initial_state()
+        with trainer.checkpointer.lock(trainer.stop.check):
+            trainer.checkpointer.load(state)
+            with trainer.logger.open(state, trainer.train.epochs):
+                yield state
+                trainer.checkpointer.wait()
+
+
+def epoch_batches(trainer: Trainer) -> Iterator[Batch]:
+    """The batches of the first epoch."""
+    size, steps = trainer.recipe.batch_size, range(trainer.steps_per_epoch)
+    sampler = EpochSampler(len(trainer.dataset), size, trainer.train.seed, steps)
+    return training_batches(trainer.dataset, sampler, 0)
 
 
 def rows() -> Iterator[Row]:
@@ -96,45 +94,37 @@ def rows() -> Iterator[Row]:
         yield saving_row(sample.prepared(Path(name), 8, **sample.KITTI), Path(name))
 
 
-def bare_step(trainer: Trainer, state: TrainState, batch: Batch) -> None:
-    """Arithmetic alone, in a state whose steps are not counted."""
-    if state.average is not None:
-        update_average(state.average, state.network, 1, trainer.recipe.ema)
-    train_step(
-        state.network,
-        state.optimizer,
-        batch,
-        trainer.recipe,
-        trainer.objective,
-        trainer.accelerator,
-    )
-
-
 def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
     """Loading, logging and saving are in the epoch, its validation is not."""
-    trainer = made_trainer(prepared, 2 * (ROUNDS + 1))
-    size = trainer.recipe.batch_size
-    loaded = list(training_batches(trainer.pictures, 1, size, 0))
-    with opened(trainer, folder) as (state, record):
-        batches = trainer.batches(state)
+    trainer, validation_s = made_trainer(prepared, 2 * (ROUNDS + 1)), [0.0]
+    loaded, validate = list(epoch_batches(trainer)), trainer.validate
+
+    def timed_validate(state: TrainState) -> None:
+        begun = time.perf_counter()
+        validate(state)
+        validation_s[0] += time.perf_counter() - begun
+
+    trainer.validate = timed_validate
+    with started(trainer, folder) as state:
+        batches, bare = trainer.batches(state), trainer.initial_state()
 
         def epoch() -> float:
-            trainer.run_epoch(state, record, batches)  # is being saved beside the next one
-            started, trainer.validation_s = time.perf_counter(), 0.0
-            trainer.run_epoch(state, record, batches)
-            return time.perf_counter() - started - trainer.validation_s
+            trainer.run_epoch(state, batches)  # is being saved during the next one
+            begun, validation_s[0] = time.perf_counter(), 0.0
+            trainer.run_epoch(state, batches)
+            return time.perf_counter() - begun - validation_s[0]
 
         def steps() -> float:
-            record.wait()
-            state.network.train()
-            started = time.perf_counter()
+            trainer.checkpointer.wait()
+            bare.step, bare.pending = 0, []
+            begun = time.perf_counter()
             for batch in loaded:
-                bare_step(trainer, state, batch)
-            return time.perf_counter() - started
+                trainer.train_step(bare, batch)
+            return time.perf_counter() - begun
 
         seconds = in_turn(epoch, steps)
     return Row(
-        name=f"epoch of {len(trainer.pictures)} pictures of 96x320, without its validation",
+        name=f"epoch of {len(trainer.dataset)} pictures of 96x320, without its validation",
         sides="the epoch / its bare steps",
         seconds=seconds,
         ratio=seconds[0] / seconds[1],
@@ -144,10 +134,10 @@ def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
 
 def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
     trainer = made_trainer(prepared, 1)
-    ids = trainer.pictures.ids
+    ids = trainer.dataset.ids
 
     def from_cache() -> None:
-        for _ in training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0):
+        for _ in epoch_batches(trainer):
             pass
 
     def by_decoding() -> None:
@@ -206,25 +196,26 @@ def evaluation_row(prepared: PreparedDataset) -> Row:
 def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
     """Everything that an epoch of KITTI writes, waited for, and its steps."""
     trainer = made_trainer(prepared, 1)
-    batch = next(iter(training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)))
+    batch = next(epoch_batches(trainer))
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
-    with opened(trainer, folder) as (state, record):
-        record.resume = replace(record.resume, minutes=0)  # the state at each epoch's end, too
+    with started(trainer, folder) as state:
+        saver = trainer.checkpointer
+        # a checkpoint at the end of each epoch, too
+        saver.resume = saver.resume.model_copy(update={"minutes": 0})
 
         def step() -> None:
-            trainer.step(state, batch)
+            trainer.train_step(state, batch)
 
         def saving() -> None:
-            state.read()
+            state.fetch_losses()
             number = len(state.history) + 1
-            figures = {"train_ce": 1.0, "val_ce": 1.0, "val_miou": 0.5, "lr": 0.001}
-            state.history.append({"epoch": number, **figures})
+            state.history.append(HistoryRow(number, 1.0, 1.0, 0.5, 0.001))
             state.draws.append([0.5] * RESAMPLES)
-            record.save(state, epoch_done=True)
-            record.wait()
+            trainer.save(state, epoch_done=True)
+            saver.wait()
 
         one_step, one_save = in_turn(step, saving)
-        files = [next(record.store.folder.glob(kind)) for kind in ("state_*", "epoch_*")]
+        files = [next(saver.store.folder.glob(kind)) for kind in ("state_*", "epoch_*")]
         state_mb, epoch_mb = (file.stat().st_size / 1e6 for file in files)
     epoch = steps_per_epoch * one_step
     return Row(

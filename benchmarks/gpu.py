@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import sample
-from benchmarks.epoch import made_record, made_trainer
+from benchmarks.epoch import made_checkpointer, made_trainer
 from benchmarks.step import FLOP_PER_PIXEL, our_step, reports_step
 from benchmarks.table import (
     HEADER,
@@ -32,6 +32,7 @@ from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.memory import keep_freed_memory
+from roadseg.training.logger import TrainingLogger
 
 _BATCHES = (1, 2, 4, 8)
 
@@ -106,13 +107,14 @@ def training_rows(prepared: PreparedDataset, folder: Path, epochs: int, size: st
     for number in range(2):
         trainer, started = made_trainer(prepared, epochs), time.perf_counter()
         with GracefulShutdown() as stop:
-            trainer.run(made_record(trainer, folder / str(number), stop))
+            checkpointer = made_checkpointer(trainer, folder / str(number))
+            trainer.run(checkpointer, TrainingLogger(checkpointer.outputs.runs), stop)
         taken.append(time.perf_counter() - started)
         content = (folder / str(number) / "models" / "best.safetensors").read_bytes()
         digests.append(hashlib.sha256(content).hexdigest())
     print(f"two trainings, best weights: {' '.join(digest[:16] for digest in digests)}")
     yield Row(
-        name=f"{epochs} epochs on {len(trainer.pictures)} pictures of {size}, validation and all",
+        name=f"{epochs} epochs on {len(trainer.dataset)} pictures of {size}, validation and all",
         sides="the training / 60 s",
         seconds=(taken[0], 60.0),
         ratio=taken[0] / 60,

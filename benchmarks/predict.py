@@ -17,6 +17,7 @@ from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.prepare.layout import TRAIN_IMAGES
+from roadseg.provenance.model_metadata import ModelMetadata
 
 _UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 _PICTURES = {"KITTI": (sample.KITTI, 12), "the sample": (sample.SMALL, 60)}
@@ -26,8 +27,8 @@ def saved_model(path: Path) -> Path:
     """The default network, untrained: what it predicts costs the same."""
     class_map = sample.class_map()
     unet = {"num_classes": class_map.num_classes, **_UNET}
-    facts = {"unet": unet, "classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
-    save_weights(path, UNet(**unet).state_dict(), facts)
+    metadata = ModelMetadata(unet=unet, classes=class_map, ignored_class=None, scale=1.0)
+    save_weights(path, UNet(**unet).state_dict(), metadata)
     return path
 
 

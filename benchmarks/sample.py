@@ -31,7 +31,7 @@ def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     return root
 
 
-def cache(folder: Path, num_train: int, **size: int) -> PreparedDataset:
-    """The cached arrays of as many drawn pictures."""
-    remap_dataset(raw(folder, num_train, num_train, **size), folder / "cache", class_map(), 1.0)
-    return PreparedDataset(folder / "cache")
+def prepared(folder: Path, num_train: int, **size: int) -> PreparedDataset:
+    """The prepared arrays of as many drawn images."""
+    remap_dataset(raw(folder, num_train, num_train, **size), folder / "prepared", class_map(), 1.0)
+    return PreparedDataset(folder / "prepared")

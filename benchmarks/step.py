@@ -10,16 +10,16 @@ from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, in_turn, matrix_product
 from benchmarks.worker import Worker
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
-from roadseg.data.dataset import Batch
+from roadseg.data.collate import Batch
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import UNetOptions
 from roadseg.provenance.source_code import ROOT
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
-from roadseg.runtime.ddp import wrap_ddp
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.memory import keep_freed_memory
 from roadseg.training.criterion import build_criterion
-from roadseg.training.optimizer import build_optimizer
-from roadseg.training.train_step import train_step
+from roadseg.training.initialization import create_state, synchronize_state
+from roadseg.training.trainer import Trainer
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 CLASSES = 12
@@ -72,16 +72,27 @@ def our_step(
 def prepared_step(
     accelerator: Accelerator, batch: Batch, name: str = "modern", norm: str = "batch"
 ) -> Callable:
-    """A step on our share of a batch, beside the other processes of `machine`, if there are any."""
-    recipe = load_params(ROOT / "params.yaml").recipes[name]
-    torch.manual_seed(0)
-    network = accelerator.placed(UNet(num_classes=CLASSES, **{**UNET, "norm": norm})).train()
-    optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
+    """A step on this rank's shard of a batch, without the average of the weights."""
+    params = load_params(ROOT / "params.yaml")
+    recipe = params.recipes[name].model_copy(
+        update={"schedule": "constant", "halved": 0.0, "ema": 0.0}
+    )
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
-    goal = build_criterion(recipe, class_map, np.ones(CLASSES, dtype=np.int64), accelerator.device)
-    several = accelerator.process_group.size > 1
-    trained = wrap_ddp(network, accelerator.process_group).train() if several else network
-    return lambda: train_step(trained, optimizer, batch, recipe, goal, accelerator)
+    pixels = np.ones(CLASSES, dtype=np.int64)
+    trainer = Trainer(
+        accelerator=accelerator,
+        dataset=[None],  # of which only the length is read, as nothing but the step runs
+        criterion=build_criterion(recipe, class_map, pixels, accelerator.device),
+        recipe=recipe,
+        train=params.train,
+        validator=None,
+        metadata=None,
+        provenance=None,
+    )
+    unet = UNetOptions(**{"num_classes": CLASSES, **UNET, "norm": norm})
+    state = create_state(unet, class_map, params.train, recipe, accelerator)
+    synchronize_state(state, accelerator.process_group)
+    return lambda: trainer.train_step(state, batch)
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:

@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
+from roadseg.config.json_files import read_model
 from roadseg.config.params import load_params
-from roadseg.provenance.model_metadata import read_description
+from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
+from roadseg.prepare.fetch.manifest import read_manifest
+from roadseg.provenance.model_metadata import TrainedModelMetadata, read_metadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
 from roadseg.reporting.model_card import model_card
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.errors import InputError
-from roadseg.system.files import atomic_file, atomic_folder, read_json
+from roadseg.system.files import atomic_file, atomic_folder
 from roadseg.system.tables import read_table
 
 _PER_CLASS = ("class", "iou", "color")
@@ -22,26 +25,27 @@ def main(argv: list[str] | None = None) -> None:
     evaluate = load_params(args.params).evaluate
     num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
     figures = Path(os.path.relpath(args.figures, args.card.parent)).as_posix()
-    description, manifest = read_description(args.model), read_json(args.raw / "manifest.json")
-    training, evaluation = read_json(args.training), read_json(args.evaluation)
-    per_class, history = (
-        read_table(args.per_class, *_PER_CLASS),
-        read_table(args.history, *_HISTORY),
-    )
+    metadata = read_metadata(args.model, TrainedModelMetadata)
+    manifest = read_manifest(args.raw)
+    training = read_model(TrainingMetrics, args.training)
+    evaluation = read_model(EvaluationMetrics, args.evaluation)
+    history = read_table(args.history, *_HISTORY)
     confusion = read_table(args.confusion, "actual", "share")
-    facts = (description, manifest, training, evaluation, per_class)
-    try:
-        card, best_epoch = (
-            model_card(args.model, *facts, num_looks, figures),
-            training["best_epoch"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{args.model}, {args.raw}/manifest.json, {args.training}, {args.evaluation}: one of "
-            f"them lacks what the card says ({error!r}); dvc repro makes them again"
-        ) from None
+    per_class = read_table(args.per_class, *_PER_CLASS)
+    if list(per_class["class"]) != metadata.classes.names:
+        raise InputError(f"{args.per_class}: has other classes than {args.model}; run dvc repro")
+    card = model_card(
+        args.model,
+        metadata,
+        manifest,
+        training,
+        evaluation,
+        per_class,
+        num_looks,
+        figures,
+    )
     with atomic_folder(args.figures) as folder:
-        save_curves(folder / "curves.png", history, best_epoch)
+        save_curves(folder / "curves.png", history, training.best_epoch)
         save_class_bars(folder / "per_class.png", per_class)
         save_confusion(folder / "confusion.png", confusion)
     with atomic_file(args.card) as temporary:

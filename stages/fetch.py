@@ -1,7 +1,5 @@
 """Bring the data set to its place: generated, downloaded, or copied; checked and whole."""
 
-import dataclasses
-
 from roadseg.config.params import load_params
 from roadseg.config.pipeline import stage_outputs
 from roadseg.prepare.fetch.download_store import DownloadStore
@@ -15,7 +13,7 @@ from roadseg.system.files import repository_path
 def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
     params = load_params(args.params)
-    data, sample = params.data, dataclasses.asdict(params.sample)
+    data, sample = params.data, params.sample.model_dump()
     naming = FilePatterns(images=data.images, masks=data.masks, test_images=data.test_images)
     limits = Limits(
         files=data.max_files,
@@ -29,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     outputs = stage_outputs(args.pipeline)
     manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
     print(
-        f"fetch: {manifest['num_train']} pictures with masks and {manifest['num_test']} without "
-        f"from {manifest['source']} (sha256 {manifest['sha256'][:12]}...) in {args.out}"
+        f"fetch: {manifest.num_train} pictures with masks and {manifest.num_test} without "
+        f"from {manifest.source} (sha256 {manifest.sha256[:12]}...) in {args.out}"
     )
 
 

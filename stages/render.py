@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     make_deterministic()
     keep_freed_memory()
     chosen = SelectedImages(
-        training=evenly_spaced(split["train"], count),
-        validation=evenly_spaced(split["val"], count),
-        test=evenly_spaced(split["test"], count),
+        training=evenly_spaced(split.train, count),
+        validation=evenly_spaced(split.val, count),
+        test=evenly_spaced(split.test, count),
     )
     mious = read_table(args.pictures, "picture", "miou").set_index("picture")["miou"]
     with atomic_folder(args.out) as folder:

@@ -22,6 +22,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.models import export
 from roadseg.models.model_file import load_model, save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
 from tests.conftest import ROOT
@@ -29,7 +30,16 @@ from tests.conftest import ROOT
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 KINDS = list(itertools.product(("batch", "group"), (True, False)))
 SIZES = [(1, 32, 48), (2, 37, 51), (2, 33, 64), (1, 50, 17), (2, 16, 16)]
-PROVENANCE = {"train": {"seed": 3}, "code": {"src/roadseg/models/unet.py": "0" * 40}}
+_IMAGES = {"pictures": 8, "sha256": "1" * 64}
+PROVENANCE = {
+    "train": {"seed": 3},
+    "code": {"src/roadseg/models/unet.py": "0" * 40},
+    "data": {"train": _IMAGES, "val": _IMAGES},
+    "model": {"base_channels": 4},
+    "recipe": {"name": "modern"},
+    "machine": {"device": "cpu"},
+    "versions": {"torch": "2"},
+}
 
 
 def saved(path: Path, norm: str, bilinear: bool) -> Path:
@@ -40,14 +50,14 @@ def saved(path: Path, norm: str, bilinear: bool) -> Path:
     for _ in range(3):
         network(torch.rand(2, 3, 32, 48))  # moves the running mean and variance
     network.out.weight.data.mul_(3)
-    description = {
-        "unet": {"num_classes": 12, **unet},
-        "classes": TWELVE.to_json(),
-        "ignored_class": 11,
-        "provenance": PROVENANCE,
-        "scale": 0.5,
-    }
-    save_weights(path, network.state_dict(), description)
+    metadata = ModelMetadata(
+        unet={"num_classes": 12, **unet},
+        classes=TWELVE,
+        ignored_class=11,
+        provenance=PROVENANCE,
+        scale=0.5,
+    )
+    save_weights(path, network.state_dict(), metadata)
     return path
 
 

@@ -1,7 +1,6 @@
 """Laws of params.yaml: what is right comes back as it was, and whatever is wrong is named."""
 
 import copy
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from roadseg.config.params import Params, load_params
-from roadseg.config.schema import checked
+from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
 from tests.hypothesis_profiles import FEW, LAW, MANY
@@ -102,7 +101,7 @@ def loaded(values: dict[str, Any]) -> dict[str, Any] | str:
         with path.open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(values, file)
         try:
-            return dataclasses.asdict(load_params(path))
+            return load_params(path).model_dump()
         except InputError as error:
             said, name = str(error), f"{path}: "
     assert said.startswith(name), said
@@ -113,7 +112,7 @@ def loaded(values: dict[str, Any]) -> dict[str, Any] | str:
 def taken(values: dict[str, Any]) -> dict[str, Any] | str:
     """As `loaded`, without a file."""
     try:
-        return dataclasses.asdict(checked(Params, values))
+        return validate(Params, values).model_dump()
     except InputError as error:
         return str(error)
 
@@ -156,10 +155,10 @@ KEYS = [key.removeprefix(".") for key in leaves(BASE)]
 def test_a_file_says_what_its_values_say(key: str, value: Any):
     values = with_value(key, value)
     found, expected = loaded(values), taken(values)
-    if "is out of range" in expected or isinstance(expected, dict):
-        assert found == expected
-    else:  # of numbers without end, what reads YAML says it first
+    if isinstance(expected, str):  # the YAML reader may be the first to refuse a huge number
         assert isinstance(found, str)
+    else:
+        assert found == expected
 
 
 @MANY

@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,16 +9,12 @@ import torch
 
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.data.augmentation import Augmentation, color_terms, recolor
-from roadseg.data.dataset import (
-    Sample,
-    SegmentationDataset,
-    epoch_order,
-    evaluation_batch,
-    evaluation_groups,
-    pad_collate,
-    training_batches,
-)
+from roadseg.data.collate import Sample, pad_collate
+from roadseg.data.dataset import SegmentationDataset
+from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.sampler import EpochSampler, epoch_order
+from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
@@ -36,8 +33,13 @@ def prepared(pictures: Path, tmp_path: Path) -> PreparedDataset:
 def batches(
     prepared: PreparedDataset, epoch: int = 1, size: int = 3, workers: int = 0, **changes
 ) -> list:
-    pictures = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **{**ALL, **changes})
-    return list(training_batches(pictures, epoch, size, workers))
+    dataset = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **{**ALL, **changes})
+    return list(training_batches(dataset, epochs(dataset, size, epoch, epoch), workers))
+
+
+def epochs(dataset: SegmentationDataset, size: int, first: int, last: int) -> EpochSampler:
+    count = math.ceil(len(dataset) / size)
+    return EpochSampler(len(dataset), size, dataset.seed, range((first - 1) * count, last * count))
 
 
 def test_padding_by_hand():
@@ -78,8 +80,8 @@ def test_workers_and_earlier_epochs_change_nothing(prepared: PreparedDataset):
 
 
 def test_all_epochs_by_one_loader_are_those_of_one_each(prepared: PreparedDataset):
-    pictures = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
-    together = list(training_batches(pictures, 1, 3, 0, first=1, last_epoch=3))
+    dataset = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    together = list(training_batches(dataset, EpochSampler(8, 3, 5, range(1, 9)), 0))
     one_each = [batch for epoch in (1, 2, 3) for batch in batches(prepared, epoch=epoch)][1:]
     for one, other in zip(together, one_each, strict=True):
         assert torch.equal(one.images, other.images)
@@ -92,17 +94,17 @@ class NamesItsProcess(SegmentationDataset):
 
 
 def test_workers_start_once_for_all_epochs(prepared: PreparedDataset):
-    pictures = NamesItsProcess(prepared, prepared.train_ids(), seed=5, **ALL)
-    found = training_batches(pictures, 1, 1, num_workers=2, last_epoch=4)
+    dataset = NamesItsProcess(prepared, prepared.train_ids(), seed=5, **ALL)
+    found = training_batches(dataset, epochs(dataset, 1, 1, 4), num_workers=2)
     assert len({float(batch.colors[0, 0].double()) for batch in found}) == 2
 
 
 def test_pictures_that_lie_on_the_device_give_the_same_batches(prepared: PreparedDataset):
     moved = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
-    moved.move_to(torch.device("cpu"), room=1_000)
+    moved.move_to(torch.device("cpu"), max_bytes=1_000)
     assert moved.resident is None  # too little
-    moved.move_to(torch.device("cpu"), room=1_000_000)
-    found = list(training_batches(moved, 2, 3, 0))
+    moved.move_to(torch.device("cpu"), max_bytes=1_000_000)
+    found = list(training_batches(moved, epochs(moved, 3, 2, 2), 0))
     for one, other in zip(batches(prepared, epoch=2), found, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.masks, other.masks)
@@ -128,8 +130,8 @@ def epochs_of(
 ) -> list[tuple[np.ndarray, np.ndarray, torch.Tensor | None]]:
     """Image, mask and colour terms of one picture, as 20 epochs see it."""
     prepared = SimpleNamespace(pair=lambda _: (image, mask), image=lambda _: image)
-    pictures = SegmentationDataset(prepared, ["any"], seed=0, flip=flip, jitter=jitter)
-    found = [pad_collate([pictures[epoch, 0]]) for epoch in range(20)]
+    dataset = SegmentationDataset(prepared, ["any"], seed=0, flip=flip, jitter=jitter)
+    found = [pad_collate([dataset[epoch, 0]]) for epoch in range(20)]
     return [(b.images[0].permute(1, 2, 0).numpy(), b.masks[0].numpy(), b.colors) for b in found]
 
 

@@ -64,7 +64,7 @@ def test_two_processes_give_the_results_of_one_and_one_resumes_their_training(
     run_stage("train", folder)
     capsys.readouterr()
     train.main(arguments("train", folder, resumed))
-    assert "goes on after step 3" in capsys.readouterr().out
+    assert "resuming after step 3" in capsys.readouterr().out
     np.testing.assert_allclose(losses(resumed), losses(folder), rtol=1e-6)
     ours, theirs = weights(resumed), weights(folder)
     assert ours.keys() == theirs.keys()
@@ -105,15 +105,15 @@ def test_stopped_and_killed_it_gives_the_weights_of_an_uninterrupted_training(
     with training(together, tmp_path, until="epoch 1/8") as (process, log):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
-    assert "the next run goes on from there" in log.read_text()
-    with training(together, tmp_path, until="goes on after step") as (process, log):
+    assert "the next run resumes from there" in log.read_text()
+    with training(together, tmp_path, until="resuming after step") as (process, log):
         _, second = sorted(process.children(), key=lambda child: child.pid)
         second.kill()
         assert process.wait(60) == 1
     assert f"(pid {second.pid}) was killed by SIGKILL, so all have ended" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert len(weights(tmp_path)) < 8
-    assert "goes on after step" in launched(2, "train", together, tmp_path)
+    assert "resuming after step" in launched(2, "train", together, tmp_path)
     require_equal(tmp_path, together)
 
 

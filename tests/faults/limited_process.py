@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tests.training.factories  # noqa: F401 - what a training imports late
+from roadseg.commands import predict  # noqa: F401
 from roadseg.training.tensorboard import TensorBoardLogger
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
 from tests.conftest import write_params, write_pictures

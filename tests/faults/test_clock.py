@@ -17,6 +17,7 @@ from tests.training.factories import (
     made_params,
     made_trainer,
     outs,
+    provenance,
     trained,
 )
 
@@ -25,11 +26,11 @@ NS = 10**9
 
 
 def store(root: Path, number: int) -> CheckpointStore:
-    return CheckpointStore(root, {"code": {}, "number": number}, num_states=1)
+    return CheckpointStore(root, provenance(seed=number))
 
 
 def used(one: CheckpointStore) -> None:
-    with one.opened(lambda: None, fresh=False):
+    with one.lock(lambda: None, fresh=False):
         one.save({}, {}, [])
 
 
@@ -51,7 +52,7 @@ def test_the_order_of_use_survives_a_jump(tmp_path: Path, monkeypatch, jump: int
     for one in stores[3:]:
         used(one)
         clock[0] += NS
-    with stores[4].opened(lambda: None, fresh=False):
+    with stores[4].lock(lambda: None, fresh=False):
         stores[4].remove_oldest_trainings(3)
     assert left(tmp_path, stores) == {2, 3, 4}
 
@@ -64,7 +65,7 @@ def test_a_training_from_the_future_is_not_kept_for_ever(tmp_path: Path, ahead: 
     os.utime(stores[0].folder, ns=(future, future))
     for one in stores[1:]:
         used(one)
-        with one.opened(lambda: None, fresh=False):
+        with one.lock(lambda: None, fresh=False):
             one.remove_oldest_trainings(2)
     assert left(tmp_path, stores) == {2, 3}
 

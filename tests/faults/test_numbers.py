@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from roadseg.data.prepared import PreparedDataset
 from roadseg.runtime import accelerator
-from roadseg.training.divergence import DivergenceError
+from roadseg.training.errors import DivergenceError
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 from tests.training.factories import (
@@ -57,7 +57,7 @@ def test_an_absurd_learning_rate(prepared, tmp_path, precision: str, optimizer: 
     trainer = made_trainer(prepared, params, **changes, **ODD)
     for rate in ("learning_rate", "rest_learning_rate"):
         object.__setattr__(trainer.recipe, rate, 1e30)
-    trainer.description["provenance"]["recipe"]["learning_rate"] = 1e30
+    trainer.provenance.recipe["learning_rate"] = 1e30
     with pytest.raises(DivergenceError) as caught:
         trained(trainer, tmp_path / "a", resume=EVERY_STEP)
     said = str(caught.value)
@@ -88,7 +88,7 @@ PLACES: dict[str, Callable[[TrainState], torch.Tensor]] = {
 
 def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
     """A trainer in whose memory `value` appears at `place` after the step `after`."""
-    step = trainer.step
+    step = trainer.train_step
 
     def poisoning_step(state: TrainState, batch):
         result = step(state, batch)
@@ -97,7 +97,7 @@ def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
                 PLACES[place](state).view(-1)[0] = value
         return result
 
-    trainer.step = poisoning_step
+    trainer.train_step = poisoning_step
     return trainer
 
 

@@ -1,6 +1,5 @@
 """Hostile models, for evaluate, predict and export."""
 
-import dataclasses
 import json
 import random
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.numpy import load
 from roadseg.config.class_map import read_class_map
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from tests.conftest import LABEL_IDS
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
@@ -135,7 +135,7 @@ def others(rng: random.Random, work: Path) -> Case:
     name = rng.choice(("kitti12", "kitti12", "kitti11", "cityscapes19"))
     class_map = read_class_map(CLASSES / f"{name}.yaml")
     if rng.random() < 0.2:
-        class_map = dataclasses.replace(class_map, classes=class_map.classes[::-1])
+        class_map = class_map.model_copy(update={"classes": class_map.classes[::-1]})
     unet = {
         **{"num_classes": class_map.num_classes, "base_channels": rng.choice((1, 2, 4))},
         **{"bilinear": rng.random() < 0.5, "norm": rng.choice(("batch", "group"))},
@@ -145,7 +145,7 @@ def others(rng: random.Random, work: Path) -> Case:
     network, classes = UNet(**unet), class_map.to_json()
     ignored = rng.choice((None, 0, class_map.num_classes - 1))
     facts = {"classes": classes, "ignored_class": ignored, "scale": rng.choice((1.0, 0.5))}
-    save_weights(work / MODEL, network.state_dict(), {**facts, "unet": unet})
+    save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, unet=unet))
     data = (work / MODEL).read_bytes()
     return case_of(rng, work, data, fits=classes == DESCRIPTION["classes"])
 

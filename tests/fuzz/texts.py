@@ -1,6 +1,5 @@
 """Hostile params.yaml and class maps, for the stages that read them first."""
 
-import dataclasses
 import json
 import random
 from pathlib import Path
@@ -68,10 +67,9 @@ DOCUMENTS = (
 
 def require_right_params(work: Path) -> None:
     """Raise AssertionError where accepted parameters are others than the file's values."""
-    loaded = dataclasses.asdict(load_params(work / "params.yaml"))
+    loaded = load_params(work / "params.yaml").model_dump()
     assert loaded == read_yaml(work / "params.yaml"), "other values than the file has"
-    hints = {field.name for field in dataclasses.fields(Params)}
-    assert loaded.keys() == hints
+    assert loaded.keys() == Params.model_fields.keys()
 
 
 def params_case(work: Path, data: bytes) -> Case:

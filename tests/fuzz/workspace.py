@@ -18,6 +18,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.config.schema import read_yaml
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from stages import check, evaluate, fetch, remap, render, split, train
 from tests.conftest import ROOT, write_params, write_pictures
 from tests.fuzz.case import Step
@@ -121,7 +122,7 @@ def whole() -> Path:
         train__precision="fp32",
     )
     torch.manual_seed(0)
-    save_weights(folder / MODEL, UNet(**UNET).state_dict(), DESCRIPTION)
+    save_weights(folder / MODEL, UNet(**UNET).state_dict(), ModelMetadata(**DESCRIPTION))
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
         for stage in (CHECK, FETCH, REMAP, SPLIT, EVALUATE, PREDICT):
             stage.main(stage.argv)

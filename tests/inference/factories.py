@@ -8,6 +8,7 @@ from torch import nn
 from roadseg.config.class_map import read_class_map
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from tests.conftest import ROOT
 
 
@@ -24,13 +25,8 @@ def saved_model(
         if isinstance(module, nn.Conv2d):
             module.weight.data.mul_(6**0.5)  # He et al. 2015: what lies deep arrives undiminished
             module.bias.data.zero_()
-    description = {
-        "unet": unet,
-        "classes": class_map.to_json(),
-        "ignored_class": None,
-        "scale": scale,
-        "epoch": 3,
-        "val_miou": 0.25,
-    }
-    save_weights(path, network.state_dict(), description)
+    metadata = ModelMetadata(
+        unet=unet, classes=class_map, ignored_class=None, scale=scale, epoch=3, val_miou=0.25
+    )
+    save_weights(path, network.state_dict(), metadata)
     return path

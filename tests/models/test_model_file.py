@@ -1,3 +1,4 @@
+import json
 import pickle
 import resource
 from pathlib import Path
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.models.model_file import load_network, save_weights
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
 
@@ -24,15 +26,23 @@ def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
     torch.manual_seed(3)
     network = UNet(**{**UNET, **unet})
     network.inc[1].running_mean.fill_(0.25)  # a buffer, not a parameter
-    description = {**facts(class_map), "unet": {**UNET, **unet}}
-    save_weights(path, network.state_dict(), description)
+    metadata = ModelMetadata(**facts(class_map), unet={**UNET, **unet})
+    save_weights(path, network.state_dict(), metadata)
     return network
+
+
+def save_with(path: Path, network: UNet, **metadata: object) -> None:
+    """Save `network` with metadata that `save_weights` would not take."""
+    text = json.dumps({**facts(TWELVE), "unet": UNET, **metadata})
+    save_file(network.state_dict(), path, metadata={"model": text})
 
 
 def test_a_model_comes_back_whole(tmp_path: Path):
     network = saved(tmp_path / "a.safetensors", norm="batch", bilinear=False)
-    loaded, description = load_network(tmp_path / "a.safetensors", TWELVE)
-    assert description["unet"]["bilinear"] is False
+    loaded, metadata = load_network(tmp_path / "a.safetensors", TWELVE)
+    assert metadata.unet.bilinear is False
+    assert metadata.classes == TWELVE
+    assert (metadata.provenance, metadata.epoch) == (None, None)
     assert not loaded.training
     expected = network.state_dict()
     assert list(loaded.state_dict()) == list(expected)
@@ -72,24 +82,29 @@ def test_what_is_no_model_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
         load_network(path, TWELVE)
     for wrong, reason in (
-        ({"scale": "big"}, "scale: expected a number, got 'big'"),
-        ({"scale": 1e5}, "scale: 100000.0 is out of range"),
+        ({"scale": "big"}, "scale: should be a valid number, got 'big'"),
+        ({"scale": 1e5}, "scale: should be less than or equal to 1, got 100000.0"),
         ({"ignored_class": 12}, "ignored_class: 12 is none of 12 classes"),
-        ({"ignored_class": "void"}, "ignored_class: expected a whole number or null"),
+        ({"ignored_class": "void"}, "ignored_class: should be a valid integer, got 'void'"),
         ({"classes": {"classes": []}}, "classes.void: missing"),
         ({"unet": {**UNET, "num_classes": 5}}, "unet.num_classes: 5, but there are 12 classes"),
-        ({"unet": {**UNET, "norm": "none"}}, "unet.norm: expected batch or group"),
-        ({"unet": {**UNET, "base_channels": 0}}, "unet.base_channels: 0 is out of range"),
-        ({"unet": {**UNET, "base_channels": 10**30}}, "unet.base_channels: .* is out of range"),
-        ({"unet": {**UNET, "dropout": 2}}, "unet.dropout: 2.0 is out of range"),
-        ({"unet": {**UNET, "bilinear": 1}}, "unet.bilinear: expected true or false"),
-        ({"unet": None}, "unet: expected keys with values"),
+        ({"unet": {**UNET, "norm": "none"}}, "unet.norm: should be 'batch' or 'group'"),
+        (
+            {"unet": {**UNET, "base_channels": 0}},
+            "unet.base_channels: should be greater than or equal to 1",
+        ),
+        (
+            {"unet": {**UNET, "base_channels": 10**30}},
+            "unet.base_channels: should be less than or equal to 1024",
+        ),
+        ({"unet": {**UNET, "dropout": 2}}, "unet.dropout: should be less than 1, got 2"),
+        ({"unet": {**UNET, "bilinear": 1}}, "unet.bilinear: should be a valid boolean, got 1"),
+        ({"unet": None}, "unet: should be keys with values"),
     ):
-        save_weights(path, network.state_dict(), {**facts(TWELVE), "unet": UNET, **wrong})
+        save_with(path, network, **wrong)
         with pytest.raises(InputError, match=f"a.safetensors: not a model of .*{reason}"):
             load_network(path, TWELVE)
-    wide = {**facts(TWELVE), "unet": {**UNET, "base_channels": 3}}
-    save_weights(path, network.state_dict(), wide)
+    save_with(path, network, unet={**UNET, "base_channels": 3})
     with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:
         load_network(path, TWELVE)
     assert "\n" not in str(caught.value)
@@ -105,8 +120,7 @@ def test_a_description_of_another_form_is_named(tmp_path: Path, text: str):
 def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
     """Of 1024 channels it would be 17 GB, which were taken before the weights were compared."""
     network = saved(tmp_path / "a.safetensors")
-    claim = {**facts(TWELVE), "unet": {**UNET, "base_channels": 1024}}
-    save_weights(tmp_path / "a.safetensors", network.state_dict(), claim)
+    save_with(tmp_path / "a.safetensors", network, unet={**UNET, "base_channels": 1024})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"do not fit the network: .* would be \[.*\], .* says \["):
         load_network(tmp_path / "a.safetensors", TWELVE)
@@ -124,7 +138,7 @@ def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
 def test_weights_that_cannot_be_are_named(tmp_path: Path, name: str, value: float, message: str):
     weights = saved(tmp_path / "a.safetensors").state_dict()
     weights[name].reshape(-1)[-1] = value
-    save_weights(tmp_path / "a.safetensors", weights, {**facts(TWELVE), "unet": UNET})
+    save_weights(tmp_path / "a.safetensors", weights, ModelMetadata(**facts(TWELVE), unet=UNET))
     with pytest.raises(InputError, match=message):
         load_network(tmp_path / "a.safetensors", TWELVE)
 
@@ -135,9 +149,17 @@ def test_weights_under_other_names_or_of_another_type_are_named(tmp_path: Path):
     for changes, message in (
         ({}, "do not fit the network: it has no out.bias"),
         ({"out.bias": bias, "x": bias.clone()}, "do not fit the network: it has a x"),
-        ({"out.bias": bias.double()}, "out.bias is torch.float64, expected torch.float32"),
+        ({"out.bias": bias.double()}, "out.bias is F64, expected F32"),
     ):
         path = tmp_path / "a.safetensors"
-        save_weights(path, {**weights, **changes}, {**facts(TWELVE), "unet": UNET})
+        save_weights(path, {**weights, **changes}, ModelMetadata(**facts(TWELVE), unet=UNET))
         with pytest.raises(InputError, match=message):
             load_network(path, TWELVE)
+
+
+def test_metadata_of_other_versions_are_read(tmp_path: Path):
+    """Those of a later version may hold more, those of an earlier one only what it takes."""
+    save_with(tmp_path / "a.safetensors", saved(tmp_path / "b.safetensors"), later=[1])
+    found = [load_network(path, TWELVE)[1] for path in sorted(tmp_path.iterdir())]
+    assert found[0] == found[1]
+    assert "later" not in found[0].to_json()

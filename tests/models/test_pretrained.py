@@ -13,13 +13,14 @@ from roadseg.config.class_map import read_class_map
 from roadseg.models.model_file import save_weights
 from roadseg.models.pretrained import load_pretrained
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
 from tests.models.test_model_file import UNET, facts
 from tests.training.test_report_recipe import ReportUNet
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
-ELEVEN = read_class_map(ROOT / "classes/kitti11.yaml")
+REVERSED = TWELVE.model_copy(update={"classes": TWELVE.classes[::-1]})
 
 
 def network(seed: int, **changes: object) -> UNet:
@@ -86,10 +87,10 @@ def test_the_last_layer_starts_anew_where_the_classes_are_others(tmp_path: Path)
     assert torch.equal(target.inc[0].weight, wide.inc[0].weight)
 
 
-@pytest.mark.parametrize(("classes", "anew"), [(TWELVE, False), (ELEVEN, True)])
+@pytest.mark.parametrize(("classes", "anew"), [(TWELVE, False), (REVERSED, True)])
 def test_a_model_of_this_project_tells_its_classes(tmp_path: Path, classes, anew):
     source, path = network(1), tmp_path / "a.safetensors"
-    save_weights(path, source.state_dict(), {**facts(classes), "unet": UNET})
+    save_weights(path, source.state_dict(), ModelMetadata(**facts(classes), unet=UNET))
     assert ("anew" in load_pretrained(path, network(2), TWELVE)) == anew
 
 

@@ -110,7 +110,7 @@ def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
     assert second.returncode == 0, err
     newest = max(int(path.name.split("_")[1].split("-")[0]) for path in states)
     # state 1 is that of step 0; the first trainer may have ended with an error before another save
-    assert int(re.search(r"goes on after step (\d+),", out)[1]) >= newest - 1
+    assert int(re.search(r"resuming after step (\d+) ", out)[1]) >= newest - 1
     assert (repository / "dvc.lock").read_bytes() == straight_lock
 
 
@@ -120,7 +120,7 @@ def test_a_killed_experiment_in_a_copy_goes_on(repository: Path, straight_lock: 
     wait_for_training(repository)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    assert "goes on after step" in succeeds(repository, *command)
+    assert "resuming after step" in succeeds(repository, *command)
     assert file_of(repository, "copy", "dvc.lock") == straight_lock
 
 
@@ -146,6 +146,6 @@ def test_a_killed_task_of_the_queue_resumes_when_it_is_queued_again(
     succeeds(repository, "dvc", "queue", "remove", "--failed")
     queue_and_start()
     wait_until(lambda: "Success" in status(), told=status)
-    assert "goes on after step" in succeeds(repository, "dvc", "queue", "logs", "task")
+    assert "resuming after step" in succeeds(repository, "dvc", "queue", "logs", "task")
     for path, content in undisturbed.items():
         assert file_of(repository, "task", path) == content

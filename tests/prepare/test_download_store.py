@@ -73,7 +73,7 @@ def test_a_known_hash_is_found_whatever_the_url(server: Server, body: bytes, tmp
     fetched(server.url, tmp_path)
     other = server.url.replace("data.zip", "other.zip")
     manifest = fetched(other, tmp_path, sha256=sha256_of(body))
-    assert (manifest["source"], manifest["sha256"]) == (other, sha256_of(body))
+    assert (manifest.source, manifest.sha256) == (other, sha256_of(body))
     assert len(server.asked) == 1
     fetched(other, tmp_path)
     assert len(server.asked) == 2
@@ -216,5 +216,5 @@ def test_a_second_process_waits_and_uses_what_the_first_has_downloaded(
     first.join()
     assert f"process {os.getpid()} uses {tmp_path}/b/.downloads; waiting" in capsys.readouterr().err
     assert [asked.get("Range") for asked in server.asked] == [None, "bytes=1000-"]
-    assert manifest["sha256"] == sha256_of(body)
+    assert manifest.sha256 == sha256_of(body)
     assert tree(tmp_path / "a/raw") == tree(tmp_path / "b/raw")

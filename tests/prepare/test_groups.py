@@ -75,14 +75,14 @@ def test_a_function_of_ids_and_seed_only():
 def test_the_split_says_how_it_is_grouped():
     options = {"val_fraction": 0.25, "stratify_by": "size", "seed": 0, "fold": 0}
     split = split_dataset(SIZES, [], val_ids=None, group_by=DRIVE, **options)
-    assert (split["grouped_by"], split["stratified_by"]) == (DRIVE, None)
-    assert sorted(split["train"] + split["val"]) == sorted(SIZES)
+    assert (split.grouped_by, split.stratified_by) == (DRIVE, None)
+    assert sorted(split.train + split.val) == sorted(SIZES)
     split = split_dataset(SIZES, [], val_ids=None, group_by="size", **options)
-    assert split["grouped_by"] == "picture size"
+    assert split.grouped_by == "picture size"
     drive = [name for name in NAMES if name.startswith("drive03_")]
     split = split_dataset(SIZES, [], val_ids=drive, group_by=DRIVE, **options)
-    assert split["val"] == drive
-    assert split["grouped_by"] == DRIVE
+    assert split.val == drive
+    assert split.grouped_by == DRIVE
 
 
 @pytest.mark.parametrize(

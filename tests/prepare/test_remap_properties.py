@@ -2,7 +2,6 @@
 
 import tempfile
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +75,11 @@ def test_the_order_of_a_classs_label_ids_is_irrelevant(class_map: ClassMap, rand
     def shuffled(ids: list[int]) -> list[int]:
         return random.sample(ids, len(ids))
 
-    other = replace(
-        class_map,
-        ignored_label_ids=shuffled(class_map.ignored_label_ids),
-        classes=[replace(c, label_ids=shuffled(c.label_ids)) for c in class_map.classes],
-    )
+    values = class_map.model_dump()
+    values["ignored_label_ids"] = shuffled(class_map.ignored_label_ids)
+    for entry in values["classes"]:
+        entry["label_ids"] = shuffled(entry["label_ids"])
+    other = ClassMap(**values)
     for mine, others in zip(class_map.table(), other.table(), strict=True):
         assert np.array_equal(mine, others)
 
@@ -89,7 +88,7 @@ def test_the_order_of_a_classs_label_ids_is_irrelevant(class_map: ClassMap, rand
 @given(class_maps(), st.randoms(use_true_random=False))
 def test_classes_in_another_order_have_other_ids_and_the_same_names(class_map: ClassMap, random):
     classes = random.sample(class_map.classes, class_map.num_classes)
-    other = replace(class_map, classes=classes)
+    other = class_map.model_copy(update={"classes": classes})
     for mine, others, known in zip(
         class_map.table()[0], other.table()[0], class_map.table()[1], strict=True
     ):

@@ -43,20 +43,20 @@ def test_a_folder_and_its_zip_bring_the_same_pictures(pictures: Path, tmp_path: 
         copied = tree(tmp_path / out)
         assert json.loads(copied.pop("manifest.json"))
         assert copied == tree(pictures)
-    assert from_zip["bytes"] == archive.stat().st_size
-    assert from_zip["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert from_folder["sha256"] == folder_sha256(pictures, KITTI.files(pictures))
+    assert from_zip.bytes == archive.stat().st_size
+    assert from_zip.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert from_folder.sha256 == folder_sha256(pictures, KITTI.files(pictures))
     for manifest in (from_folder, from_zip):
-        assert (manifest["num_train"], manifest["num_test"]) == (8, 2)
-        assert manifest["train_sizes"] == {"32x48": 4, "34x50": 4}
+        assert (manifest.num_train, manifest.num_test) == (8, 2)
+        assert manifest.train_sizes == {"32x48": 4, "34x50": 4}
 
 
 def test_the_sample_is_brought_like_any_other(tmp_path: Path):
     manifest = fetch("sample", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
-    assert (manifest["num_train"], manifest["num_test"]) == (3, 1)
-    assert manifest["licence"].startswith("MIT")
+    assert (manifest.num_train, manifest.num_test) == (3, 1)
+    assert manifest.licence.startswith("MIT")
     again = fetch(
-        "sample", manifest["sha256"], KITTI, LIMITS, SAMPLE, tmp_path / "again", STORE, set()
+        "sample", manifest.sha256, KITTI, LIMITS, SAMPLE, tmp_path / "again", STORE, set()
     )
     assert again == manifest
     assert tree(tmp_path / "again") == tree(tmp_path / "raw")
@@ -66,7 +66,7 @@ def test_a_relative_path_counts_from_the_repositorys_root(pictures, tmp_path, mo
     monkeypatch.setenv("DVC_ROOT", str(pictures.parent))
     monkeypatch.chdir("/")
     manifest = fetch("pictures", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
-    assert (manifest["source"], manifest["num_train"]) == ("pictures", 8)
+    assert (manifest.source, manifest.num_train) == ("pictures", 8)
 
 
 def test_only_the_layouts_pictures_leave_the_archive(pictures: Path, tmp_path: Path):
@@ -223,7 +223,7 @@ def test_data_of_other_names_come_into_kittis_layout(tmp_path: Path, packed: boo
     if packed:
         source = Path(shutil.make_archive(str(tmp_path / "own"), "zip", source))
     manifest = fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
-    assert (manifest["num_train"], manifest["num_test"]) == (8, 0)
+    assert (manifest.num_train, manifest.num_test) == (8, 0)
     found = set(tree(tmp_path / "raw")) - {"manifest.json"}
     pairs = (("image_2", "jpg"), ("semantic", "png"))
     assert found == {f"training/{f}/{i:06d}_10.{e}" for i in range(8) for f, e in pairs}
@@ -266,4 +266,4 @@ def test_a_folder_whose_name_is_no_text_is_read(pictures: Path, tmp_path: Path):
     manifest = fetch(
         str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set()
     )
-    assert manifest["num_train"] == 8
+    assert manifest.num_train == 8

@@ -28,9 +28,9 @@ def split(sizes=SIZES, test_ids=("b", "a"), **changes):
 def test_the_samples_split_is_what_it_has_always_been():
     """Results in git stand on it."""
     split_of = split(SAMPLE_SIZES)
-    assert split_of["val"] == [f"{i:06d}_10" for i in (5, 11, 20, 21, 41, 50)]
-    how = {key: split_of[key] for key in ("stratified_by", "grouped_by", "seed", "fold")}
-    assert how == {"stratified_by": "picture size", "grouped_by": None, "seed": 0, "fold": 0}
+    assert split_of.val == [f"{i:06d}_10" for i in (5, 11, 20, 21, 41, 50)]
+    assert (split_of.stratified_by, split_of.grouped_by) == ("picture size", None)
+    assert (split_of.seed, split_of.fold) == (0, 0)
 
 
 @pytest.mark.parametrize("count", [2, 3, 9, 64, 200])
@@ -38,16 +38,16 @@ def test_the_samples_split_is_what_it_has_always_been():
 def test_disjoint_whole_and_never_empty(count, val_fraction):
     sizes = dict(list(SIZES.items())[:count])
     result = split(sizes, val_fraction=val_fraction)
-    assert sorted(result["train"] + result["val"]) == sorted(sizes)
-    assert len(result["val"]) == min(max(1, round(count * val_fraction)), count - 1)
-    assert result["test"] == ["a", "b"]
+    assert sorted(result.train + result.val) == sorted(sizes)
+    assert len(result.val) == min(max(1, round(count * val_fraction)), count - 1)
+    assert result.test == ["a", "b"]
 
 
 def test_a_function_of_ids_sizes_seed_and_fold_only():
     shuffled = dict(reversed(list(SIZES.items())))
     assert split(shuffled) == split()
-    assert split(seed=1)["val"] != split()["val"]
-    assert split(fold=1)["val"] != split()["val"]
+    assert split(seed=1).val != split().val
+    assert split(fold=1).val != split().val
 
 
 @pytest.mark.parametrize("val_fraction", [0.1, 0.15, 0.3, 0.35, 0.6])
@@ -59,7 +59,7 @@ def test_each_size_is_there_in_its_proportion(val_fraction, count):
     for fold, num_val in enumerate(folds):
         # the first fold is evenly spaced over all, each of the others over what the first leaves
         expected = num_val / count if fold == 0 else 1 / (len(folds) - 1)
-        val = Counter(sizes[n] for n in split(sizes, val_fraction=val_fraction, fold=fold)["val"])
+        val = Counter(sizes[n] for n in split(sizes, val_fraction=val_fraction, fold=fold).val)
         for size, total in strata.items():
             # evenly spaced in a run of pictures: its share, give or take less than one
             assert abs(val[size] - total * expected) < 1, (fold, size)
@@ -70,10 +70,10 @@ def test_each_size_is_there_in_its_proportion(val_fraction, count):
 def test_without_strata_the_seed_alone_decides():
     alike = dict.fromkeys(SIZES, (370, 1242))
     options = {"stratify_by": "none", "val_fraction": 0.15}
-    assert split(**options)["val"] == split(alike, **options)["val"]
-    assert split(**options)["val"] != split(val_fraction=0.15)["val"]
-    assert split(**options)["stratified_by"] is None
-    assert split(seed=1, **options)["val"] != split(**options)["val"]
+    assert split(**options).val == split(alike, **options).val
+    assert split(**options).val != split(val_fraction=0.15).val
+    assert split(**options).stratified_by is None
+    assert split(seed=1, **options).val != split(**options).val
 
 
 @pytest.mark.parametrize("stratify_by", ["size", "none"])
@@ -102,9 +102,9 @@ def test_ten_folds_of_64_pictures_by_hand():
 
 def test_named_ids_are_the_validation_set():
     result = split(val_ids=["000011_10", "000001_10"])
-    assert result["val"] == ["000001_10", "000011_10"]
-    assert len(result["train"]) == 198
-    assert result["seed"] is None
+    assert result.val == ["000001_10", "000011_10"]
+    assert len(result.train) == 198
+    assert result.seed is None
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_an_expression_names_the_validation_set():
     cities = {"aachen": 3, "frankfurt": 2, "lindau": 1}
     sizes = {f"{city}_{i}": (8, 16) for city, count in cities.items() for i in range(count)}
     result = split(sizes, val_ids="^(frankfurt|lindau)_")
-    assert result["val"] == ["frankfurt_0", "frankfurt_1", "lindau_0"]
-    assert result["train"] == ["aachen_0", "aachen_1", "aachen_2"]
-    assert (result["seed"], result["stratified_by"]) == (None, None)
+    assert result.val == ["frankfurt_0", "frankfurt_1", "lindau_0"]
+    assert result.train == ["aachen_0", "aachen_1", "aachen_2"]
+    assert (result.seed, result.stratified_by) == (None, None)
     with pytest.raises(InputError, match=r"'\^munster_' is found in no picture id, such as 'aach"):
         split(sizes, val_ids="^munster_")
     with pytest.raises(InputError, match="names every picture"):

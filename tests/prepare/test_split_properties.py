@@ -38,12 +38,12 @@ def test_disjoint_complete_never_empty_and_of_its_share(
     sizes: Sizes, share: float, seed: int, stratify_by: str, test_ids: list[str]
 ):
     found = split(sizes, val_fraction=share, seed=seed, stratify_by=stratify_by, test_ids=test_ids)
-    assert set(found["train"]).isdisjoint(found["val"])
-    assert sorted(found["train"] + found["val"]) == sorted(sizes)
-    assert found["train"]
-    assert len(found["val"]) == min(max(1, round(len(sizes) * share)), len(sizes) - 1)
-    assert found["test"] == sorted(test_ids)
-    assert all(found[part] == sorted(found[part]) for part in ("train", "val"))
+    assert set(found.train).isdisjoint(found.val)
+    assert sorted(found.train + found.val) == sorted(sizes)
+    assert found.train
+    assert len(found.val) == min(max(1, round(len(sizes) * share)), len(sizes) - 1)
+    assert found.test == sorted(test_ids)
+    assert all(ids == sorted(ids) for ids in (found.train, found.val))
 
 
 @LAW
@@ -82,10 +82,10 @@ def test_groups_are_never_torn(sizes: Sizes, share: float, seed: int, fold: int,
     assume(fold < len(fold_sizes(len(sizes), share, most)))
     found = split(sizes, val_fraction=share, seed=seed, fold=fold, group_by=group_by)
     groups = {name: _group(sizes, name, group_by) for name in sizes}
-    assert {groups[n] for n in found["train"]}.isdisjoint(groups[n] for n in found["val"])
-    assert sorted(found["train"] + found["val"]) == sorted(sizes)
-    assert found["train"]
-    assert found["val"]
+    assert {groups[n] for n in found.train}.isdisjoint(groups[n] for n in found.val)
+    assert sorted(found.train + found.val) == sorted(sizes)
+    assert found.train
+    assert found.val
 
 
 @LAW
@@ -113,9 +113,9 @@ def test_named_ids_are_the_validation_set(sizes: Sizes, data: st.DataObject):
             split(sizes, val_ids=named)
         return
     found = split(sizes, val_ids=named)
-    assert found["val"] == sorted(named)
-    assert found["train"] == sorted(set(ids) - set(named))
-    assert found["seed"] is None
+    assert found.val == sorted(named)
+    assert found.train == sorted(set(ids) - set(named))
+    assert found.seed is None
 
 
 def _group(sizes: Sizes, name: str, group_by: str) -> object:

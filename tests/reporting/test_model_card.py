@@ -6,35 +6,59 @@ import pytest
 from PIL import Image
 
 from roadseg.config.class_map import read_class_map
+from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
+from roadseg.prepare.fetch.manifest import Manifest
+from roadseg.provenance.model_metadata import TrainedModelMetadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
 from roadseg.reporting.model_card import model_card
 from tests.conftest import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 COUNTS = {"pictures": 60, "sha256": "0" * 64}
-DESCRIPTION = {
-    "unet": {"num_classes": 12, "base_channels": 64},
-    "classes": TWELVE.to_json(),
-    "scale": 0.5,
-    "machines": [{"from_epoch": 1, "processor": "a processor", "threads": 2}],
-    "provenance": {
+METADATA = TrainedModelMetadata(
+    unet={
+        **{"num_classes": 12, "base_channels": 64, "bilinear": True},
+        **{"norm": "batch", "dropout": 0.0},
+    },
+    classes=TWELVE,
+    ignored_class=None,
+    scale=0.5,
+    epoch=5,
+    val_miou=0.6,
+    machines=[{"from_epoch": 1, "processor": "a processor", "threads": 2}],
+    provenance={
+        "code": {},
         "data": {"train": COUNTS, "val": COUNTS},
+        "model": {},
         "recipe": {"name": "modern", "batch_size": 2},
         "train": {"seed": 0, "epochs": 7},
         "machine": {"device": "cpu", "precision": "bf16"},
         "versions": {"torch": "2"},
     },
-}
-MANIFEST = {
-    "source": "kitti",
-    "sha256": "1" * 64,
-    "licence": "CC BY-NC-SA 3.0",
-    "num_train": 200,
-    "num_test": 200,
-    "train_sizes": {"375x1242": 120, "370x1224": 80},
-}
-TRAINING = {"best_epoch": 5, "best_epoch_share": 0.8}
-EVALUATION = {"miou": 0.61234, "pixel_accuracy": 0.9, "miou_low": 0.5, "miou_high": 0.7}
+)
+MANIFEST = Manifest(
+    source="kitti",
+    bytes=1,
+    sha256="1" * 64,
+    licence="CC BY-NC-SA 3.0",
+    num_train=200,
+    num_test=200,
+    train_sizes={"375x1242": 120, "370x1224": 80},
+)
+TRAINING = TrainingMetrics(
+    best_epoch=5, best_epoch_share=0.8, best_val_miou=0.6, train_ce=0.1, val_ce=0.2, val_miou=0.5
+)
+EVALUATION = EvaluationMetrics(
+    miou=0.61234,
+    miou_low=0.5,
+    miou_high=0.7,
+    miou_with_void=0.6,
+    pixel_accuracy=0.9,
+    mean_class_accuracy=0.7,
+    mean_dice=0.8,
+    ece=0.1,
+    cross_entropy=0.4,
+)
 IOUS = [0.1, *[0.9] * 8, 0.3, 0.8, np.nan]
 
 
@@ -43,9 +67,9 @@ def per_class() -> pd.DataFrame:
 
 
 def card(**manifest: object) -> str:
-    known = {**MANIFEST, **manifest}
+    known = MANIFEST.model_copy(update=manifest)
     model = Path("models/best.safetensors")
-    facts = (DESCRIPTION, known, TRAINING, EVALUATION, per_class(), 4, "../plots/figures")
+    facts = (METADATA, known, TRAINING, EVALUATION, per_class(), 4, "../plots/figures")
     return model_card(model, *facts)
 
 

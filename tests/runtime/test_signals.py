@@ -56,7 +56,7 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(number: signal.Signal
         computing.stdout.readline()
         computing.send_signal(number)
         assert computing.stderr.readline() == "\n"
-        assert "once more stops at once" in computing.stderr.readline()
+        assert "press Ctrl-C again to stop immediately" in computing.stderr.readline()
         computing.send_signal(number)  # as a closed terminal and `timeout` do
         time.sleep(1)
         computing.send_signal(signal.SIGHUP)

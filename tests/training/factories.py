@@ -1,10 +1,11 @@
 """A training of seconds: eight made-up pictures, a tiny network."""
 
+import math
 import os
 import resource
 import sys
 import threading
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch._dynamo  # noqa: F401 - the optimizers import it (2 s); here once for all processes
@@ -12,14 +13,21 @@ from tqdm import tqdm
 
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import Params, Resume, load_params
+from roadseg.data.collate import Batch
+from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.sampler import EpochSampler
+from roadseg.data.split_file import Split
 from roadseg.prepare.remap import remap_dataset
+from roadseg.provenance.model_metadata import DataDigest, TrainingProvenance
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.errors import InputError
 from roadseg.training.artifacts import RunPaths
 from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.logger import TrainingLogger
+from roadseg.training.metrics import HistoryRow
+from roadseg.training.setup import build_trainer
 from roadseg.training.tensorboard import TensorBoardLogger
-from roadseg.training.train_state import HistoryRow
 from roadseg.training.trainer import Trainer
 from tests.conftest import ROOT, write_params, write_pictures
 
@@ -44,9 +52,17 @@ def made_params(folder: Path, recipe: str = "modern", **changes: object) -> Para
 def made_trainer(prepared: PreparedDataset, params: Params, **changes: object) -> Trainer:
     """Trains on six pictures and validates on two; `changes` are of the recipe."""
     ids = prepared.train_ids()
-    split = {"train": ids[:6], "val": ids[6:]}
-    recipe = replace(params.recipe, **changes)
-    return Trainer(prepared, split, params.model, params.train, recipe, CODE)
+    split = Split(train=ids[:6], val=ids[6:], test=[])
+    recipe = params.recipe.model_copy(update=changes)
+    return build_trainer(prepared, split, params.model, params.train, recipe, CODE)
+
+
+def provenance(seed: int = 0) -> TrainingProvenance:
+    """That of no real training."""
+    digest = DataDigest(pictures=1, sha256="0" * 64)
+    empty = {"model": {}, "recipe": {"name": "none"}, "machine": {}, "versions": {}}
+    data = {"train": digest, "val": digest}
+    return TrainingProvenance(code=CODE, data=data, train={"seed": seed}, **empty)
 
 
 def outputs(folder: Path) -> RunPaths:
@@ -61,17 +77,29 @@ def outputs(folder: Path) -> RunPaths:
     )
 
 
-def record(
+def epoch_batches(trainer: Trainer, epoch: int, batch_size: int | None = None) -> Iterator[Batch]:
+    """The batches of one epoch."""
+    size = batch_size or trainer.recipe.batch_size
+    return training_batches(
+        trainer.dataset, epoch_sampler(len(trainer.dataset), size, trainer.train.seed, epoch), 0
+    )
+
+
+def epoch_sampler(num_samples: int, batch_size: int, seed: int, epoch: int) -> EpochSampler:
+    count = math.ceil(num_samples / batch_size)
+    steps = range((epoch - 1) * count, epoch * count)
+    return EpochSampler(num_samples, batch_size, seed, steps)
+
+
+def trained(
     trainer: Trainer,
     folder: Path,
     resume: Resume = EVERY_STEP,
     stop: GracefulShutdown | None = None,
-) -> Checkpointer:
-    return Checkpointer(outputs(folder), trainer.description, resume, stop or GracefulShutdown())
-
-
-def trained(trainer: Trainer, folder: Path, **options: object) -> list[HistoryRow]:
-    return trainer.run(record(trainer, folder, **options))
+) -> list[HistoryRow]:
+    out = outputs(folder)
+    checkpointer = Checkpointer(out, trainer.metadata, resume, trainer.train.epochs)
+    return trainer.run(checkpointer, TrainingLogger(out.runs), stop or GracefulShutdown())
 
 
 def outs(folder: Path) -> dict[str, bytes]:

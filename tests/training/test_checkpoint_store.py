@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tests.training.factories import (
     made_params,
     made_trainer,
     outs,
+    provenance,
     train_in_a_process,
     trained,
 )
@@ -47,7 +47,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_used(
     out, err = capsys.readouterr()
     assert err.startswith(f"warning: {newest}: is damaged")
     assert err.count("\n") == 1
-    assert "goes on after step 5, in epoch 2 of 2" in out
+    assert "resuming after step 5 (epoch 2 of 2)" in out
     assert not newest.exists()
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
@@ -64,8 +64,8 @@ def test_weights_of_an_epoch_that_are_gone_take_their_states_with_them(
     trained(made_trainer(prepared, params), tmp_path)
     out, err = capsys.readouterr()
     assert err.count(f"warning: {checkpoint}: is missing; state_") == 2
-    assert "no state is left to go on from" in err
-    assert "starts at step 0" in out
+    assert "no usable checkpoint is left" in err
+    assert "starting at step 0" in out
     assert outs(tmp_path) == straight
 
 
@@ -76,24 +76,25 @@ def test_states_are_saved_by_the_clock_and_at_the_end(prepared: PreparedDataset,
     first, last = states(tmp_path / "a")
     assert [path.name[:14] for path in (first, last)] == ["state_00000001", "state_00000002"]
     assert len(list((tmp_path / "a").glob("states/*/epoch_*"))) == 3
-    often = replace(RARELY, minutes=0)
+    often = RARELY.model_copy(update={"minutes": 0})
     trained(trainer, tmp_path / "b", resume=often)
     assert int(states(tmp_path / "b")[-1].name[6:14]) > 3 + 1
 
 
 def test_a_full_disk_costs_the_last_interval(prepared: PreparedDataset, tmp_path: Path, processes):
     params = made_params(tmp_path)
-    params = replace(params, model=replace(params.model, base_channels=8))
+    model = params.model.model_copy(update={"base_channels": 8})
+    params = params.model_copy(update={"model": model})
     trained(made_trainer(prepared, params, **ODD), tmp_path / "straight")
     folder = tmp_path / "a"
     with pytest.raises(KeyboardInterrupt):
         trained(made_trainer(prepared, params, **ODD), folder, stop=StopAfter(4))
     (newest,) = states(folder)[-1:]
     for limit, message in (
-        (newest.stat().st_size // 2, "the state of the training cannot be saved ("),
+        (newest.stat().st_size // 2, "the checkpoint cannot be saved ("),
         (newest.stat().st_size // 8, "epoch_001.safetensors: cannot be written"),
     ):
-        resume = EVERY_STEP if "state" in message else RARELY
+        resume = EVERY_STEP if "checkpoint" in message else RARELY
         train = processes(
             target=train_in_a_process,
             args=(prepared.root, params, folder, limit),
@@ -127,7 +128,7 @@ def test_who_trains_the_same_waits_and_takes_it(
         process.start()
     assert [process.join(timeout=120) or process.exitcode for process in both] == [0, 0]
     logs = [(folder / "log").read_text() for folder in folders]
-    assert sum("all 4 epochs were trained before" in log for log in logs) == 1
+    assert sum("all 4 epochs are already trained" in log for log in logs) == 1
     assert sum("trains exactly this already; waiting for its end" in log for log in logs) == 1
     first, second = ({k: v for k, v in outs(f).items() if k != "log"} for f in folders)
     assert first == second
@@ -146,35 +147,33 @@ def test_old_states_and_trainings_are_removed(prepared: PreparedDataset, tmp_pat
 
 
 def test_the_training_that_saved_last_is_not_the_oldest(tmp_path: Path):
-    stores = [CheckpointStore(tmp_path, {"code": {}, "number": n}, num_states=1) for n in range(4)]
-    with stores[0].opened(lambda: None, fresh=False):
+    stores = [CheckpointStore(tmp_path, provenance(seed)) for seed in range(4)]
+    with stores[0].lock(lambda: None, fresh=False):
         for other in stores[1:3]:
-            with other.opened(lambda: None, fresh=False):
+            with other.lock(lambda: None, fresh=False):
                 other.save({}, {}, [])
         stores[0].save({}, {}, [])
-    with stores[3].opened(lambda: None, fresh=False):
+    with stores[3].lock(lambda: None, fresh=False):
         stores[3].remove_oldest_trainings(2)
     assert {path.name for path in tmp_path.iterdir()} == {stores[n].folder.name for n in (0, 3)}
 
 
 def test_what_cannot_be_removed_stops_no_training(tmp_path: Path):
-    old, new = (
-        CheckpointStore(tmp_path, {"code": {}, "number": n}, num_states=1) for n in range(2)
-    )
-    with old.opened(lambda: None, fresh=False):
+    old, new = (CheckpointStore(tmp_path, provenance(seed)) for seed in range(2))
+    with old.lock(lambda: None, fresh=False):
         (old.folder / "folder of somebody").mkdir()
-    with new.opened(lambda: None, fresh=False):
+    with new.lock(lambda: None, fresh=False):
         new.remove_oldest_trainings(1)
     assert (old.folder / "folder of somebody").is_dir()
 
 
 def test_who_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path):
-    holder, waiter = (CheckpointStore(tmp_path, {"code": {}}, num_states=1) for _ in range(2))
+    holder, waiter = (CheckpointStore(tmp_path, provenance()) for _ in range(2))
 
     def evicted() -> None:
         shutil.rmtree(holder.folder, ignore_errors=True)
 
-    with holder.opened(lambda: None, fresh=False), waiter.opened(evicted, fresh=False):
+    with holder.lock(lambda: None, fresh=False), waiter.lock(evicted, fresh=False):
         assert (waiter.folder / "provenance.json").is_file()
 
 
@@ -182,7 +181,7 @@ def test_who_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path):
 def test_a_foreign_file_stops_no_training(tmp_path: Path, content: str):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "provenance.json").write_text(content)
-    CheckpointStore(tmp_path, {"code": {"a.py": "0"}}, num_states=1).nearest_difference()
+    assert CheckpointStore(tmp_path, provenance()).describe_closest() == "no earlier checkpoint"
 
 
 def test_who_writes_into_a_model_writes_into_no_other(prepared: PreparedDataset, tmp_path: Path):

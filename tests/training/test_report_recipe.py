@@ -12,13 +12,16 @@ from torch.nn import functional as F
 
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import Recipe, load_params
-from roadseg.data.dataset import epoch_order, training_batches
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.sampler import epoch_order
+from roadseg.data.split_file import Split
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.remap import remap_dataset
+from roadseg.training.setup import build_trainer
 from roadseg.training.trainer import Trainer
 from tests.conftest import LIMITS, ROOT, STORE, write_params
+from tests.training.factories import epoch_batches
 
 NUM_STEPS = 20
 
@@ -88,16 +91,17 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
     params = load_params(write_params(folder / "params.yaml", **changes))
     prepared = PreparedDataset(folder / "prepared")
-    split = {"train": prepared.train_ids(), "val": prepared.train_ids()[:1]}
-    return Trainer(prepared, split, params.model, params.train, params.recipe, code={})
+    ids = prepared.train_ids()
+    split = Split.model_construct(train=ids, val=ids[:1], test=[])  # which no stage would write
+    return build_trainer(prepared, split, params.model, params.train, params.recipe, code={})
 
 
 def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
     state = trainer.initial_state()
     weights = [parameter.detach().clone() for parameter in state.network.parameters()]
-    batches = training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0)
-    ours = [trainer.step(state, batch).loss.item() for batch in batches]
-    prepared, ids = trainer.prepared, trainer.pictures.ids
+    batches = epoch_batches(trainer, 1)
+    ours = [trainer.train_step(state, batch).loss.item() for batch in batches]
+    prepared, ids = trainer.dataset.prepared, trainer.dataset.ids
     order = [ids[i] for i in epoch_order(trainer.train.seed, 1, len(ids))]
     theirs = transcribed_losses(weights, [(prepared.image(n), prepared.mask(n)) for n in order])
     assert len(ours) == NUM_STEPS

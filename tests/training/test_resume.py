@@ -4,7 +4,6 @@ import contextlib
 import random
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from roadseg.config.params import Params, Resume
 from roadseg.data.prepared import PreparedDataset
-from roadseg.models.model_file import read_description
+from roadseg.provenance.model_metadata import Machine, TrainedModelMetadata, read_metadata
 from roadseg.runtime import accelerator
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.training.tensorboard import TensorBoardLogger
@@ -35,7 +34,8 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 def with_dropout(params: Params) -> Params:
     """Random numbers in the middle of an epoch."""
-    return replace(params, model=replace(params.model, dropout=0.5))
+    model = params.model.model_copy(update={"dropout": 0.5})
+    return params.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])
@@ -63,7 +63,7 @@ def test_interrupted_again_and_again(
 
 @pytest.mark.skipif(select_accelerator("cpu", "auto").precision != "bf16", reason="no native bf16")
 def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("roadseg.training.train_step._SMALLEST_HALF", 16)
+    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
     params = made_params(tmp_path, epochs=3, precision="bf16")
     trainer = made_trainer(prepared, params, halved=0.5)
     trained(trainer, tmp_path / "straight")
@@ -101,7 +101,7 @@ def test_killed_at_random_moments(prepared: PreparedDataset, tmp_path: Path, pro
     print(f"{kills} kills, a straight run takes {duration:.1f} s")
     assert kills >= 10, f"only {kills} kills within {duration:.1f} s"
     log = (killed / "log").read_text()
-    assert len(set(re.findall(r"goes on after step (\d+)", log))) >= 4
+    assert len(set(re.findall(r"resuming after step (\d+)", log))) >= 4
     assert outs(killed) == outs(straight)
     assert scalars(killed) == scalars(straight)
 
@@ -132,13 +132,14 @@ def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
     for epochs in (2, 3, 2, 3):
         params = made_params(tmp_path, "report", epochs=epochs)
         history = trained(made_trainer(prepared, params), tmp_path / "a")
-        assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
+        assert [row.epoch for row in history] == list(range(1, epochs + 1))
         assert outs(tmp_path / "a") == outs(tmp_path / f"straight{epochs}")
-        said += re.findall(r"train: (.*) \(", capsys.readouterr().out)
-    trained_before = "all {} epochs were trained before; FRESH=1 trains them again"
+        out = capsys.readouterr().out
+        said += re.findall(r"train: ((?:starting|resuming|all).*)", out)
+    trained_before = "all {} epochs are already trained; set FRESH=1 to retrain"
     assert said == [
-        "starts at step 0; no other training has left a state",
-        "goes on after step 12, in epoch 3 of 3",
+        "starting at step 0; no earlier checkpoint",
+        "resuming after step 12 (epoch 3 of 3)",
         trained_before.format(2),
         trained_before.format(3),
     ]
@@ -148,7 +149,7 @@ def test_a_schedule_over_all_epochs_starts_over_and_says_why(prepared, tmp_path,
     for epochs in (2, 3):
         trained(made_trainer(prepared, made_params(tmp_path, epochs=epochs)), tmp_path / "a")
     reason = "train.epochs 2 -> 3, over which the recipe spreads its schedule"
-    assert f"differs in {reason} (" in capsys.readouterr().out
+    assert f"the closest one differs in {reason}\n" in capsys.readouterr().out
     trained(made_trainer(prepared, made_params(tmp_path, epochs=3)), tmp_path / "straight")
     assert outs(tmp_path / "a") == outs(tmp_path / "straight")
 
@@ -159,10 +160,10 @@ def test_fresh_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatc
     monkeypatch.setenv("FRESH", "1")
     with pytest.raises(KeyboardInterrupt):
         trained(trainer, tmp_path, stop=StopAfter(2))
-    assert "starts at step 0; FRESH=1 asks for it" in capsys.readouterr().out
+    assert "starting at step 0; FRESH=1 is set" in capsys.readouterr().out
     monkeypatch.setenv("FRESH", "0")
     trained(trainer, tmp_path)
-    assert "goes on after step 3, in epoch 1 of 2" in capsys.readouterr().out
+    assert "resuming after step 3 (epoch 1 of 2)" in capsys.readouterr().out
 
 
 def test_another_machine_goes_on_and_says_so(
@@ -176,9 +177,9 @@ def test_another_machine_goes_on_and_says_so(
     monkeypatch.setattr(type(trainer.accelerator), "description", lambda _: other)
     trained(trainer, tmp_path)
     assert "warning: resuming on different hardware" in capsys.readouterr().err
-    machines = read_description(tmp_path / "best.safetensors")["machines"]
-    later = read_description(tmp_path / "epochs/epoch_002.safetensors")["machines"]
-    assert later == [{"from_epoch": 1, **here}, {"from_epoch": 2, **other}]
+    best, last = tmp_path / "best.safetensors", tmp_path / "epochs/epoch_002.safetensors"
+    machines, later = (read_metadata(path, TrainedModelMetadata).machines for path in (best, last))
+    assert later == [Machine(from_epoch=1, **here), Machine(from_epoch=2, **other)]
     assert machines in (later, later[:1])
 
 

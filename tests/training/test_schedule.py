@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from roadseg.training.schedule import (
-    depends_on_epochs,
     is_halved,
     one_cycle,
     reduce_on_plateau,
@@ -55,9 +54,3 @@ def test_the_first_share_of_the_steps_is_halved():
     assert [is_halved(step, 10, 0.25) for step in range(10)] == [True] * 3 + [False] * 7
     assert not any(is_halved(step, 10, 0.0) for step in range(10))
     assert all(is_halved(step, 10, 1.0) for step in range(10))
-
-
-def test_a_longer_training_can_go_on_where_no_step_depends_on_its_length():
-    assert not depends_on_epochs("plateau", halved=0.0)
-    assert depends_on_epochs("one_cycle", halved=0.0)
-    assert depends_on_epochs("constant", halved=0.5)

@@ -10,12 +10,13 @@ from torch import nn
 
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.config.params import load_params
-from roadseg.data.dataset import Batch
+from roadseg.data.collate import Batch
 from roadseg.models.model_file import load_network
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.distributed import ProcessGroup
+from roadseg.training.batch import prepare_batch
 from roadseg.training.criterion import build_criterion
-from roadseg.training.train_step import training_pair, update_average
+from roadseg.training.optimizer import update_average
 from tests.conftest import ROOT
 from tests.training.factories import made_trainer, outputs, trained
 
@@ -34,14 +35,14 @@ def batch_of(height: int, width: int) -> Batch:
 
 def test_whole_pictures_are_as_they_are():
     batch = batch_of(64, 65)
-    images, class_ids = training_pair(batch, CPU, halved=False, ignored=None)
+    images, class_ids = prepare_batch(batch, CPU, halved=False, ignored=None)
     assert torch.equal(images, batch.images / 255)
     assert torch.equal(class_ids, batch.masks.long())
 
 
 def test_halved_pictures_are_means_and_no_class_is_mixed():
     batch = batch_of(65, 67)
-    images, class_ids = training_pair(batch, CPU, halved=True, ignored=None)
+    images, class_ids = prepare_batch(batch, CPU, halved=True, ignored=None)
     assert images.shape == (1, 3, 32, 33)
     four = batch.images[0, :, 2:4, 64:66].float().mean((1, 2)) / 255
     torch.testing.assert_close(images[0, :, 1, 32], four)
@@ -49,19 +50,19 @@ def test_halved_pictures_are_means_and_no_class_is_mixed():
 
 
 def test_what_would_be_too_small_is_not_halved():
-    images, _ = training_pair(batch_of(63, 200), CPU, halved=True, ignored=None)
+    images, _ = prepare_batch(batch_of(63, 200), CPU, halved=True, ignored=None)
     assert images.shape == (1, 3, 63, 200)
 
 
 def test_an_ignored_class_does_not_count():
     batch = batch_of(64, 64)
-    _, class_ids = training_pair(batch, CPU, halved=False, ignored=VOID)
+    _, class_ids = prepare_batch(batch, CPU, halved=False, ignored=VOID)
     assert torch.equal(class_ids == IGNORE_INDEX, batch.masks == VOID)
     assert not (class_ids == VOID).any()
 
 
 def goal(class_map=TWELVE, pixels=None, **changes):
-    recipe = replace(load_params(ROOT / "params.yaml").recipe, **changes)
+    recipe = load_params(ROOT / "params.yaml").recipe.model_copy(update=changes)
     if pixels is None:
         pixels = np.ones(class_map.num_classes, dtype=np.int64)
     return build_criterion(recipe, class_map, pixels, torch.device("cpu"))
@@ -114,10 +115,10 @@ def test_halved_steps_come_first(prepared, params, monkeypatch):
     trainer = made_trainer(prepared, params, halved=0.5)
     sizes, state = [], trainer.initial_state()
     hook = state.network.register_forward_hook(lambda _, seen, __: sizes.append(seen[0].shape[2:]))
-    monkeypatch.setattr("roadseg.training.train_step._SMALLEST_HALF", 16)
+    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
     batches = trainer.batches(state)
     for _ in range(trainer.total_steps):
-        trainer.step(state, next(batches))
+        trainer.train_step(state, next(batches))
     hook.remove()
     assert len(sizes) == 6
     assert max(min(size) for size in sizes[:3]) <= min(min(size) for size in sizes[3:]) / 2 + 1
@@ -125,7 +126,14 @@ def test_halved_steps_come_first(prepared, params, monkeypatch):
 
 def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
     """Also after a resume, although a state holds the generator of rank 0 only."""
-    monkeypatch.setattr("roadseg.training.trainer.train_step", lambda *_: torch.rand(8))
+
+    class DrawnError(Exception):
+        """Stops the step where the network would draw its dropout masks."""
+
+    def draw(*_: object) -> None:
+        raise DrawnError(torch.rand(8).tolist())
+
+    monkeypatch.setattr(Accelerator, "logits", draw)
     trainer = made_trainer(prepared, params)
     state = trainer.initial_state()
 
@@ -133,7 +141,9 @@ def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
         torch.manual_seed(restored)
         state.step = 2
         trainer.accelerator = replace(trainer.accelerator, process_group=ProcessGroup(rank, size=3))
-        return trainer.step(state, batch_of(32, 32)).tolist()
+        with pytest.raises(DrawnError) as error:
+            trainer.train_step(state, batch_of(32, 32))
+        return error.value.args[0]
 
     ranks = [drawn(rank, restored=0) for rank in range(3)]
     assert all(a != b for a, b in combinations(ranks, 2))

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from roadseg.config.class_map import IGNORE_INDEX
 from roadseg.config.params import Params
-from roadseg.data.dataset import training_batches
 from roadseg.data.prepared import PreparedDataset
 from roadseg.models.model_file import load_network
 from roadseg.provenance.fingerprint import list_differences
@@ -23,9 +21,15 @@ from roadseg.runtime.accelerator import select_accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
 from roadseg.system.tables import round_significant
-from roadseg.training.artifacts import best_epoch, training_metrics
+from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
 from roadseg.training.optimizer import in_memory_order
-from tests.training.factories import made_params, made_trainer, outputs, trained
+from tests.training.factories import (
+    epoch_batches,
+    made_params,
+    made_trainer,
+    outputs,
+    trained,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 
@@ -40,8 +44,8 @@ def test_golden_losses(prepared: PreparedDataset, tmp_path: Path, recipe: str):
     trainer = made_trainer(prepared, made_params(tmp_path, recipe))
     state, losses = trainer.initial_state(), []
     for epoch in (1, 2):
-        batches = training_batches(trainer.pictures, epoch, trainer.recipe.batch_size, 0)
-        losses += [trainer.step(state, batch).loss.item() for batch in batches]
+        batches = epoch_batches(trainer, epoch)
+        losses += [trainer.train_step(state, batch).loss.item() for batch in batches]
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get("REWRITE_GOLDEN") == "1":
         write_json(GOLDEN, {**golden, recipe: [round(loss, 6) for loss in losses]})
@@ -56,7 +60,7 @@ def test_the_optimizer_sees_contiguous_arrays(prepared, tmp_path, precision):
         pytest.skip("no native bf16")
     trainer = made_trainer(prepared, made_params(tmp_path, precision=precision))
     state = trainer.initial_state()
-    trainer.step(state, next(iter(training_batches(trainer.pictures, 1, 2, 0))))
+    trainer.train_step(state, next(epoch_batches(trainer, 1, 2)))
     kept = tmp_path / "kept"
     save_file(state.tensors(), kept)
     again = trainer.initial_state()
@@ -87,17 +91,17 @@ def test_the_order_of_memory_is_the_parameters():
 
 def test_a_step_never_waits_for_the_device(prepared, params, monkeypatch):
     trainer = made_trainer(prepared, params)
-    state, batch = trainer.initial_state(), next(iter(training_batches(trainer.pictures, 1, 2, 0)))
-    trainer.step(state, batch)
+    state, batch = trainer.initial_state(), next(epoch_batches(trainer, 1, 2))
+    trainer.train_step(state, batch)
 
     def waits(*_: object) -> None:
         raise AssertionError("this fetches a value from the device")
 
     for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
         monkeypatch.setattr(torch.Tensor, name, waits)
-    trainer.step(state, batch)
+    trainer.train_step(state, batch)
     monkeypatch.undo()
-    assert [step for step, _, _ in state.read()] == [1, 2]
+    assert [step for step, _, _ in state.fetch_losses()] == [1, 2]
 
 
 def test_what_is_written_agrees_with_the_history(
@@ -109,12 +113,12 @@ def test_what_is_written_agrees_with_the_history(
     table = pd.read_csv(out.history)
     assert list(table.columns) == ["epoch", "train_ce", "val_ce", "val_miou", "lr"]
     assert table["epoch"].tolist() == [1, 2]
-    assert table["val_miou"].tolist() == [round_significant(row["val_miou"]) for row in history]
+    assert table["val_miou"].tolist() == [round_significant(row.val_miou) for row in history]
     metrics = json.loads(out.metrics.read_text())
     assert metrics["best_epoch"] == best_epoch(history)
     assert metrics["val_ce"] == table["val_ce"].iloc[-1]
-    best, description = load_network(out.best, prepared.class_map())
-    assert description["epoch"] == metrics["best_epoch"]
+    best, metadata = load_network(out.best, prepared.class_map())
+    assert metadata.epoch == metrics["best_epoch"]
     same, _ = load_network(
         out.epochs / f"epoch_{best_epoch(history):03d}.safetensors", prepared.class_map()
     )
@@ -129,22 +133,23 @@ def test_the_train_curve_is_the_mean_over_all_pixels(
     changes = {"clip": "none", "void": "class"}
     trainer = made_trainer(prepared, params, **changes)
     state, total, pixels = trainer.initial_state(), 0.0, 0
-    for batch in training_batches(trainer.pictures, 1, trainer.recipe.batch_size, 0):
-        result = trainer.step(state, batch)
+    for batch in epoch_batches(trainer, 1):
+        result = trainer.train_step(state, batch)
         total += result.cross_entropy.item()
         pixels += int((batch.masks != IGNORE_INDEX).sum())
         assert result.pixels.item() == (batch.masks != IGNORE_INDEX).sum()
     history = trained(made_trainer(prepared, params, **changes), tmp_path)
-    assert history[0]["train_ce"] == pytest.approx(total / pixels, rel=1e-6)
+    assert history[0].train_ce == pytest.approx(total / pixels, rel=1e-6)
 
 
 def test_it_learns_the_stripes(prepared: PreparedDataset, params: Params, tmp_path: Path):
     """Colour tells the class, so a few epochs must get far above chance (1/12)."""
-    params = replace(params, train=replace(params.train, epochs=30))
+    train = params.train.model_copy(update={"epochs": 30})
+    params = params.model_copy(update={"train": train})
     trainer = made_trainer(prepared, params, rest_learning_rate=0.03, jitter=0.0)
     history = trained(trainer, tmp_path)
-    assert history[-1]["val_ce"] < history[0]["val_ce"]
-    assert history[-1]["val_miou"] > 0.5
+    assert history[-1].val_ce < history[0].val_ce
+    assert history[-1].val_miou > 0.5
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_epoch(prepared, params, tmp_path):
@@ -157,14 +162,14 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_epoch(prepared, params, t
         schedule="constant",
         class_weights="none",
     )
-    step = trainer.step
+    step = trainer.train_step
 
     def broken_step(state, batch):
         with torch.no_grad():
             state.network.out.weight.fill_(float("inf"))
         return step(state, batch)
 
-    trainer.step = broken_step
+    trainer.train_step = broken_step
     with pytest.raises(InputError, match=r"the loss is nan at step 1, epoch 1; lower .* \(10\)"):
         trained(trainer, tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
@@ -176,17 +181,17 @@ def test_a_validation_that_is_not_finite_stops_and_saves_nothing(
     """Also where the weights are, as logits that overflow leave them."""
     monkeypatch.setattr("roadseg.training.trainer.require_finite_state", lambda *_: None)
     trainer = made_trainer(prepared, params)
-    state, step = trainer.initial_state(), trainer.step
+    state, step = trainer.initial_state(), trainer.train_step
 
     def diverging_step(state, batch):
         result = step(state, batch)
         with torch.no_grad():
-            state.judged.out.bias.fill_(float("nan"))
+            state.eval_network.out.bias.fill_(float("nan"))
         return result
 
-    trainer.pictures.ids = trainer.pictures.ids[:2]  # one step
+    trainer.dataset.ids = trainer.dataset.ids[:2]  # one step
     trainer.steps_per_epoch, trainer.validate_after = 1, {1}
-    trainer.initial_state, trainer.step = lambda: state, diverging_step
+    trainer.initial_state, trainer.train_step = lambda: state, diverging_step
     with pytest.raises(InputError, match=r"validation cross-entropy is nan at step 1, epoch 1"):
         trained(trainer, tmp_path)
     assert not (tmp_path / "epochs").exists()
@@ -226,13 +231,13 @@ def test_tensorboard_has_what_the_report_logged(
 
 def test_the_best_epoch_is_the_first_of_the_highest():
     rows = [
-        {"epoch": e, "val_miou": m, "train_ce": 1.0, "val_ce": 2.0}
+        HistoryRow(epoch=e, val_miou=m, train_ce=1.0, val_ce=2.0, lr=0.1)
         for e, m in ((1, 0.1), (2, 0.4), (3, 0.4), (4, 0.3))
     ]
     assert best_epoch(rows) == 2
-    figures = training_metrics(rows, [[0.1, 0.2], [0.4, 0.5], [0.4, 0.4], [0.3, 0.6]])
-    assert figures["best_epoch_share"] == 0.5  # the second draw would have chosen the last
-    assert (figures["best_epoch"], figures["best_val_miou"], figures["val_miou"]) == (2, 0.4, 0.3)
+    metrics = training_metrics(rows, [[0.1, 0.2], [0.4, 0.5], [0.4, 0.4], [0.3, 0.6]])
+    assert metrics.best_epoch_share == 0.5  # the second draw would have chosen the last
+    assert (metrics.best_epoch, metrics.best_val_miou, metrics.val_miou) == (2, 0.4, 0.3)
 
 
 def test_a_training_starts_from_the_weights_of_another(prepared: PreparedDataset, tmp_path: Path):
@@ -243,9 +248,9 @@ def test_a_training_starts_from_the_weights_of_another(prepared: PreparedDataset
     weights, _ = load_network(best, prepared.class_map())
     for name, weight in tuned.initial_state().network.named_parameters():
         assert torch.equal(weight, weights.get_parameter(name))
-    differ = list_differences(fresh.description["provenance"], tuned.description["provenance"])
+    differ = list_differences(fresh.provenance, tuned.provenance)
     assert differ == [f"train.start None -> {file_sha256(best)}"]
-    losses = [trained(t, tmp_path / "then")[0]["train_ce"] for t in (fresh, tuned)]
+    losses = [trained(t, tmp_path / "then")[0].train_ce for t in (fresh, tuned)]
     assert losses[1] < losses[0]
 
 

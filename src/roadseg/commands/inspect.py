@@ -1,14 +1,16 @@
 """Show what a model was made from: code, data, parameters, versions and machine."""
 
 import argparse
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from roadseg.provenance.source_code import ROOT, blob_id
-from roadseg.system.errors import InputError, printable
+from roadseg.system.errors import printable
 from roadseg.system.files import file_sha256
+
+if TYPE_CHECKING:
+    from roadseg.provenance.model_metadata import TrainedModelMetadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,38 +19,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from roadseg.provenance.model_metadata import read_description
+    from roadseg.provenance.model_metadata import (
+        ModelMetadata,
+        TrainedModelMetadata,
+        read_metadata,
+    )
 
-    description = read_description(args.model)
     if args.json:
-        print(json.dumps(description, indent=2))
+        print(read_metadata(args.model, ModelMetadata).to_json(indent=2))
         return
-    try:
-        rows = _rows(description)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{args.model}: does not say what it was made from: {error!r}") from None
+    metadata = read_metadata(args.model, TrainedModelMetadata)
     print(args.model)
-    for name, text in [*rows, ("sha256", file_sha256(args.model))]:
+    for name, text in [*_rows(metadata), ("sha256", file_sha256(args.model))]:
         print(f"  {name:<10}  {printable(text)}")
 
 
-def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
-    origin = description["provenance"]
+def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:
+    from roadseg.provenance.model_metadata import list_options
+
+    provenance = metadata.provenance
     return [
-        ("epoch", f"{description['epoch']}, val mIoU {description['val_miou']}"),
-        ("network", _listed(description["unet"])),
-        ("recipe", _listed(origin["recipe"])),
-        ("train", _listed(origin["train"])),
-        *[(f"{part} data", _listed(values)) for part, values in origin["data"].items()],
-        ("machine", _listed(origin["machine"])),
-        *[("", _listed(accelerator)) for accelerator in description["machines"]],
-        ("versions", _listed(origin["versions"])),
-        ("code", _code(origin["code"])),
+        ("epoch", f"{metadata.epoch}, val mIoU {metadata.val_miou}"),
+        ("network", list_options(metadata.unet)),
+        ("recipe", list_options(provenance.recipe)),
+        ("train", list_options(provenance.train)),
+        ("train data", list_options(provenance.data.train)),
+        ("val data", list_options(provenance.data.val)),
+        ("machine", list_options(provenance.machine)),
+        *[("", list_options(machine)) for machine in metadata.machines],
+        ("versions", list_options(provenance.versions)),
+        ("code", _code(provenance.code)),
     ]
-
-
-def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _code(blobs: dict[str, str]) -> str:

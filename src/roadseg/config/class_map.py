@@ -3,13 +3,13 @@
 label_id (0..255) is what a mask file holds; class_id (0..C-1) is what the network learns.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
-from roadseg.config.schema import checked, read_yaml
+from roadseg.config.schema import StrictModel, read_yaml, validate
 from roadseg.system.errors import InputError
 from roadseg.system.files import repository_path
 
@@ -19,50 +19,49 @@ IGNORE_INDEX = 255
 _UNKNOWN_CHOICES = ("error", "ignore")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelClass:
-    """One class: its name, RGB colour (0..255 each) and label ids (0..255)."""
-
-    name: str
-    color: list[int]
-    label_ids: list[int]
-
-    def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise InputError("name: a class needs a name")
-        if not self.name.isprintable():
-            raise InputError(f"name: {self.name!r} has control characters")
-        if len(self.color) != 3 or not all(0 <= value <= 255 for value in self.color):
-            raise InputError(f"color: {self.color} is no colour; expected three of 0 to 255")
-        _require_label_ids("label_ids", self.label_ids)
+_Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassMap:
-    """The classes of a data set; a class's id is its place in `classes`."""
+class LabelClass(StrictModel):
+    """One class: its name, RGB color and label ids."""
+
+    name: Annotated[str, Field(pattern=r"\S")]
+    color: Annotated[list[_Byte], Field(min_length=3, max_length=3)]
+    label_ids: list[_Byte]
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("should have no control characters")
+        return name
+
+
+class ClassMap(StrictModel):
+    """The classes of a data set; the id of a class is its position in `classes`."""
 
     void: str | None
-    ignored_label_ids: list[int]
+    ignored_label_ids: list[_Byte]
     unknown_label_ids: str
-    classes: list[LabelClass]
+    classes: Annotated[list[LabelClass], Field(min_length=1, max_length=IGNORE_INDEX - 1)]
 
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.classes) < IGNORE_INDEX:
-            raise InputError(f"classes: expected 1 to {IGNORE_INDEX - 1}, got {len(self.classes)}")
+    @model_validator(mode="after")
+    def _check_names_and_ids(self) -> "ClassMap":
+        names = self.names
         for kind, values in (
-            ("name", self.names),
+            ("name", names),
             ("label id", [*self._class_label_ids(), *self.ignored_label_ids]),
         ):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise InputError(f"classes: {kind} {twice[0]!r} stands in more than one place")
-        if self.void is not None and self.void not in self.names:
-            raise InputError(f"void: no class is named {self.void!r}; use one of {self.names}")
-        if self.unknown_label_ids not in (*_UNKNOWN_CHOICES, *self.names):
-            raise InputError(
+            repeated = sorted({value for value in values if values.count(value) > 1})
+            if repeated:
+                raise ValueError(f"classes: {kind} {repeated[0]!r} is assigned more than once")
+        if self.void is not None and self.void not in names:
+            raise ValueError(f"void: no class is named {self.void!r}; use one of {names}")
+        if self.unknown_label_ids not in (*_UNKNOWN_CHOICES, *names):
+            raise ValueError(
                 f"unknown_label_ids: {self.unknown_label_ids!r} is not error, ignore or a class"
             )
-        _require_label_ids("ignored_label_ids", self.ignored_label_ids)
+        return self
 
     def _class_label_ids(self) -> list[int]:
         return [label_id for entry in self.classes for label_id in entry.label_ids]
@@ -119,21 +118,15 @@ class ClassMap:
         return class_ids, known
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self.model_dump()
 
     @classmethod
     def from_json(cls, value: Any, source: Path) -> "ClassMap":
         """The map in `value`, plain data that was read from the file `source`."""
         try:
-            return checked(cls, value)
+            return validate(cls, value)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
-
-
-def _require_label_ids(key: str, label_ids: list[int]) -> None:
-    for label_id in label_ids:
-        if not 0 <= label_id <= 255:
-            raise InputError(f"{key}: {label_id} is out of range; expected 0 to 255")
 
 
 def find_class_map(name: str, folder: Path) -> Path:

@@ -1,236 +1,251 @@
-"""The parameters of params.yaml, typed and checked.
+"""The parameters of params.yaml as strict, immutable models: one class for each section.
 
-One frozen dataclass a section, without defaults: DVC tracks only what stands in the file, so a
-value that is not there must not exist. Every error names file, section and key.
+No field has a default, because DVC tracks only the values that are in the file. The docstrings
+become the descriptions in params.schema.json, which editors show; `make schema` writes it.
 """
 
 import re
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from roadseg.config.schema import checked, read_yaml
+from pydantic import AfterValidator, Field, model_validator
+
+from roadseg.config.schema import StrictModel, read_yaml, validate
 from roadseg.system.errors import InputError
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
-def _require(condition: bool, key: str, value: object, expected: str) -> None:
-    if not condition:
-        raise InputError(f"{key}: {value!r} is out of range; expected {expected}")
+def _check_file_pattern(pattern: str, endings: tuple[str, ...]) -> str:
+    names = pattern.split("/")
+    forbidden = {".", "..", "**"} & set(re.split("[/{},]", pattern))
+    fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
+    if not fits or "" in names or forbidden:
+        ending = " or ".join(endings)
+        raise ValueError(f"should be a relative path with one {{id}} that ends in {ending}")
+    return pattern
 
 
 def _num_groups(pattern: str) -> int | None:
-    """How many groups the regular expression `pattern` has, None if it is none."""
+    """Return the number of groups in a regular expression, None if it is invalid."""
     try:
         return re.compile(pattern).groups
     except (re.error, OverflowError):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    source: str
-    sha256: str | None
-    images: str
-    masks: str
-    test_images: str | None
-    max_files: int
-    max_gigabytes: float
-    max_ratio: float
-    max_megapixels: float
-    max_downloads_gigabytes: float
+def _check_ids_pattern(pattern: str) -> str:
+    if not pattern or _num_groups(pattern) is None:
+        raise ValueError("should be a regular expression that is searched for in the ids")
+    return pattern
+
+
+def _check_group_pattern(pattern: str) -> str:
+    if pattern != "size" and _num_groups(pattern) != 1:
+        raise ValueError("should be null, size or a regular expression with one group")
+    return pattern
+
+
+_Text = Annotated[str, Field(pattern=r"\S")]
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_ImagePattern = Annotated[str, AfterValidator(partial(_check_file_pattern, endings=_IMAGE_ENDINGS))]
+_MaskPattern = Annotated[str, AfterValidator(partial(_check_file_pattern, endings=(".png",)))]
+_Ids = Annotated[list[str], Field(min_length=1)]
+_IdsPattern = Annotated[str, AfterValidator(_check_ids_pattern)]
+_GroupPattern = Annotated[str, AfterValidator(_check_group_pattern)]
+_Scale = Annotated[float, Field(ge=0.1, le=4)]
+_Epoch = Annotated[int, Field(ge=1)] | Literal["last"]
+_Device = Literal["auto", "cpu", "mps", "cuda"] | Annotated[str, Field(pattern="^cuda:[0-9]+$")]
+_INT64 = 2**63
+
+
+class Data(StrictModel):
+    """Where the images come from, and the limits on what is read."""
+
+    source: _Text
+    """sample (synthetic scenes), kitti, an http(s) URL, a local zip or a local directory."""
+    sha256: _Sha256 | None
+    """SHA-256 of the archive, any other archive is refused; null: it is only recorded."""
+    images: _ImagePattern
+    """Images with masks: {id} is shared with the mask, * is anything, {a,b} are alternatives."""
+    masks: _MaskPattern
+    """Masks: one label id per pixel, grayscale or palette."""
+    test_images: _ImagePattern | None
+    """Images without masks, which are only rendered; or null."""
+    max_files: int = Field(ge=3, le=10**9)
+    """Most files in an archive, or in a directory those that belong to the data set."""
+    max_gigabytes: float = Field(gt=0, le=1e6)
+    """Largest download, unpacked archive, or images of a directory; gigabytes."""
+    max_ratio: float = Field(gt=0, le=1e5)
+    """Highest ratio of unpacked to packed bytes, which reveals zip bombs."""
+    max_megapixels: float = Field(gt=0, le=1e5)
+    """Largest image or mask, megapixels."""
+    max_downloads_gigabytes: float = Field(gt=0, le=1e6)
+    """Size of .downloads/ above which the least recently used archives are removed; gigabytes."""
 
     @property
     def max_pixels(self) -> int:
         return round(self.max_megapixels * 1e6)
 
-    def __post_init__(self) -> None:
-        _require(self.source.strip() != "", "source", self.source, "a source")
-        digits = self.sha256 is None or (
-            len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef")
-        )
-        _require(digits, "sha256", self.sha256, "null or 64 lower-case hexadecimal digits")
-        for key, endings in (
-            ("images", _PICTURES),
-            ("masks", (".png",)),
-            ("test_images", _PICTURES),
-        ):
-            pattern = getattr(self, key)
-            if pattern is not None:
-                fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
-                expected = f"a relative path with one {{id}} that ends in {' or '.join(endings)}"
-                plain = "" not in pattern.split("/")
-                plain = plain and not {".", "..", "**"} & set(re.split("[/{},]", pattern))
-                _require(fits and plain, key, pattern, expected)
-        _require(3 <= self.max_files <= 10**9, "max_files", self.max_files, "3 to 1000000000")
-        for key, most in (
-            ("max_gigabytes", 1e6),
-            ("max_ratio", 1e5),
-            ("max_megapixels", 1e5),
-            ("max_downloads_gigabytes", 1e6),
-        ):
-            limit = getattr(self, key)
-            _require(0 < limit <= most, key, limit, f"above 0, at most {most:.0f}")
+
+class Sample(StrictModel):
+    """The synthetic data set; only read when data.source is sample."""
+
+    num_train: int = Field(ge=2, le=999_999)
+    """Images with masks."""
+    num_test: int = Field(ge=0, le=999_999)
+    """Images without masks."""
+    height: int = Field(ge=36, le=4096)
+    """Pixels; like KITTI's, the images have several sizes near this one."""
+    width: int = Field(ge=36, le=8192)
+    """Pixels."""
+    seed: int = Field(ge=0, lt=_INT64)
+    """Each seed draws other streets."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    num_train: int
-    num_test: int
-    height: int
-    width: int
-    seed: int
+class Remap(StrictModel):
+    """From label ids to class ids."""
 
-    def __post_init__(self) -> None:
-        _require(2 <= self.num_train <= 999_999, "num_train", self.num_train, "2 to 999999")
-        _require(0 <= self.num_test <= 999_999, "num_test", self.num_test, "0 to 999999")
-        _require(36 <= self.height <= 4096, "height", self.height, "36 to 4096 pixels")
-        _require(36 <= self.width <= 8192, "width", self.width, "36 to 8192 pixels")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+    classes: _Text
+    """Class map: the NAME of classes/NAME.yaml, or the path of your own YAML file."""
+    scale: float = Field(gt=0, le=1)
+    """Size of the prepared images and masks as a fraction of the originals."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remap:
-    classes: str
-    scale: float
+class Split(StrictModel):
+    """Which images are kept for validation."""
 
-    def __post_init__(self) -> None:
-        _require(self.classes.strip() != "", "classes", self.classes, "a name or a file")
-        _require(0 < self.scale <= 1, "scale", self.scale, "above 0, at most 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    val_fraction: float
-    val_ids: list[str] | str | None
-    group_by: str | None
+    val_fraction: float = Field(gt=0, lt=1)
+    """Fraction of the images with masks that is kept for validation; 0.1 is 10 %."""
+    val_ids: _Ids | _IdsPattern | None
+    """The validation set as a list of ids or a regular expression; null: drawn by the seed."""
+    group_by: _GroupPattern | None
+    """Keeps similar images together: size, a regular expression with one group, or null."""
     stratify_by: Literal["size", "none"]
-    seed: int
-    fold: int
-
-    def __post_init__(self) -> None:
-        _require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "between 0 and 1")
-        expected = "null or at least one id, or a regular expression that is searched for in them"
-        named = not isinstance(self.val_ids, str) or _num_groups(self.val_ids) is not None
-        _require(self.val_ids not in ([], "") and named, "val_ids", self.val_ids, expected)
-        if self.group_by not in (None, "size"):
-            expected = "null, size or a regular expression with one group"
-            _require(_num_groups(self.group_by) == 1, "group_by", self.group_by, expected)
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require(self.fold >= 0, "fold", self.fold, "0 or more")
+    """size: each image size in its proportion; not read with group_by."""
+    seed: int = Field(ge=0, lt=_INT64)
+    """Each seed draws another split."""
+    fold: int = Field(ge=0, lt=_INT64)
+    """Which of the disjoint validation sets, 0 to 1/val_fraction - 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    base_channels: int
+class Model(StrictModel):
+    """The U-Net."""
+
+    base_channels: int = Field(ge=1, le=1024)
+    """Channels of the first level; the others have 2, 4, 8 and 8 (or 16) times as many."""
     bilinear: bool
+    """true: bilinear upsampling, which has fewer parameters; false: transposed convolution."""
     norm: Literal["batch", "group"]
-    dropout: float
+    """Batch normalization, or group normalization (32 groups), independent of the batch."""
+    dropout: float = Field(ge=0, lt=1)
+    """Probability of dropping a channel at the bottom of the U; 0 is off."""
+    kernels: Literal["auto", "torch"]
+    """Convolutions: auto takes the fastest for this computer, torch always PyTorch's own."""
 
-    def __post_init__(self) -> None:
-        _require(1 <= self.base_channels <= 1024, "base_channels", self.base_channels, "1 to 1024")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 to below 1")
 
+class Train(StrictModel):
+    """What is common to all recipes."""
 
-@dataclass(frozen=True, kw_only=True)
-class Train:
     recipe: str
-    epochs: int
-    seed: int
-    start: str | None
-    device: str
+    """The name of one of the recipes."""
+    epochs: int = Field(ge=1, le=999)
+    """Passes over the training images."""
+    seed: int = Field(ge=0, lt=2**32)
+    """Decides initial weights, order of the images, augmentation and dropout."""
+    start: Annotated[str, Field(min_length=1)] | None
+    """File with the initial weights of a U-Net of this layout; null: drawn by the seed."""
+    device: _Device
+    """auto (cuda if there is one, else mps, else cpu), cpu, mps, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"]
-    processes: int
-    num_workers: int
-
-    def __post_init__(self) -> None:
-        _require(1 <= self.epochs <= 999, "epochs", self.epochs, "1 to 999")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2**32 - 1")
-        _require(self.start != "", "start", self.start, "null or a file")
-        known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is not None
-        _require(known, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
-        _require(1 <= self.processes <= 64, "processes", self.processes, "1 to 64")
-        _require(0 <= self.num_workers <= 64, "num_workers", self.num_workers, "0 to 64")
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+    processes: int = Field(ge=1, le=64)
+    """Processes on this computer that share each batch and the validation, one per GPU."""
+    num_workers: int = Field(ge=0, le=64)
+    """Loader processes of each; 0: batches are made in the training process."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(StrictModel):
+    """How the weights are optimized."""
+
     optimizer: Literal["rmsprop", "adamw", "sgd", "muon"]
-    learning_rate: float
-    rest_learning_rate: float
-    momentum: float
-    weight_decay: float
-    batch_size: int
+    """muon: convolution filters by Muon, the other weights by AdamW."""
+    learning_rate: float = Field(gt=0, le=10)
+    """Of the first step; with one_cycle the highest; with muon that of the filters."""
+    rest_learning_rate: float = Field(gt=0, le=10)
+    """muon only: highest rate of the first and last layers, biases and norms."""
+    momentum: float = Field(ge=0, lt=1)
+    """Of rmsprop, sgd and muon; the first beta of adamw."""
+    weight_decay: float = Field(ge=0, lt=1)
+    """Fraction of each weight (muon: of the filters); decoupled with adamw and muon."""
+    batch_size: int = Field(ge=1, le=1024)
+    """Images per step; those of different sizes are padded and the padding is ignored."""
     clip: Literal["none", "value", "norm"]
-    clip_limit: float
+    """Gradient clipping: value (each entry to +-clip_limit) or norm (all of them together)."""
+    clip_limit: float = Field(gt=0)
+    """Largest entry or norm of the gradients; not read with clip: none."""
     schedule: Literal["constant", "plateau", "one_cycle"]
-    patience: int
-    warmup: float
-    validations_per_epoch: int
+    """plateau: a tenth of the rate after `patience` validations; one_cycle: cosine up and down."""
+    patience: int = Field(ge=0, lt=_INT64)
+    """Validations without a lower cross-entropy before plateau lowers the rate."""
+    warmup: float = Field(ge=0, lt=1)
+    """Fraction of the steps in which one_cycle rises to learning_rate."""
+    validations_per_epoch: int = Field(ge=1, le=100)
+    """Evenly spaced, the last one at the end of the epoch."""
     class_weights: Literal["none", "sqrt"]
-    lovasz: float
+    """sqrt: one over the square root of the frequency of the class."""
+    lovasz: float = Field(ge=0, le=100)
+    """Weight of the Lovász loss, which follows the IoU, next to the cross-entropy; 0 is off."""
     void: Literal["class", "ignored"]
-    ema: float
-    halved: float
+    """class: void is learned like any class; ignored: its pixels have no loss."""
+    ema: float = Field(ge=0, lt=1)
+    """Decay per step of the averaged weights, which are evaluated and kept; 0 is off."""
+    halved: float = Field(ge=0, le=1)
+    """Fraction of the steps, the first ones, on images of half height and width."""
     flip: bool
-    jitter: float
+    """Mirror every second image horizontally."""
+    jitter: float = Field(ge=0, lt=1)
+    """Largest relative change of brightness, contrast and color; 0 is off."""
 
-    def __post_init__(self) -> None:
-        for key in ("learning_rate", "rest_learning_rate"):
-            rate = getattr(self, key)
-            _require(0 < rate <= 10, key, rate, "above 0, at most 10")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 to below 1")
-        _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
-        _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
-        _require(self.clip_limit > 0, "clip_limit", self.clip_limit, "above 0")
-        _require(self.patience >= 0, "patience", self.patience, "0 or more")
-        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 to below 1 (share of all steps)")
-        validations = self.validations_per_epoch
-        _require(1 <= validations <= 100, "validations_per_epoch", validations, "1 to 100")
-        _require(0 <= self.lovasz <= 100, "lovasz", self.lovasz, "0 (off) to 100")
-        _require(0 <= self.ema < 1, "ema", self.ema, "0 (off) to below 1")
-        _require(0 <= self.halved <= 1, "halved", self.halved, "0 to 1 (share of all steps)")
-        _require(0 <= self.jitter < 1, "jitter", self.jitter, "0 (off) to below 1")
+    @property
+    def depends_on_epochs(self) -> bool:
+        """True if a step depends on the total number of epochs."""
+        return self.schedule == "one_cycle" or self.halved > 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resume:
-    minutes: float
-    states: int
-    trainings: int
+class Resume(StrictModel):
+    """How training survives interruptions, in .ckpt/; nothing here changes a result."""
 
-    def __post_init__(self) -> None:
-        _require(0 <= self.minutes <= 1440, "minutes", self.minutes, "0 to 1440")
-        _require(1 <= self.states <= 100, "states", self.states, "1 to 100")
-        _require(1 <= self.trainings <= 10_000, "trainings", self.trainings, "1 to 10000")
+    minutes: float = Field(ge=0, le=1440)
+    """Most training time lost by a hard kill, minutes; 0: a checkpoint at every step."""
+    states: int = Field(ge=1, le=100)
+    """Checkpoints kept per training: the newest, and earlier ones in case it is damaged."""
+    trainings: int = Field(ge=1, le=10_000)
+    """Recently used trainings that keep their checkpoints; at least as many as run at one time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    batch_size: int
+class Evaluate(StrictModel):
+    """Evaluation and test-time augmentation (TTA)."""
+
+    batch_size: int = Field(ge=1, le=1024)
+    """Images of one size that pass the network together; more is faster on a GPU only."""
     flip: bool
-    scales: list[float]
-
-    def __post_init__(self) -> None:
-        in_range = all(0.1 <= scale <= 4 for scale in self.scales)
-        _require(self.scales != [] and in_range, "scales", self.scales, "scales of 0.1 to 4")
-        _require(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1 to 1024")
+    """TTA: also evaluate the mirrored image at each scale."""
+    scales: list[_Scale] = Field(min_length=1)
+    """TTA: scales of height and width over which the probabilities are averaged."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Render:
-    epochs: list[int | Literal["last"]]
-    num_pictures: int
+class Render(StrictModel):
+    """Figures of predictions."""
 
-    def __post_init__(self) -> None:
-        whole = all(epoch == "last" or epoch >= 1 for epoch in self.epochs)
-        _require(self.epochs != [] and whole, "epochs", self.epochs, "epochs from 1, or last")
-        _require(1 <= self.num_pictures <= 50, "num_pictures", self.num_pictures, "1 to 50")
+    epochs: list[_Epoch] = Field(min_length=1)
+    """Epochs whose predictions are drawn: numbers from 1, or last."""
+    num_pictures: int = Field(ge=1, le=50)
+    """Training images and test images in a figure."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(StrictModel):
     """All of params.yaml."""
 
     data: Data
@@ -244,22 +259,24 @@ class Params:
     evaluate: Evaluate
     render: Render
 
-    def __post_init__(self) -> None:
-        if self.train.recipe not in self.recipes:
-            names = ", ".join(self.recipes)
-            raise InputError(f"train.recipe: no recipe {self.train.recipe!r}; recipes has {names}")
-        if self.train.processes > self.recipe.batch_size:
-            raise InputError(
-                f"train.processes: {self.train.processes} is more than the "
-                f"{self.recipe.batch_size} pictures of recipes.{self.train.recipe}.batch_size, of "
-                "which each gets a share; lower it, or raise that"
+    @model_validator(mode="after")
+    def _check_sections(self) -> "Params":
+        train, names = self.train, ", ".join(self.recipes)
+        if train.recipe not in self.recipes:
+            raise ValueError(f"train.recipe: no recipe {train.recipe!r}; recipes has {names}")
+        if train.processes > self.recipe.batch_size:
+            raise ValueError(
+                f"train.processes: {train.processes} is more than the {self.recipe.batch_size} "
+                f"images of recipes.{train.recipe}.batch_size, of which each process gets some; "
+                "lower it, or raise that"
             )
         for epoch in self.render.epochs:
-            if epoch != "last" and epoch > self.train.epochs:
-                raise InputError(
+            if epoch != "last" and epoch > train.epochs:
+                raise ValueError(
                     f"render.epochs: epoch {epoch} is never trained, train.epochs is "
-                    f"{self.train.epochs}; lower it or use last"
+                    f"{train.epochs}; lower it or use last"
                 )
+        return self
 
     @property
     def recipe(self) -> Recipe:
@@ -274,13 +291,13 @@ class Params:
 
 
 def load_params(path: Path) -> Params:
-    """Read and check the whole of `path`, so that a wrong key stops the first stage that runs.
+    """Read and validate all of `path`, so that a wrong key stops the first stage that runs.
 
     Raises:
         InputError: unknown or missing key, wrong type, value out of range; names file and key.
     """
     values = read_yaml(path)
     try:
-        return checked(Params, values)
+        return validate(Params, values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -1,114 +1,120 @@
-"""What loader processes make, one thing after the other, and what can go wrong with these."""
+"""A DataLoader for training batches whose worker failures reach the user as one clear error."""
 
 import errno
 import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import active_children
-from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from roadseg.data.collate import Batch, largest_size, pad_collate
+from roadseg.data.dataset import SegmentationDataset
+from roadseg.data.sampler import BatchKeys, EpochSampler
 from roadseg.system.errors import InputError
 
-Made = TypeVar("Made", bound=tuple)
 
-
-def iterate_batches(
-    make: Callable[[int], Made], count: int, num_workers: int, *, open_files: int, pin: bool
-) -> Iterator[Made]:
-    """What `make` gives for 0 to `count` - 1: tuples of tensors and None.
+def training_batches(
+    dataset: SegmentationDataset, sampler: EpochSampler, num_workers: int, *, pin: bool = False
+) -> Iterator[Batch]:
+    """Return an iterator over this rank's shard of each batch of `sampler`.
 
     Args:
-        num_workers: loader processes, which start once; 0: made here.
-        open_files: how many each may need.
-        pin: in memory that a GPU copies from by itself.
+        num_workers: worker processes, which start once; 0 loads in this process.
+        pin: load into pinned memory, which a GPU copies from asynchronously.
 
     Raises:
-        InputError: the limit of open files is lower.
+        InputError: the limit of open files is too low for the workers.
     """
+    if dataset.resident is not None:
+        return (load_batch(dataset, batch) for batch in sampler)
     if num_workers:
-        _require_open_files(open_files)
+        _require_open_files(64 + 16 * num_workers + 4 * sampler.batch_size)
     loader = DataLoader(
-        _Numbered(make, count),
-        batch_size=None,
+        _BatchDataset(dataset),
+        sampler=sampler,
+        batch_size=None,  # the sampler yields whole batches
         num_workers=num_workers,
         pin_memory=pin,
-        worker_init_fn=_leave_signals_to_the_trainer,
-        generator=torch.Generator(),  # else the loader draws from the generator of dropout
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # otherwise the loader draws from the generator of dropout
     )
-    return _made(loader)
+    return _iterate(loader)
 
 
-class _Numbered(Dataset):
-    """What `make` gives by number; what failed, with its error instead.
+def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
+    """Load this rank's shard, padded to the size of the whole batch."""
+    size = largest_size([dataset.size(index) for _, index in batch.keys])
+    return pad_collate([dataset[key] for key in batch.keys[batch.shard]], size)
 
-    A loader process would hand its traceback on in the error's text, and lose the rest of it.
+
+class _BatchDataset(Dataset):
+    """Batches by their keys; if loading fails, the exception is returned instead of raised.
+
+    A worker that raises hands its traceback on inside the text of another error.
     """
 
-    def __init__(self, make: Callable[[int], Made], count: int) -> None:
-        self.make, self.count = make, count
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self.dataset = dataset
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> Made | Exception:
+    def __getitem__(self, keys: BatchKeys) -> Batch | Exception:
         try:
-            made = self.make(number)
+            batch = load_batch(self.dataset, keys)
         except (InputError, OSError, MemoryError) as error:
             return error
         if get_worker_info() is not None:
-            for part in made:
-                if part is not None:  # torch would do it where an error is lost, and be waited for
-                    part.share_memory_()
-        return made
+            for tensor in batch:
+                if tensor is not None:
+                    # torch does the same later, where an error is lost and the trainer would wait
+                    tensor.share_memory_()
+        return batch
 
 
 def _require_open_files(count: int) -> None:
-    """Where a loader process has too few, its batches are lost, and would be waited for."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed != resource.RLIM_INFINITY and allowed < count:
+    """Raise InputError if a worker may open fewer files: it would lose batches without an error."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < count:
         raise InputError(
-            f"train.num_workers: loader processes need {count} open files, the limit is {allowed}; "
+            f"train.num_workers: loader processes need {count} open files, the limit is {limit}; "
             "raise it (ulimit -n), or set num_workers to 0"
         )
 
 
-def _made(loader: DataLoader) -> Iterator[Made]:
-    """What `loader` makes. Its processes end with it, or with an error here or of who takes it."""
-    batches = _started(loader)
+def _iterate(loader: DataLoader) -> Iterator[Batch]:
+    """Yield the batches of `loader`; its workers end with this iterator, also after an error."""
+    batches = _start_workers(loader)
     try:
-        for found in batches:
-            if isinstance(found, Exception):
-                raise found
-            yield found
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
     finally:
         if loader.num_workers:  # torch would wait until no error refers to them any more
             batches._shutdown_workers()
 
 
-def _started(loader: DataLoader) -> Iterator[Made | Exception]:
-    """Its processes, started. Where one cannot be, none stays behind."""
+def _start_workers(loader: DataLoader) -> Iterator[Batch | Exception]:
+    """Return the iterator of `loader` with its workers started; on failure, none stays behind."""
     others = set(active_children())
     try:
         return iter(loader)
     except OSError as error:  # no room for its queues, too many open files, no more processes
         for process in set(active_children()) - others:
-            process.kill()  # it ignores all else, and the end of this process would wait for it
-        # torch looks at what was never made, and says so beside our line
-        said, sys.unraisablehook = sys.unraisablehook, lambda _: None
+            process.kill()  # it ignores other signals, and this process would wait for it at exit
+        # torch's destructor reads attributes that were never set, and would print a traceback
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         traceback.clear_frames(error.__traceback__)
-        sys.unraisablehook = said
+        sys.unraisablehook = hook
         if error.errno == errno.ENOSPC:
             error.filename = "/dev/shm"  # noqa: S108 - only named
         raise
 
 
-def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the trainer finishes its step, and needs us."""
+def _ignore_signals(_worker: int) -> None:
+    """Ignore Ctrl-C in a worker: the trainer, which gets it too, needs it to finish its step."""
     signal.set_wakeup_fd(-1)  # the trainer's own, inherited
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

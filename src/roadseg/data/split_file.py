@@ -1,34 +1,46 @@
-"""Which pictures train, validate and are only rendered: as split has written it."""
+"""data/split.json: which images train, which validate, and which are only rendered."""
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from roadseg.data.prepared import is_image_id
-from roadseg.system.errors import InputError
-from roadseg.system.files import read_json
+from pydantic import Field, model_validator
 
-SPLIT_NAMES = ("train", "val", "test")
+from roadseg.config.json_files import read_model
+from roadseg.config.schema import StrictModel
+
+ImageId = Annotated[str, Field(pattern=r"^[^/\x00]+$")]
+"""Name of an image in the prepared data; it cannot lead out of the directory."""
 
 
-def read_split(path: Path) -> dict[str, list[str]]:
-    """Ids of `train`, `val` (at least one each, none of both) and `test`, each once.
+class Split(StrictModel):
+    """A split, and how it was chosen.
+
+    No image is listed twice, or both trains and validates. A test image may share its id with
+    another one: KITTI numbers them separately.
+    """
+
+    train: Annotated[list[ImageId], Field(min_length=1)]
+    val: Annotated[list[ImageId], Field(min_length=1)]
+    test: list[ImageId]
+    grouped_by: str | None = None
+    stratified_by: str | None = None
+    seed: int | None = None
+    """None if the validation images were named, not drawn; `fold` too."""
+    fold: int | None = None
+
+    @model_validator(mode="after")
+    def _refuse_repeated_ids(self) -> "Split":
+        for keys, ids in (("train, val", self.train + self.val), ("test", self.test)):
+            if repeated := [name for name, count in Counter(ids).items() if count > 1]:
+                raise ValueError(f"{keys}: {repeated[0]!r} is listed twice")
+        return self
+
+
+def read_split(path: Path) -> Split:
+    """Read what the stage `split` wrote.
 
     Raises:
         InputError: no such file, or another one.
     """
-    found = read_json(path)
-    parts = {part: found.get(part) if isinstance(found, dict) else None for part in SPLIT_NAMES}
-    if not all(map(_are_ids, parts.values())) or not parts["train"] or not parts["val"]:
-        raise InputError(f"{path}: not as split wrote it; dvc repro makes it again")
-    for ids in (parts["train"] + parts["val"], parts["test"]):  # a test picture may have their id
-        if twice := [name for name, count in Counter(ids).items() if count > 1]:
-            raise InputError(
-                f"{path}: {twice[0]!r} stands there twice; no picture may train and validate, or "
-                "count more than once; dvc repro makes it again"
-            )
-    return parts
-
-
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(map(is_image_id, value))
+    return read_model(Split, path)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.data.dataset import evaluation_batch, evaluation_groups
 from roadseg.data.prepared import PreparedDataset
+from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
 from roadseg.evaluation.metrics import confusion_matrix, segmentation_metrics
 from roadseg.inference.tta import IDENTITY, View, mean_logits
 from roadseg.models.losses import cross_entropy_sum

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.models.counts import bincount
+from roadseg.models.losses import bincount
 
 
 def confusion_matrix(class_ids: Tensor, predicted: Tensor, num_classes: int) -> Tensor:

@@ -19,7 +19,7 @@ from roadseg.inference.image_files import Source, is_inside, read_image
 from roadseg.inference.predictor import Predictor
 from roadseg.inference.writers import remove_prediction, write_prediction
 from roadseg.system.errors import InputError
-from roadseg.system.memory import is_out_of_memory
+from roadseg.system.memory import out_of_memory_as
 
 _THREADS = 2  # that decode and encode beside the network
 _WAITING = 8
@@ -98,13 +98,9 @@ def _written(
 ) -> np.ndarray:
     """(256,) int64, pixels of each class in what was written, as `write_prediction` does."""
     class_ids, chances = found
-    try:
+    with out_of_memory_as(f"{source.path}: out of memory where its classes are drawn"):
         write_prediction(folder, source.name, picture, class_map, class_ids, chances)
         return np.array(Image.fromarray(class_ids).histogram())
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"{source.path}: out of memory where its classes are drawn") from None
 
 
 def _finished(

@@ -4,7 +4,7 @@ Shapes: N pictures, K classes, H and W pixels of a picture, h and w those at the
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from roadseg.config.class_map import ClassMap
 from roadseg.inference.tiling import fit_tile, tiled
 from roadseg.inference.tta import IDENTITY, View, mean_logits
 from roadseg.models.model_file import load_model
@@ -21,7 +20,7 @@ from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.errors import InputError
-from roadseg.system.memory import is_out_of_memory, keep_freed_memory
+from roadseg.system.memory import keep_freed_memory, out_of_memory_as
 
 TTA_VIEWS = (IDENTITY, View(1.0, flip=True))
 """The looks of test-time augmentation. Other scales were measured as well: they cost more mIoU on
@@ -55,10 +54,10 @@ class Predictor:
         self.accelerator = select_accelerator(device, precision, said_as="--")
         make_deterministic()
         keep_freed_memory()
-        self.network, self.description = load_model(path)
+        self.network, self.metadata = load_model(path)
         self.accelerator.placed(self.network)
-        self.class_map = ClassMap.from_json(self.description["classes"], path)
-        self.scale = scale or self.description["scale"]
+        self.class_map = self.metadata.classes
+        self.scale = scale or self.metadata.scale
         self.views = TTA_VIEWS if tta else (IDENTITY,)
         self.tile = tile
         self._fitting: dict[torch.Size, int | None] = {}  # once a shape, so that like stays like
@@ -70,7 +69,7 @@ class Predictor:
         Raises:
             InputError: more than fits in memory, or logits that are no finite numbers.
         """
-        with self._in_memory(pictures):
+        with _in_memory(pictures):
             return _enlarged(self._logits(*self._seen(pictures)), pictures[0].shape[:2])
 
     @torch.inference_mode()
@@ -82,7 +81,7 @@ class Predictor:
         """
         size = pictures[0].shape[:2]
         whole = self.views == (IDENTITY,) and scaled_size(*size, self.scale) == size
-        with self._in_memory(pictures):
+        with _in_memory(pictures):
             seen, passing = self._seen(pictures)
             if not whole:
                 return _enlarged_class_ids(self._logits(seen, passing), size).cpu().numpy()
@@ -95,7 +94,7 @@ class Predictor:
         self, pictures: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """(N, H, W) uint8 and (N, K, H, W) float16, 0..1. Raises as `logits`."""
-        with self._in_memory(pictures):
+        with _in_memory(pictures):
             logits = self.logits(pictures)
             chances = logits.float().softmax(1).half()
             return logits.argmax(1).to(torch.uint8).cpu().numpy(), chances.cpu().numpy()
@@ -119,19 +118,12 @@ class Predictor:
             self._fitting[seen.shape] = fit_tile(self.network, self.accelerator, seen.shape)
         return self.tile or self._fitting[seen.shape]
 
-    @contextlib.contextmanager
-    def _in_memory(self, pictures: Sequence[np.ndarray]) -> Iterator[None]:
-        """Turn an out-of-memory error into an InputError that says which options to lower."""
-        try:
-            yield
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            height, width = pictures[0].shape[:2]
-            less = "--tile or --scale" if len(pictures) == 1 else "--batch-size"
-            raise InputError(
-                f"{height}x{width} pixels: out of memory; try a smaller {less}"
-            ) from None
+
+def _in_memory(images: Sequence[np.ndarray]) -> contextlib.AbstractContextManager[None]:
+    """Turn an out-of-memory error into an InputError that says which options to lower."""
+    height, width = images[0].shape[:2]
+    less = "--tile or --scale" if len(images) == 1 else "--batch-size"
+    return out_of_memory_as(f"{height}x{width} pixels: out of memory; try a smaller {less}")
 
 
 def _finite(logits: Tensor) -> Tensor:

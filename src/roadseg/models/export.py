@@ -7,13 +7,13 @@ import json
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from roadseg.models.export_formats import FORMATS, INPUT, OUTPUT, Logits, export_program
 from roadseg.models.model_file import load_model
 from roadseg.models.unet import UNet
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import atomic_file, file_sha256
@@ -27,13 +27,14 @@ CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 33, 64), (2, 16, 31))
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
-def file_metadata(description: dict[str, Any], source: Path) -> dict[str, str]:
+def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]:
     """Build the metadata of an exported file: sentences, the SHA-256 of `source`, and JSON.
 
-    The JSON values are those of the model's description, such as `provenance`, `ignored_class` and
+    The JSON values are those of the model's metadata, such as `provenance`, `ignored_class` and
     `classes`, here a list of name, color and label_ids in the order of class ids.
     """
-    values = {**description, "classes": description["classes"]["classes"]}
+    values = model_metadata.model_dump(exclude_unset=True)
+    values["classes"] = values["classes"]["classes"]
     return {
         **{key: json.dumps(value, sort_keys=True) for key, value in values.items()},
         "input": INPUT,
@@ -75,8 +76,8 @@ def export_model(model: Path, out: Path) -> list[str]:
             if not find_spec(name):
                 raise missing_package(name, extra="export")
     write, logits_of = FORMATS[out.suffix]
-    network, description = load_model(model)
-    metadata = file_metadata(description, model)
+    network, model_metadata = load_model(model)
+    metadata = file_metadata(model_metadata, model)
     with atomic_file(out) as temporary:
         kind = write(export_program(network), metadata, temporary)
         difference = largest_difference(network, logits_of(temporary))

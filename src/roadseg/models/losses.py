@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.models.counts import bincount
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
 _BINS = 1024
@@ -126,6 +125,22 @@ def _binned(
         size = num_classes * _BINS * 2
         counts = bincount(places.where(counted, size).reshape(-1), size + 1)
     return errors, places, counts[:size].reshape(num_classes, _BINS, 2)
+
+
+def bincount(values: Tensor, size: int) -> Tensor:
+    """Count how often each of 0..size - 1 occurs, without waiting for a GPU.
+
+    Args:
+        values: (P,) int64, 0..size - 1.
+
+    Returns:
+        (size,) int64.
+    """
+    if values.device.type != "cuda":
+        return torch.bincount(values, minlength=size)
+    # torch.bincount on CUDA reads the largest value first
+    counts = torch.zeros(size, dtype=torch.int64, device=values.device)
+    return counts.index_add_(0, values, torch.ones_like(values))
 
 
 def _lovasz_weights(counts: Tensor) -> Tensor:

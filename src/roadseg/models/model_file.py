@@ -1,8 +1,6 @@
 """A model on disk: a safetensors file that also says what network its weights belong to."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,9 +9,17 @@ from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
 from roadseg.models.unet import UNet
-from roadseg.provenance.model_metadata import KEY, read_description, readable
+from roadseg.provenance.model_metadata import (
+    KEY,
+    ModelMetadata,
+    explain_read_errors,
+    read_metadata,
+)
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file
+
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""Names in safetensors of the types that a network's tensors have."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
@@ -21,71 +27,71 @@ def epoch_file(folder: Path, epoch: int) -> Path:
     return folder / f"epoch_{epoch:03d}.safetensors"
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write weights and buffers of a network in float32, with `description` as JSON beside them.
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: ModelMetadata) -> None:
+    """Write the weights and buffers of a network with their metadata.
 
-    `weights` are its state_dict; `description` must hold `unet`, the keyword arguments that build
-    the network, `classes`, the class map as JSON, `ignored_class`, the id of a class that was not
-    trained or None, and `scale`, the share of their size at which pictures pass the network.
-    Raises InputError where the file cannot be written.
+    Args:
+        weights: the state_dict of the network, in float32.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    metadata = {KEY: json.dumps(description, sort_keys=True)}
     try:
         with atomic_file(path) as temporary:
             temporary.touch()
             usual = temporary.stat().st_mode
-            save_file(state, temporary, metadata=metadata)
+            save_file(state, temporary, metadata={KEY: metadata.to_json()})
             temporary.chmod(usual)  # safetensors lets nobody else read it
     except SafetensorError as error:  # a full disk among them
         raise InputError(f"{path}: cannot be written: {error}") from None
 
 
-def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, dict[str, Any]]:
-    """The network in `path`, as `load_model` gives it, where its classes are those of `class_map`.
+def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, ModelMetadata]:
+    """Load a model that was trained on the classes of `class_map`.
 
     Raises:
-        InputError: as `load_model`, and a network of other classes than `class_map`.
+        InputError: as `load_model`, and if the classes differ.
     """
-    network, description = load_model(path)
-    if description["classes"] != class_map.to_json():
+    network, metadata = load_model(path)
+    if metadata.classes != class_map:
         raise InputError(f"{path}: was trained on other classes than the cached masks have")
-    return network, description
+    return network, metadata
 
 
-def load_model(path: Path) -> tuple[UNet, dict[str, Any]]:
-    """The network in `path`, on the CPU in evaluation mode, and its description.
+def load_model(path: Path) -> tuple[UNet, ModelMetadata]:
+    """Load the network in `path`, on the CPU and in evaluation mode, and its metadata.
 
     Raises:
         InputError: no such file, not a safetensors file of this project, or weights that do not
-            fit the network it describes or are no finite numbers.
+            fit the network that the metadata describe or are not finite.
     """
-    description = read_description(path)
+    metadata = read_metadata(path, ModelMetadata)
     with torch.device("meta"):  # takes no memory, whatever size the file claims
-        network = UNet(**description["unet"])
+        network = UNet(**metadata.unet.model_dump())
     state = _fitting_tensors(path, network.state_dict())
     network.to_empty(device="cpu").load_state_dict(state)
-    return network.eval(), description
+    return network.eval(), metadata
 
 
 def _fitting_tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in `path`, which have the names, shapes and types of `wanted`."""
-    with readable(path), safe_open(path, framework="pt") as file:
+    """Read the tensors in `path`, which must have the names, shapes and types of `wanted`."""
+    with explain_read_errors(path), safe_open(path, framework="pt") as file:
         found = set(file.keys())
         if others := found ^ wanted.keys():
             has = "has no" if min(others) in wanted else "has a"
             raise InputError(f"{path}: the weights do not fit the network: it {has} {min(others)}")
         for name, tensor in wanted.items():  # before any is loaded
-            shape = list(tensor.shape)
-            if file.get_slice(name).get_shape() != shape:
+            stored, shape, dtype = file.get_slice(name), list(tensor.shape), _DTYPES[tensor.dtype]
+            if stored.get_shape() != shape:
                 raise InputError(
                     f"{path}: the weights do not fit the network: {name} would be "
-                    f"{file.get_slice(name).get_shape()}, its description says {shape}"
+                    f"{stored.get_shape()}, its description says {shape}"
                 )
+            if stored.get_dtype() != dtype:
+                raise InputError(f"{path}: {name} is {stored.get_dtype()}, expected {dtype}")
         state = {name: file.get_tensor(name) for name in wanted}
     for name, tensor in state.items():
-        if tensor.dtype != wanted[name].dtype:
-            raise InputError(f"{path}: {name} is {tensor.dtype}, expected {wanted[name].dtype}")
         if wrong := describe_invalid_values(name, tensor):
             raise InputError(f"{path}: {name} holds values that are {wrong}; train again")
     return state

@@ -39,6 +39,13 @@ class SyncBatchNorm(nn.BatchNorm2d):
         return y
 
 
+def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:
+    """Let each batch norm of `network` normalize over the images of all ranks of the group."""
+    for module in network.modules():
+        if isinstance(module, SyncBatchNorm):
+            module.process_group = process_group
+
+
 def build_norm(kind: str, channels: int) -> nn.Module:
     """A `batch` or `group` norm."""
     if kind == "batch":

@@ -19,8 +19,9 @@ from torch import Tensor
 from roadseg.config.class_map import ClassMap
 from roadseg.models.model_file import describe_invalid_values
 from roadseg.models.unet import UNet
-from roadseg.provenance.model_metadata import described_classes
+from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
+from roadseg.system.memory import out_of_memory_as
 
 _LAST = "out."
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
@@ -60,7 +61,7 @@ def load_pretrained(path: Path, network: UNet, class_map: ClassMap) -> str:
         )
     else:
         how, pairs = "by position", _by_position(path, wanted, list(found.values()))
-    other_classes = described_classes(path) not in (None, class_map.to_json())
+    other_classes = read_classes(path) not in (None, class_map)
     for name, tensor in pairs.items():  # before anything else of them is asked
         _require_plain(path, name, tensor)
     left = [name for name in wanted if name.startswith(_LAST)]
@@ -137,12 +138,15 @@ def _tensors(path: Path) -> tuple[str, dict[str | int, Tensor]]:
 
 @contextlib.contextmanager
 def _foreign(path: Path) -> Iterator[None]:
-    """Whatever another program's reader raises on `path`, as an InputError.
+    """Turn every error of reading the foreign file `path` into an InputError.
 
-    What it may raise on a file of any content is written nowhere, and is nothing of ours.
+    Which errors torch.load raises on a file of any content is documented nowhere.
     """
     try:
-        yield
+        with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
+            yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"train.start: {path}: no such file") from None
     except pickle.UnpicklingError:

@@ -7,15 +7,14 @@ import contextlib
 import os
 import re
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from roadseg.system.errors import InputError
-from roadseg.system.memory import is_out_of_memory
+from roadseg.system.memory import out_of_memory_as
 
 FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is called
 MAX_PIXELS = 178_956_970
@@ -29,7 +28,8 @@ _MAX_SEGMENTS = 10_000
 _DAMAGE = (
     # what Pillow's decoders and its reader of EXIF raise on damaged files
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError),
-    *(IndexError, OverflowError, NotImplementedError, MemoryError),
+    *(IndexError, OverflowError, NotImplementedError),
+    Image.DecompressionBombError,  # of a WebP, whose reader has a limit of its own
 )
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,10 +49,12 @@ _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 (D0 to D7) lie within that code and, as 01 and D8, begin no segment."""
 _SCAN, _END = 0xDA, 0xD9
 _CHUNK = 1 << 16
-
-Image.MAX_IMAGE_PIXELS = None  # `opened` looks itself, before anything is decoded
-# These would stand between the user's lines; what cannot be read is an error of its own.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+"""Pillow's reader of each format."""
 
 
 @contextlib.contextmanager
@@ -62,32 +64,43 @@ def open_image(
     max_pixels: int,
     formats: Sequence[str] = FORMATS,
 ) -> Iterator[Image.Image]:
-    """The picture in `source`, its header read and nothing decoded; failures within are told too.
+    """Open the image in `source`: its header is read, nothing is decoded yet.
+
+    Errors of Pillow inside the block become InputErrors too.
 
     Args:
-        name: what an error calls it.
-        max_pixels: a larger picture is refused.
-        formats: Pillow's names of those that are accepted.
+        name: the name of the image in error messages.
+        max_pixels: a larger image is refused.
+        formats: the accepted formats, keys of `_READERS`.
 
     Raises:
-        InputError: no such file, of another kind, too large or damaged.
+        InputError: the file is missing, of another format, too large or damaged.
     """
+    too_little = f"{name}: out of memory; a picture of fewer pixels needs less"
     try:
-        with _stream(source) as file:
+        with out_of_memory_as(too_little), _stream(source) as file:
             _require_few_scans(file, name)
-            file.seek(0)
-            with Image.open(file, formats=formats) as picture:
-                if picture.width * picture.height > max_pixels:
+            with _read_header(file, name, formats) as image:
+                if image.width * image.height > max_pixels:
                     raise InputError(
-                        f"{name}: {picture.height}x{picture.width} pixels; allowed are "
+                        f"{name}: {image.height}x{image.width} pixels; allowed are "
                         f"{max_pixels / 1e6:g} million"
                     )
-                yield picture
-    except Image.UnidentifiedImageError:
-        expected = " or ".join(formats)
-        raise InputError(f"{name}: not a picture of a known kind; expected {expected}") from None
+                yield image
     except _DAMAGE as error:
         raise InputError(f"{name}: {_reason(error)}") from None
+
+
+def _read_header(file: IO[bytes], name: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
+    """Read the header of the image in `file`.
+
+    Image.open does the same, but compares the size with a limit that is global to the process.
+    """
+    for kind in formats:
+        file.seek(0)
+        with contextlib.suppress(SyntaxError):  # not of this format
+            return _READERS[kind](file)
+    raise InputError(f"{name}: not a picture of a known kind; expected {' or '.join(formats)}")
 
 
 def _stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
@@ -95,8 +108,6 @@ def _stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[by
 
 
 def _reason(error: BaseException) -> str:
-    if is_out_of_memory(error):
-        return "out of memory; a picture of fewer pixels needs less"
     if reason := getattr(error, "strerror", None):  # the system's, not the decoder's
         return f"cannot be read: {reason}"
     return f"cannot be decoded: {' '.join(str(error).split())}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from roadseg.data.split_file import Split
 from roadseg.prepare.groups import assign_groups, deal_groups
 from roadseg.system.errors import InputError
 
@@ -141,8 +142,8 @@ def split_dataset(
     stratify_by: str,
     seed: int,
     fold: int,
-) -> dict[str, object]:
-    """The split as data/split.json holds it: train, val and test ids, and how they were chosen.
+) -> Split:
+    """Choose the validation images; the other images in `sizes` train.
 
     `val_ids` overrules the drawing. Train and val are disjoint, together all of `sizes`, and
     neither is empty.
@@ -155,12 +156,12 @@ def split_dataset(
     )
     held_out = set(val)
     stratified = not named and group_by is None and stratify_by == "size"
-    return {
-        "train": sorted(name for name in sizes if name not in held_out),
-        "val": val,
-        "test": sorted(test_ids),
-        "grouped_by": _SIZE if group_by == "size" else group_by,
-        "stratified_by": _SIZE if stratified else None,
-        "seed": None if named else seed,
-        "fold": None if named else fold,
-    }
+    return Split(
+        train=sorted(name for name in sizes if name not in held_out),
+        val=val,
+        test=sorted(test_ids),
+        grouped_by=_SIZE if group_by == "size" else group_by,
+        stratified_by=_SIZE if stratified else None,
+        seed=None if named else seed,
+        fold=None if named else fold,
+    )

@@ -1,95 +1,76 @@
-"""What a training is made from: all that decides its weights, and its fingerprint."""
+"""The provenance of a training, which is all that decides its weights, and its fingerprint."""
 
 import hashlib
 import json
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from roadseg.config.params import Model, Recipe, Train
-from roadseg.data.prepared import PreparedDataset
+from roadseg.provenance.model_metadata import TrainingData, TrainingProvenance
 from roadseg.runtime.accelerator import Accelerator
-from roadseg.system.errors import InputError
-from roadseg.system.files import file_sha256
-from roadseg.training.schedule import depends_on_epochs
-
-Provenance = dict[str, Any]
 
 
 def build_provenance(
     code: dict[str, str],
-    prepared: PreparedDataset,
-    split: dict[str, Any],
+    data: TrainingData,
     model: Model,
     train: Train,
     recipe: Recipe,
     accelerator: Accelerator,
-    start: Path | None,
-) -> Provenance:
-    """Everything that decides the weights after a given epoch, as JSON.
+    *,
+    start_sha256: str | None,
+) -> TrainingProvenance:
+    """Collect the provenance of a training.
 
-    The number of epochs is in it only where a step depends on it, so that a longer
-    training can go on from a shorter one. The number of loader processes never changes a weight.
+    The number of loader workers is left out, because it never changes a weight, and the number of
+    epochs if no step depends on it, so that a longer training can resume from a shorter one.
 
     Args:
-        code: blob ids of the modules that run, by name.
-        split: ids of `train` and `val`; the first are trained on, in this order, the second judge.
-        start: the file of the first weights, None where they are drawn.
-
-    Raises:
-        InputError: no such file.
+        start_sha256: of the file of the initial weights, None if they are random.
     """
-    planned = depends_on_epochs(recipe.schedule, recipe.halved)
-    epochs = {"epochs": train.epochs} if planned else {}
-    begun = {} if start is None else {"start": _start_digest(start)}
-    data = {
-        part: {"pictures": len(split[part]), "sha256": prepared.digest(split[part])}
-        for part in ("train", "val")
-    }
-    return {
-        "code": code,
-        "data": data,
-        "model": asdict(model),
-        "recipe": {"name": train.recipe, **asdict(recipe)},
-        "train": {"seed": train.seed, **epochs, **begun},
-        "machine": {"device": accelerator.device.type, "precision": accelerator.precision},
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }
+    epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
+    start = {} if start_sha256 is None else {"start": start_sha256}
+    return TrainingProvenance(
+        code=code,
+        data=data,
+        model=model.model_dump(),
+        recipe={"name": train.recipe, **recipe.model_dump()},
+        train={"seed": train.seed, **epochs, **start},
+        machine={"device": accelerator.device.type, "precision": accelerator.precision},
+        versions={"torch": torch.__version__, "numpy": np.__version__},
+    )
 
 
-def _start_digest(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise InputError(f"train.start: {path}: {error.strerror}") from None
-
-
-def fingerprint(origin: Provenance) -> str:
-    """16 hexadecimal digits that differ where anything in `origin` differs."""
-    text = json.dumps(origin, sort_keys=True)
+def fingerprint(provenance: TrainingProvenance) -> str:
+    """Return 16 hexadecimal digits that differ if anything in `provenance` differs."""
+    text = json.dumps(provenance.model_dump(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def list_differences(before: Provenance, now: Provenance) -> list[str]:
-    """What differs, a short text each: `recipe.learning_rate 0.001 -> 0.002`, `code of x.py`."""
-    old, new = _flat(before), _flat(now)
+def list_differences(before: TrainingProvenance, now: TrainingProvenance) -> list[str]:
+    """List the differences, but for the code, as `recipe.learning_rate 0.001 -> 0.002`."""
+    old, new = (_flatten({**p.model_dump(), "code": {}}) for p in (before, now))
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     return [_difference(key, old.get(key), new.get(key)) for key in changed]
 
 
+def changed_modules(before: TrainingProvenance, now: TrainingProvenance) -> list[str]:
+    """List the modules whose code differs, first those that exist now."""
+    names = before.code.keys() | now.code.keys()
+    changed = [name for name in names if before.code.get(name) != now.code.get(name)]
+    return sorted(changed, key=lambda name: (name not in now.code, name))
+
+
 def _difference(key: tuple[str, ...], before: Any, now: Any) -> str:
-    if key[0] == "code":
-        return f"code of {key[1]}"
     if key[-1] == "sha256":
-        return f"content of the {key[1]} pictures"
+        return f"content of the {key[1]} images"
     reason = ", over which the recipe spreads its schedule" if key[-1] == "epochs" else ""
     return f"{'.'.join(key)} {before} -> {now}{reason}"
 
 
-def _flat(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def _flatten(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     if not isinstance(value, dict):
         return {key: value}
-    return {path: leaf for k, v in value.items() for path, leaf in _flat(v, (*key, k)).items()}
+    return {path: leaf for k, v in value.items() for path, leaf in _flatten(v, (*key, k)).items()}

@@ -1,109 +1,187 @@
-"""What a model's file says of it beside its weights; read without torch."""
+"""Metadata in the header of a model file (safetensors); readable without torch."""
 
 import contextlib
 import json
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from pydantic import Field, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 
 from roadseg.config.class_map import ClassMap
-from roadseg.config.schema import checked
+from roadseg.config.schema import StrictModel, validate
 from roadseg.system.errors import InputError
-from roadseg.system.memory import is_out_of_memory
+from roadseg.system.memory import out_of_memory_as
 
 KEY = "model"
-"""Of the metadata; one key only: safetensors writes several in changing order."""
+"""The only key of the safetensors metadata; safetensors writes several in changing order."""
+
+Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Network:
-    """The options of UNet."""
+class UNetOptions(StrictModel):
+    """The keyword arguments of UNet."""
 
-    num_classes: int
-    base_channels: int
+    base_channels: int = Field(ge=1, le=1024)
     bilinear: bool
+    dropout: float = Field(ge=0, lt=1)
+    kernels: Literal["auto", "torch"] = "auto"
     norm: Literal["batch", "group"]
-    dropout: float
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.base_channels <= 1024:
-            raise InputError(
-                f"base_channels: {self.base_channels} is out of range; expected 1 to 1024"
-            )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is out of range; expected 0 to below 1")
+    num_classes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Description:
-    """What whoever loads a model reads of its description; it may hold more."""
+class Machine(StrictModel):
+    """The hardware of a training from one epoch on; decides the last bits of the weights."""
 
-    unet: _Network
+    from_epoch: int
+    processes: int | None = None
+    """None if there was one."""
+    processor: str
+    threads: int | None = None
+    """Of a CPU."""
+
+
+class DataDigest(StrictModel):
+    """The images and masks of one part of a split."""
+
+    pictures: int
+    """Number of images."""
+    sha256: str
+
+
+class TrainingData(StrictModel):
+    train: DataDigest
+    val: DataDigest
+
+
+class TrainingProvenance(StrictModel):
+    """Everything that decides the weights after a given epoch; part of each model file.
+
+    The options of `model`, `recipe` and `train` are those of params.yaml at the time, so they
+    differ between versions of this project.
+    """
+
+    code: dict[str, str]
+    """Git blob id of each module that ran, by its path."""
+    data: TrainingData
+    model: dict[str, Scalar]
+    recipe: dict[str, Scalar]
+    """Its options and its `name`."""
+    train: dict[str, Scalar]
+    """Seed, number of epochs if a step depends on it, and hash of the initial weights if any."""
+    machine: dict[str, str]
+    """Device type and precision."""
+    versions: dict[str, str]
+    """Of torch and numpy."""
+
+    @field_validator("recipe")
+    @classmethod
+    def _require_name(cls, recipe: dict[str, Scalar]) -> dict[str, Scalar]:
+        if "name" not in recipe:
+            raise ValueError("should have the key name")
+        return recipe
+
+
+class ModelMetadata(StrictModel):
+    """What a model file holds next to the weights.
+
+    A model of an earlier version of this project, or of another program, may have only the fields
+    that predictions need.
+    """
+
+    unet: UNetOptions
     classes: ClassMap
     ignored_class: int | None
-    scale: float
+    """Class id that was not trained; None if all were."""
+    scale: float = Field(gt=0, le=1)
+    """Fraction of their height and width at which images pass the network."""
+    provenance: TrainingProvenance | None = None
+    machines: list[Machine] = Field(default_factory=list)
+    epoch: int | None = None
+    """Of the weights; 1, 2, .."""
+    val_miou: float | None = None
+    """Validation mIoU after `epoch`, 0 to 1."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_classes(self) -> "ModelMetadata":
         count = self.classes.num_classes
         if self.unet.num_classes != count:
-            raise InputError(
+            raise ValueError(
                 f"unet.num_classes: {self.unet.num_classes}, but there are {count} classes"
             )
         if self.ignored_class is not None and not 0 <= self.ignored_class < count:
-            raise InputError(f"ignored_class: {self.ignored_class} is none of {count} classes")
-        if not 0 < self.scale <= 1:
-            raise InputError(f"scale: {self.scale} is out of range; expected above 0, at most 1")
+            raise ValueError(f"ignored_class: {self.ignored_class} is none of {count} classes")
+        return self
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return JSON with sorted keys, without the fields that were not set."""
+        return json.dumps(self.model_dump(exclude_unset=True), indent=indent, sort_keys=True)
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """What `save_weights` wrote beside the weights, checked.
+def list_options(options: StrictModel | Mapping[str, Scalar]) -> str:
+    """Return `name value, name value, ..` for people to read."""
+    values = options.model_dump(exclude_unset=True) if isinstance(options, StrictModel) else options
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+class TrainedModelMetadata(ModelMetadata):
+    """Metadata of a model that says how it was trained, as `train` writes them."""
+
+    provenance: TrainingProvenance
+    machines: list[Machine]
+    epoch: int
+    val_miou: float
+
+
+Metadata = TypeVar("Metadata", bound=ModelMetadata)
+
+
+def read_metadata(path: Path, metadata_type: type[Metadata]) -> Metadata:
+    """Read the metadata that `save_weights` wrote; unknown keys of later versions are skipped.
 
     Raises:
-        InputError: no such file, or not a safetensors file of this project.
+        InputError: no such file, or not a safetensors file with such metadata.
     """
-    description = _unchecked(path)
-    if not isinstance(description, dict):
-        raise InputError(f"{path}: not a model of this project: no description of one")
-    names = [field.name for field in fields(_Description) if field.name in description]
+    found = _read_header(path)
+    known = {name: found[name] for name in metadata_type.model_fields if name in found}
     try:
-        checked(_Description, {name: description[name] for name in names})
+        return validate(metadata_type, known)
     except InputError as error:
         raise InputError(f"{path}: not a model of this project: {error}") from None
-    return description
 
 
-def _unchecked(path: Path) -> Any:
-    with readable(path), safe_open(path, framework="np") as file:
-        return json.loads((file.metadata() or {})[KEY])
-
-
-def described_classes(path: Path) -> dict[str, Any] | None:
-    """The class map of the model in `path`, None in a file that is not of this project."""
+def read_classes(path: Path) -> ClassMap | None:
+    """Read the class map of a model; None if the file is not a model of this project."""
     try:
-        return _unchecked(path)["classes"]
-    except (InputError, KeyError, TypeError):
+        return validate(ClassMap, _read_header(path).get("classes"))
+    except InputError:
         return None
 
 
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Whatever fails in reading `path` as an InputError, but for memory that is short."""
+def _read_header(path: Path) -> dict[str, Any]:
+    with explain_read_errors(path), safe_open(path, framework="np") as file:
+        text = (file.metadata() or {}).get(KEY, "null")
     try:
-        path.open("rb").close()  # of what may not be read, safetensors says that it is not there
-        yield
-    except InputError:
-        raise
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a model of this project: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not a model of this project: it has no metadata")
+    return found
+
+
+@contextlib.contextmanager
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn errors of reading the safetensors file `path` into InputErrors."""
+    try:
+        path.open("rb").close()  # safetensors reports a file without read permission as missing
+        with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
+            yield
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        if isinstance(error, SafetensorError | OSError | struct.error):
-            raise InputError(f"{path}: not a whole safetensors file: {error}") from None
-        raise InputError(f"{path}: not a model of this project: {error!r}") from None
+    except (SafetensorError, OSError, struct.error) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None

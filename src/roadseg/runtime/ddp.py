@@ -1,18 +1,19 @@
-"""One network that several processes train, each on its share of a batch."""
+"""Data-parallel training with torch's DistributedDataParallel (DDP)."""
 
 import torch
 from torch import Tensor, nn
 
-from roadseg.models.norm import SyncBatchNorm
-from roadseg.models.unet import SMALLEST_SIDE, UNet
-from roadseg.runtime.distributed import ProcessGroup
 
+def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
+    """Wrap `network`, so that its gradients are the sums over all ranks of torch's default group.
 
-def wrap_ddp(network: UNet, process_group: ProcessGroup) -> nn.Module:
-    """What to call in place of `network` to train it in several processes.
+    DDP computes means by default, but here each rank has its part of one loss.
 
-    Its gradients are those of the whole batch: sums over the processes, not means, for each has
-    its part of the loss. Batch norm looks at all pictures.
+    Args:
+        example: an input of the network on its device; it is only used to settle DDP's buckets.
+
+    Returns:
+        The module to call instead of `network` while training.
     """
     from torch.nn.parallel import DistributedDataParallel
 
@@ -20,30 +21,26 @@ def wrap_ddp(network: UNet, process_group: ProcessGroup) -> nn.Module:
     wrapped = DistributedDataParallel(
         network,
         device_ids=[device.index] if device.type == "cuda" else None,
-        forward_sync_buffers=False,  # equal everywhere, being sums over all
+        forward_sync_buffers=False,  # they are sums over all ranks, and so equal everywhere
         gradient_as_bucket_view=True,
     )
-    wrapped.register_comm_hook(None, _summed)
-    _settle(wrapped, device)
-    for module in network.modules():
-        if isinstance(module, SyncBatchNorm):
-            module.process_group = process_group
+    wrapped.register_comm_hook(None, _sum_gradients)
+    _settle_buckets(wrapped, example)
     return wrapped
 
 
-def _summed(_: None, bucket: torch.distributed.GradBucket) -> torch.futures.Future[Tensor]:
+def _sum_gradients(_: None, bucket: torch.distributed.GradBucket) -> torch.futures.Future[Tensor]:
     sent = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
     return sent.then(lambda found: found.value()[0])
 
 
-def _settle(wrapped: nn.Module, device: torch.device) -> None:
-    """Let DDP order its buckets, as it does once, after the first gradients.
+def _settle_buckets(wrapped: nn.Module, example: Tensor) -> None:
+    """Let DDP order its buckets, which it does once, after the first backward pass.
 
-    The order of a sum over more than two processes depends on it; so a training that goes on
-    would differ in its last bits from one that was never stopped.
+    The order of a sum over more than two ranks depends on the buckets, so a resumed training would
+    otherwise differ in its last bits from one that was never interrupted.
     """
     wrapped.eval()
     for _ in range(2):
-        black = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=device)
-        wrapped(black).sum().backward()
+        wrapped(example).sum().backward()
         wrapped.zero_grad()

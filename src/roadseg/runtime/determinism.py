@@ -1,7 +1,8 @@
-"""Deterministic kernels."""
+"""Deterministic kernels and seeds."""
 
 import os
 
+import numpy as np
 import torch
 
 
@@ -14,3 +15,9 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # on by default, and fp32 would not be fp32
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def seed_torch(*words: int) -> None:
+    """Seed torch's generators by a hash of `words`."""
+    (word,) = np.random.SeedSequence(words).generate_state(1)
+    torch.manual_seed(int(word))

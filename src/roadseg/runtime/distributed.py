@@ -27,7 +27,6 @@ _LOST = re.compile(
 )
 """In errors of torch's collectives, most of which have no class of their own."""
 _END_S = 5.0
-_UNSEEN = os.open(os.devnull, os.O_WRONLY)
 
 T = TypeVar("T")
 
@@ -129,8 +128,7 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
             control = torch.distributed.new_group(backend="gloo") if on_gpu else None
             rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
             if rank:
-                sys.stdout.flush()
-                os.dup2(_UNSEEN, 1)
+                _discard_stdout()
             try:
                 yield ProcessGroup(rank, size, control or torch.distributed.group.WORLD)
                 torch.distributed.barrier(control)  # none leaves while another one needs it
@@ -143,6 +141,13 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
         os._exit(PEER_LOST)  # torch's threads would wait for the others, for ever
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _discard_stdout() -> None:
+    """Send what this process prints, also from C code, to the null device."""
+    sys.stdout.flush()
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 1)
 
 
 def _be_ended() -> None:

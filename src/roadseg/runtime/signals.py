@@ -71,7 +71,8 @@ class GracefulShutdown:
                     continue
                 with contextlib.suppress(OSError):  # the terminal may be gone
                     print(
-                        "\ntrain: stops after this step; once more stops at once", file=sys.stderr
+                        "\ntrain: stopping after this step; press Ctrl-C again to stop immediately",
+                        file=sys.stderr,
                     )
             elif received[0] != signal.SIGHUP and time.monotonic() - asked_at > _TWICE_S:
                 os._exit(INTERRUPTED)  # every file is the old one or the new one, always

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,8 +32,6 @@ CLOSE_PROGRAMS = "close other programs"
 """Advice where a command has no option that lowers its memory."""
 INTERRUPTED = 130
 """Exit code; 0 would let DVC record a part as the whole."""
-_STARTED_BY = os.getppid()
-"""Noted before the slow imports."""
 _POLL_S = 0.2
 
 
@@ -48,14 +47,17 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
     """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
     A stage ends with its DVC, or with the torchrun that has started it: one that lives on would
-    write beside that of the next `dvc repro`.
+    write at the same time as the stage of the next `dvc repro`. What is set here for the whole
+    process is a matter of the program, not of its modules.
 
     Args:
-        less_memory: what helps where memory is short.
+        less_memory: advice for the error when memory runs out.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Pillow warns of damage in images; an image that cannot be read is an error of our own
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         main()
     except InputError as error:
@@ -75,7 +77,12 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
         sys.exit(one_line("error: " + ": ".join(filter(None, [place, reason]))))
 
 
-def _end_with_parent() -> None:
-    while os.getppid() == _STARTED_BY:
+def _end_with_parent(parent_pid: int) -> None:
+    """Interrupt this process when its parent has ended, after which it has another one.
+
+    A parent that was killed earlier, during the imports of this process, goes unnoticed. The stage
+    then runs to its end; its locks and atomic writes keep the outputs whole.
+    """
+    while os.getppid() == parent_pid:
         time.sleep(_POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)

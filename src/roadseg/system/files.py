@@ -35,20 +35,26 @@ def repository_path(path: str) -> Path:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` when the block succeeds.
+    """Yield a temporary path next to `path`, which replaces `path` if the block succeeds.
 
     The bytes are on disk before the name changes, so `path` is the old file or the new one,
-    never a part of either.
+    never a part of either. Where the name depends on the content, write to a path of your own and
+    call `replace_file`.
     """
     temporary = _temporary(path)
     try:
         with hide_temporary_names(path, temporary), attach_path(path):
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            replace_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path`, replacing it, once the bytes of `temporary` are on disk."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 @contextlib.contextmanager

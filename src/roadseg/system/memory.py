@@ -1,12 +1,16 @@
 """The computer's memory: how much there is, and how the allocator treats this process."""
 
+import contextlib
 import ctypes
 import errno
 import re
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from roadseg.system.errors import InputError
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Of glibc's mallopt(3)."""
@@ -21,11 +25,26 @@ and of a module that is loaded late."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory is short: Python's, numpy's, the system's, torch's."""
+    """True if `error` means too little memory, be it of Python, numpy, torch or the system."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     told = isinstance(error, RuntimeError | OSError | ImportError)
     return told and bool(_SHORT.search(str(error)))
+
+
+@contextlib.contextmanager
+def out_of_memory_as(message: str) -> Iterator[None]:
+    """Turn every error in the block that `is_out_of_memory` recognises into an InputError.
+
+    Args:
+        message: the whole line; it should name what to lower.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(message) from None
 
 
 def keep_freed_memory() -> None:

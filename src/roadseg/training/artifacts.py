@@ -1,102 +1,86 @@
-"""What training leaves on disk after each epoch: weights, the best so far, history, figures."""
+"""The outputs of a training after each epoch: weights, the best model, history and metrics."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from roadseg.evaluation.bootstrap import win_probability
+from roadseg.config.json_files import write_model
 from roadseg.models.model_file import epoch_file, save_weights
-from roadseg.system.files import copy_file, write_json
+from roadseg.provenance.model_metadata import ModelMetadata, TrainedModelMetadata
+from roadseg.system.files import copy_file
 from roadseg.system.tables import round_significant, write_table
-from roadseg.training.train_state import HistoryRow
+from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPaths:
-    """Where training writes: DVC's outs, and beside DVC the TensorBoard runs and the states."""
+    """Where a training writes: the outputs of its stage, and outside DVC `runs` and `states`."""
 
     epochs: Path
     best: Path
     history: Path
     metrics: Path
     runs: Path
+    """TensorBoard runs."""
     states: Path
-
-
-def best_epoch(history: list[HistoryRow]) -> int:
-    """The first epoch with the highest val_miou."""
-    return int(max(history, key=lambda row: (row["val_miou"], -row["epoch"]))["epoch"])
-
-
-def training_metrics(history: list[HistoryRow], draws: list[list[float]]) -> HistoryRow:
-    """What metrics/train.json holds: the best epoch, how sure that is, and the last one's figures.
-
-    Args:
-        draws: of each epoch, `miou_draws` of its validation.
-    """
-    winner = best_epoch(history) - 1
-    best, last = history[winner], history[-1]
-    figures = {
-        "best_epoch_share": win_probability(np.array(draws), winner),
-        "best_val_miou": best["val_miou"],
-        "train_ce": last["train_ce"],
-        "val_ce": last["val_ce"],
-        "val_miou": last["val_miou"],
-    }
-    return {
-        "best_epoch": int(best["epoch"]),
-        **{name: round_significant(v) for name, v in figures.items()},
-    }
+    """Checkpoints."""
 
 
 def write_epoch(
     outputs: RunPaths,
     weights: dict[str, Tensor],
-    description: dict[str, Any],
-    history: list[HistoryRow],
-    draws: list[list[float]],
+    metadata: ModelMetadata,
+    machines: Sequence[dict[str, str | int]],
+    history: Sequence[HistoryRow],
+    draws: Sequence[list[float]],
 ) -> Path:
-    """Write what the last row of `history` has added; each file is the old one or the new one.
+    """Write the outputs of the last epoch of `history`; each file is replaced atomically.
 
     Args:
-        description: goes into the weights' file, with the epoch and its val_miou.
-        draws: of each epoch, `miou_draws` of its validation.
+        metadata: of the weights; `machines`, the epoch and its val_miou are added.
+        draws: `miou_draws` of the validation of each epoch.
 
     Returns:
-        The weights' file.
+        The file of the weights.
     """
-    epoch, val_miou = int(history[-1]["epoch"]), round_significant(history[-1]["val_miou"])
-    checkpoint = epoch_file(outputs.epochs, epoch)
-    save_weights(checkpoint, weights, {**description, "epoch": epoch, "val_miou": val_miou})
+    last = history[-1]
+    path = epoch_file(outputs.epochs, last.epoch)
+    more = {"epoch": last.epoch, "val_miou": round_significant(last.val_miou)}
+    trained = TrainedModelMetadata(**{**dict(metadata), "machines": machines, **more})
+    save_weights(path, weights, trained)
     _write_summary(outputs, history, draws)
-    return checkpoint
+    return path
 
 
 def restore_epochs(
-    outputs: RunPaths, checkpoints: list[Path], history: list[HistoryRow], draws: list[list[float]]
+    outputs: RunPaths,
+    weights: Sequence[Path],
+    history: Sequence[HistoryRow],
+    draws: Sequence[list[float]],
 ) -> None:
-    """Write what the epochs of `history` had added, and remove whatever else is there.
+    """Write the outputs of all epochs of `history`, and remove those of any other epoch.
 
     Args:
-        checkpoints: their weights' files.
+        weights: the file of the weights of each epoch.
     """
     shutil.rmtree(outputs.epochs, ignore_errors=True)
     for path in (outputs.best, outputs.history, outputs.metrics):
         path.unlink(missing_ok=True)
-    for epoch, checkpoint in enumerate(checkpoints, start=1):
-        copy_file(checkpoint, epoch_file(outputs.epochs, epoch))
+    for epoch, path in enumerate(weights, start=1):
+        copy_file(path, epoch_file(outputs.epochs, epoch))
     if history:
         _write_summary(outputs, history, draws)
 
 
-def _write_summary(outputs: RunPaths, history: list[HistoryRow], draws: list[list[float]]) -> None:
+def _write_summary(
+    outputs: RunPaths, history: Sequence[HistoryRow], draws: Sequence[list[float]]
+) -> None:
     best = epoch_file(outputs.epochs, best_epoch(history))
     if best_epoch(history) == len(history) or not outputs.best.exists():
         copy_file(best, outputs.best)
-    write_table(outputs.history, pd.DataFrame(history))
-    write_json(outputs.metrics, training_metrics(history, draws))
+    write_table(outputs.history, pd.DataFrame(list(history)))
+    write_model(outputs.metrics, training_metrics(history, draws))

@@ -1,12 +1,12 @@
-"""The folder of one training's states, outside DVC: what an interruption must not lose.
+"""The directory of one training's checkpoints, outside DVC, which removes outputs before a run.
 
-provenance.json                     what the folder's name is the fingerprint of
+provenance.json                     its fingerprint is the name of the directory
 lock                                held by the process that trains
-state_00000012-DIGEST.safetensors  everything that training needs to go on; the newest few
-epoch_003-DIGEST.safetensors       weights after each finished epoch, for DVC removes its outs
+state_00000012-DIGEST.safetensors   a checkpoint: everything needed to resume; the latest few
+epoch_003-DIGEST.safetensors        the weights of each finished epoch
 
-A file gets its name when it is whole, and the name holds 16 digits of its SHA-256: one that was
-cut or changed since is noticed.
+A file gets its name when it is complete, and the name contains 16 digits of its SHA-256, so that a
+file that was truncated or changed later is noticed.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,126 +23,149 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from roadseg.provenance.fingerprint import Provenance, fingerprint, list_differences
+from roadseg.config.json_files import read_model
+from roadseg.provenance.fingerprint import (
+    changed_modules,
+    fingerprint,
+    list_differences,
+)
+from roadseg.provenance.model_metadata import TrainingProvenance
 from roadseg.system.errors import InputError
-from roadseg.system.files import file_sha256, read_json, write_json
+from roadseg.system.files import atomic_file, file_sha256, write_json
 from roadseg.system.locks import acquire_lock, hold_lock
 
 _KEY = "state"  # one metadata key only: safetensors writes several in changing order
 _STATE, _DIGITS = "state_", 16
 _TICK = 1_000_000  # nanoseconds; coarser than what file systems keep
+_MAX_DIFFERENCES = 4
+"""Largest number of differences to the closest training that are reported."""
 
 
 class CheckpointStore:
-    """States of the training that `origin` describes, below the folder `root`."""
+    """Checkpoints of the training with `provenance`, in a directory below `root`."""
 
-    def __init__(self, root: Path, origin: Provenance, num_states: int) -> None:
-        self.root, self.origin, self.num_states = root, origin, num_states
-        self.folder = root / fingerprint(origin)
+    def __init__(self, root: Path, provenance: TrainingProvenance) -> None:
+        self.root, self.provenance = root, provenance
+        self.folder = root / fingerprint(provenance)
 
     @contextlib.contextmanager
-    def opened(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
-        """Hold the folder against every other process.
+    def lock(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
+        """Lock the directory against other processes.
 
         Args:
             while_waiting: called while another process trains the same; may raise to give up.
-            fresh: remove what is there.
+            fresh: remove all checkpoints.
         """
         with hold_lock(self.folder / "lock", "train: trains exactly this already", while_waiting):
-            self._temporary.unlink(missing_ok=True)  # of a process that was killed
+            self._draft.unlink(missing_ok=True)  # of a process that was killed
             if fresh:
-                self._remove(self.folder.glob("*.safetensors"))
-            write_json(self.folder / "provenance.json", self.origin)
-            self._note_use()
+                _remove(self.folder.glob("*.safetensors"))
+            write_json(self.folder / "provenance.json", self.provenance.model_dump())
+            self._touch()
             yield
 
-    def newest(self, epochs: int) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-        """Tensors, facts and checkpoints of the newest state that is whole, as they were saved.
+    def load_latest(
+        self, epochs: int
+    ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+        """Load the latest undamaged checkpoint whose first `epochs` weights are undamaged too.
 
-        Its first `epochs` checkpoints are whole, too.
+        A damaged checkpoint is reported and removed, and the previous one is loaded. A checkpoint
+        whose weights are damaged stays, because retraining gives them the same names.
 
-        A damaged state is named and removed, and the one before it is taken. A state whose
-        checkpoints are damaged stays: trained again, they take the same names.
+        Returns:
+            What `save` was given: tensors, facts and names of weights; None without checkpoint.
         """
-        states = self._states()
-        for path in reversed(states):
+        paths = self._states()
+        for path in reversed(paths):
             try:
-                state = self._read(path)
+                checkpoint = _read(path)
             except InputError as error:
-                print(f"warning: {error}; trying the state before it", file=sys.stderr)
+                print(f"warning: {error}; trying the previous checkpoint", file=sys.stderr)
                 path.unlink()
                 continue
             try:
-                for name in state[2][:epochs]:
-                    _require_whole(self.folder / name)
-                return state
+                for name in checkpoint[2][:epochs]:
+                    _require_undamaged(self.folder / name)
+                return checkpoint
             except InputError as error:
                 print(
-                    f"warning: {error}; {path.name} needs it, trying the state before",
+                    f"warning: {error}; {path.name} needs it, trying the previous checkpoint",
                     file=sys.stderr,
                 )
-        if states:
-            print(f"warning: {self.folder}: no state is left to go on from", file=sys.stderr)
+        if paths:
+            print(f"warning: {self.folder}: no usable checkpoint is left", file=sys.stderr)
         return None
 
-    def save(
-        self, tensors: dict[str, Tensor], facts: dict[str, Any], checkpoints: list[str]
-    ) -> Path:
-        """Add a state, and remove those that are too old.
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any], weights: list[str]) -> Path:
+        """Save a checkpoint.
 
         Args:
             facts: JSON.
-            checkpoints: what `add_checkpoint` gave for each finished epoch.
+            weights: what `add_weights` returned for each finished epoch.
 
         Raises:
-            InputError: no room; the states before it stay.
+            InputError: the disk is full; the earlier checkpoints stay.
         """
-        states = self._states()
-        number = 1 + (int(states[-1].stem.split("-")[0].removeprefix(_STATE)) if states else 0)
-        # keys in their order: a row's are columns
-        metadata = {_KEY: json.dumps({"facts": facts, "checkpoints": checkpoints})}
-        with self._writing():
-            save_file(tensors, self._temporary, metadata=metadata)
-            path = self._named(f"{_STATE}{number:08d}")
-        self._remove([*states, path][: -self.num_states])
-        kept = set(checkpoints)
-        self._remove(old for old in self.folder.glob("epoch_*") if old.name not in kept)
-        self._note_use()
+        paths = self._states()
+        number = 1 + (int(paths[-1].stem.split("-")[0].removeprefix(_STATE)) if paths else 0)
+        # the order of the keys is kept, because those of a row are columns
+        metadata = {_KEY: json.dumps({"facts": facts, "weights": weights})}
+        path = self._add(
+            f"{_STATE}{number:08d}", lambda file: save_file(tensors, file, metadata=metadata)
+        )
+        _remove(old for old in self.folder.glob("epoch_*") if old.name not in set(weights))
+        self._touch()
         return path
 
-    def add_checkpoint(self, checkpoint: Path) -> str:
-        """Keep a copy of an epoch's weights; its name in this folder.
+    def add_weights(self, path: Path) -> str:
+        """Copy the weights of an epoch to this directory, and return their name in it.
 
-        No second name of the file: who writes into the model must not write into the copy.
+        A hard link would change with the original if somebody writes to that in place.
         """
-        with self._writing():
-            shutil.copyfile(checkpoint, self._temporary)
-            return self._named(checkpoint.stem).name
+        return self._add(path.stem, lambda file: shutil.copyfile(path, file)).name
 
-    def nearest_difference(self) -> list[str] | None:
-        """How this training differs from the most alike of the others; None if there is none."""
+    def keep_latest(self, num_checkpoints: int) -> None:
+        """Remove all checkpoints but the latest `num_checkpoints`."""
+        _remove(self._states()[:-num_checkpoints])
+
+    def describe_closest(self) -> str:
+        """Say how the closest of the other trainings differs from this one."""
         others = []
         for path in sorted(self.root.glob("*/provenance.json")):
-            # it only explains: whatever is in a file that is none of ours, training goes on
-            with contextlib.suppress(InputError, IndexError, TypeError, AttributeError):
+            # this is only an explanation: a file that is not ours must not stop the training
+            with contextlib.suppress(InputError):
                 if path.parent != self.folder:
-                    others.append(list_differences(read_json(path), self.origin))
-        return min(others, key=len, default=None)
+                    other = read_model(TrainingProvenance, path)
+                    modules = changed_modules(other, self.provenance)
+                    others.append((list_differences(other, self.provenance), modules))
+        if not others:
+            return "no earlier checkpoint"
+        differences, modules = min(others, key=lambda found: len(found[0]) + bool(found[1]))
+        more = len(differences) - _MAX_DIFFERENCES
+        text = "; ".join(differences[:_MAX_DIFFERENCES] + ([f"{more} more"] if more > 0 else []))
+        if not modules:
+            return f"no matching checkpoint; the closest one differs in {text}"
+        count = f"{len(modules)} modules differ" if len(modules) > 1 else "1 module differs"
+        also = f"; it also differs in {text}" if differences else ""
+        return (
+            f"no matching checkpoint; the closest checkpoint belongs to other code ({count}, for "
+            f"example {modules[0]}){also}"
+        )
 
     def remove_oldest_trainings(self, num_trainings: int) -> None:
-        """Leave the states of the `num_trainings` used last, and of those that train right now."""
+        """Keep the checkpoints of the `num_trainings` used last, and of any that runs now."""
         last_use = self._last_uses()
-        oldest_last = sorted(last_use, key=last_use.__getitem__, reverse=True)
-        for folder in oldest_last[num_trainings - 1 :]:
+        latest_first = sorted(last_use, key=last_use.__getitem__, reverse=True)
+        for folder in latest_first[num_trainings - 1 :]:
             if lock := acquire_lock(folder / "lock"):
-                # the lock goes last: nobody takes the folder while it is half empty; what cannot
-                # be removed stays, and is no reason not to train
+                # the lock goes last, so that nobody takes a directory that is half empty; what
+                # cannot be removed stays, and must not stop the training
                 with lock, contextlib.suppress(OSError):
-                    self._remove(path for path in folder.iterdir() if path.name != "lock")
+                    _remove(path for path in folder.iterdir() if path.name != "lock")
                     shutil.rmtree(folder)
 
     def _last_uses(self) -> dict[Path, int]:
-        """When the others were used last, nanoseconds; only their order counts."""
+        """Return when each of the other trainings was used last; only the order counts."""
         last_use = {}
         for lock in self.root.glob("*/lock"):
             if lock.parent != self.folder:
@@ -150,54 +173,50 @@ class CheckpointStore:
                     last_use[lock.parent] = lock.parent.stat().st_mtime_ns
         return last_use
 
-    def _note_use(self) -> None:
-        """Make this training the one used last, also where the clock has gone back since."""
+    def _touch(self) -> None:
+        """Make this training the one used last, even if the clock was set back meanwhile."""
         now = max([time.time_ns(), *(use + _TICK for use in self._last_uses().values())])
         with contextlib.suppress(OSError, OverflowError):
             os.utime(self.folder, ns=(now, now))
 
     @property
-    def _temporary(self) -> Path:
+    def _draft(self) -> Path:
         return self.folder / "unfinished"
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_STATE}*.safetensors"))
 
-    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-        _require_whole(path)
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            saved = json.loads(file.metadata()[_KEY])
-            return tensors, saved["facts"], saved["checkpoints"]
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _add(self, stem: str, write: Callable[[Path], object]) -> Path:
+        """Write a file, and name it by `stem` and its hash once its bytes are on disk."""
         try:
-            yield
+            with atomic_file(self._draft) as temporary:
+                write(temporary)
+            digest = file_sha256(self._draft)[:_DIGITS]
+            return self._draft.replace(self.folder / f"{stem}-{digest}.safetensors")
         except (OSError, SafetensorError) as error:
-            self._temporary.unlink(missing_ok=True)
+            self._draft.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{self.folder}: the state of the training cannot be saved ({reason}); make room, "
-                f"then run it again: it goes on from the last state that was saved"
+                f"{self.folder}: the checkpoint cannot be saved ({reason}); make room, then run it "
+                "again: it resumes from the last checkpoint"
             ) from None
 
-    def _named(self, stem: str) -> Path:
-        """Give the temporary file its name, once its bytes are on disk."""
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        digest = file_sha256(self._temporary)[:_DIGITS]
-        path = self.folder / f"{stem}-{digest}.safetensors"
-        os.replace(self._temporary, path)
-        return path
 
-    def _remove(self, paths: Iterator[Path] | list[Path]) -> None:
-        for path in list(paths):
-            path.unlink()
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+    _require_undamaged(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        saved = json.loads(file.metadata()[_KEY])
+        return tensors, saved["facts"], saved["weights"]
 
 
-def _require_whole(path: Path) -> None:
+def _require_undamaged(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: is missing")
     if file_sha256(path)[:_DIGITS] != path.stem[-_DIGITS:]:
-        raise InputError(f"{path}: is damaged (its content has another hash than its name says)")
+        raise InputError(f"{path}: is damaged (its content does not match the hash in its name)")
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink()

@@ -1,4 +1,4 @@
-"""From gradients to new weights."""
+"""Optimizers, gradient clipping, and the moving average of the weights."""
 
 from collections.abc import Iterable
 
@@ -51,3 +51,30 @@ def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
             nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
         case "norm":
             nn.utils.clip_grad_norm_(parameters, recipe.clip_limit)
+
+
+def step_optimizer(optimizer: Optimizer, network: nn.Module) -> None:
+    """Update the parameters of `network`, whose gradients stay readable until the next step."""
+    views = optimizer.param_groups[0]["params"]
+    for view, parameter in zip(views, network.parameters(), strict=True):
+        view.grad = in_memory_order(parameter.grad, parameter)
+    optimizer.step()
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+    """Update an exponential moving average of the weights and of the norms' statistics in place.
+
+    torch.optim.swa_utils.AveragedModel is the counterpart without the warm-up.
+
+    Args:
+        step: finished steps, including this one; the first steps use a smaller decay.
+        decay: weight of the old average, 0 to below 1.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    for old, new in pairs:
+        if not old.is_floating_point():  # the number of batches that a norm has counted
+            old.copy_(new)
+    moving = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in moving], [new for _, new in moving], weight)

@@ -35,11 +35,6 @@ def is_halved(step: int, total_steps: int, share: float) -> bool:
     return step < share * total_steps
 
 
-def depends_on_epochs(schedule: str, halved: float) -> bool:
-    """Whether a step depends on how many epochs there will be."""
-    return schedule == "one_cycle" or halved > 0
-
-
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate

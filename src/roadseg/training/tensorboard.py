@@ -1,5 +1,6 @@
 """TensorBoard: what the report logged. Beside DVC, for its files differ from run to run."""
 
+import contextlib
 import functools
 import os
 import threading
@@ -27,15 +28,6 @@ def run_name() -> str:
     return "-".join(filter(None, [time.strftime("%Y%m%d-%H%M%S"), experiment]))
 
 
-def _tell_others(told: threading.ExceptHookArgs) -> None:
-    """TensorBoard's threads hand their errors to who writes next; they are not to be told twice."""
-    if type(told.thread).__module__ != event_file_writer.__name__:
-        _told_before(told)
-
-
-_told_before, threading.excepthook = threading.excepthook, _tell_others
-
-
 def _writes(method: Callable) -> Callable:
     """Of a method of a Board; its errors name the folder, for TensorBoard's own name nothing."""
 
@@ -61,6 +53,7 @@ class TensorBoardLogger:
 
     @_writes
     def _open(self, first_step: int, first_epoch: int) -> None:
+        self._previous_hook, threading.excepthook = threading.excepthook, self._report_thread_error
         self._writer = SummaryWriter(str(self.folder), purge_step=first_step)
         # a run of its own: what is not shown is told by one number for all of a run's graphs
         self._by_epoch = SummaryWriter(str(self.folder / "epochs"), purge_step=first_epoch)
@@ -121,8 +114,24 @@ class TensorBoardLogger:
 
     @_writes
     def close(self) -> None:
-        self._writer.close()
-        self._by_epoch.close()
+        """Write what is left; a second call does nothing more."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._restore_hook)
+            stack.callback(self._by_epoch.close)
+            stack.callback(self._writer.close)
+
+    def _restore_hook(self) -> None:
+        if threading.excepthook == self._report_thread_error:
+            threading.excepthook = self._previous_hook
+
+    def _report_thread_error(self, args: threading.ExceptHookArgs) -> None:
+        """Hook of `threading` while the logger is open.
+
+        TensorBoard's threads raise their errors again in the next call of their writer, which
+        reports them; the traceback of the thread would be a second report.
+        """
+        if type(args.thread).__module__ != event_file_writer.__name__:
+            self._previous_hook(args)
 
 
 def _spaced(tensor: torch.Tensor) -> torch.Tensor:

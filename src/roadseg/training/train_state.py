@@ -1,8 +1,9 @@
-"""All that changes while training, and the form in which it is saved."""
+"""The state of a training: everything that changes, and the form in which it is saved."""
 
 import copy
+import sys
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,79 +11,57 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from roadseg.models.unet import UNet
-from roadseg.system.errors import InputError
-from roadseg.training.train_step import StepResult
-
-HistoryRow = dict[str, float]
-"""One epoch: epoch, train_ce, val_ce (nats a pixel), val_miou (0..1), lr (of its last step)."""
+from roadseg.training.metrics import EpochSum, HistoryRow, Validation
 
 _NETWORK, _AVERAGE, _OPTIMIZER, _RANDOM = "network/", "average/", "optimizer/", "random/"
 _GRADIENT = "gradient/"
 
 
-@dataclass
-class EpochSum:
-    """Cross-entropy of the training pictures over an epoch, each as it was when it was seen."""
+class StepResult(NamedTuple):
+    """Results of one training step over the whole batch: scalars on the device, detached."""
 
-    cross_entropy: float = 0.0
-    pixels: float = 0.0
-
-    def add(self, cross_entropy: float, pixels: float) -> None:
-        self.cross_entropy += cross_entropy
-        self.pixels += pixels
-
-    def mean(self) -> float:
-        if not self.pixels:
-            raise InputError("train: no pixel of the training masks counts; check the class map")
-        return self.cross_entropy / self.pixels
-
-
-@dataclass
-class Validation:
-    """What a validation gave."""
-
-    cross_entropy: float
-    miou: float
-    draws: list[float]
-    """`miou_draws` of its pictures."""
-    learning_rate: float
-    """Of the step before it; the plateau may have lowered it since."""
+    loss: Tensor
+    """The minimized loss."""
+    cross_entropy: Tensor
+    """Sum of the unweighted cross-entropy over the counted pixels; nats."""
+    pixels: Tensor
+    """Number of counted pixels."""
 
 
 @dataclass(kw_only=True)
 class TrainState:
-    """All that changes while training: what is not here is a function of the parameters."""
+    """Everything that changes while training; the rest is a function of the parameters."""
 
     network: UNet
     average: UNet | None
-    """The average of the network's weights over the last steps, where the recipe wants one."""
+    """Exponential moving average of the weights, if the recipe has one."""
     optimizer: Optimizer
     plateau: ReduceLROnPlateau | None
-    shared: nn.Module | None = None
-    """What to call in place of `network` to train it beside other processes."""
+    ddp: nn.Module | None = None
+    """`network` wrapped for several ranks; None in a single process."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
     """Finished steps."""
     loss: float = 0.0
-    """Of the last step's batch, as far as it was read."""
-    unread: list[tuple[int, float, StepResult]] = field(default_factory=list)
-    """Steps since then, their learning rates and what they gave; still on the device."""
+    """Loss of the last step that was fetched."""
+    pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
+    """Step, learning rate and result of each step since then; the results are on the device."""
     epoch_sum: EpochSum = field(default_factory=EpochSum)
     validation_due: bool = False
-    """The last step is to be followed by a validation that is not finished."""
+    """The validation after the last step is not finished."""
     validation: Validation | None = None
     history: list[HistoryRow] = field(default_factory=list)
     draws: list[list[float]] = field(default_factory=list)
-    """Of the validation that each row of the history tells."""
+    """`miou_draws` of the validation of each row of the history."""
     machines: list[dict[str, Any]] = field(default_factory=list)
-    """Where it was trained: each machine, and the epoch that was the first it worked on."""
+    """Each machine that trained, with its first epoch."""
     run: str = ""
-    """Folder of its TensorBoard events."""
+    """Name of the TensorBoard run."""
 
     @property
-    def judged(self) -> UNet:
-        """The network that is validated and kept."""
+    def eval_network(self) -> UNet:
+        """The network that is validated and saved as the model."""
         return self.network if self.average is None else self.average
 
     @property
@@ -93,22 +72,40 @@ class TrainState:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def read(self) -> list[tuple[int, float, float]]:
-        """Fetch what the unread steps gave, all at once: (step, learning rate, loss) of each."""
-        if not self.unread:
+    def record_machine(self, machine: dict[str, Any]) -> None:
+        """Record the machine that trains from here on; warn if another one trained before."""
+        last = {**self.machines[-1]} if self.machines else {}
+        since = last.pop("from_epoch", None)
+        if machine == last:
+            return
+        self.machines.append({"from_epoch": self.epoch + 1, **machine})
+        if since is not None:
+            print(
+                f"warning: resuming on different hardware ({last}; now {machine}): results will "
+                "not be bit-identical to a run on one machine",
+                file=sys.stderr,
+            )
+
+    def fetch_losses(self) -> list[tuple[int, float, float]]:
+        """Fetch the pending results from the device, all at once, and add them to the epoch's sum.
+
+        Returns:
+            (step, learning rate, loss) of each pending step.
+        """
+        if not self.pending:
             return []
-        steps, rates, results = zip(*self.unread, strict=True)
-        self.unread = []
+        steps, rates, results = zip(*self.pending, strict=True)
+        self.pending = []
         losses, sums, pixels = torch.stack([torch.stack(r) for r in results]).T.tolist()
         for cross_entropy, count in zip(sums, pixels, strict=True):
             self.epoch_sum.add(cross_entropy, count)
         self.loss = losses[-1]
         return list(zip(steps, rates, losses, strict=True))
 
-    def named(self) -> dict[str, Tensor]:
-        """Weights and the optimizer's averages, as they are; what changes them changes these.
+    def live_tensors(self) -> dict[str, Tensor]:
+        """Return the weights and the optimizer's averages themselves, not copies, by name.
 
-        Also the last gradients, where a validation is due that shows them.
+        The last gradients are among them if a validation is due, because it logs them.
         """
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
         if self.average is not None:
@@ -120,16 +117,16 @@ class TrainState:
         return named
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is `named`, and the generators; copies, contiguous, on the CPU."""
-        drawn = {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
-        return {name: _copied(value) for name, value in (self.named() | drawn).items()}
+        """Return contiguous copies on the CPU of `live_tensors` and of the random generators."""
+        random = {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
+        return {name: _copy(value) for name, value in (self.live_tensors() | random).items()}
 
     def weights(self) -> dict[str, Tensor]:
-        """The judged network's state_dict; copies, as in `tensors`."""
-        return {name: _copied(value) for name, value in self.judged.state_dict().items()}
+        """Return contiguous copies on the CPU of the weights of `eval_network`."""
+        return {name: _copy(value) for name, value in self.eval_network.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
-        """Everything else that was read, as JSON (with infinities); a copy."""
+        """Return a copy of the rest as JSON (which may hold infinity)."""
         facts = {
             "epoch": self.epoch,
             "step": self.step,
@@ -139,15 +136,15 @@ class TrainState:
             "epoch_sum": asdict(self.epoch_sum),
             "validation_due": self.validation_due,
             "validation": self.validation and asdict(self.validation),
-            "history": self.history,
+            "history": [asdict(row) for row in self.history],
             "machines": self.machines,
             "run": self.run,
         }
-        # what an epoch has drawn never changes; copying it would take longer with each epoch
+        # the draws of an epoch never change; copying them would take longer with each epoch
         return {**copy.deepcopy(facts), "draws": list(self.draws)}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Become the state that `tensors()` and `facts()` described."""
+        """Load what `tensors()` and `facts()` returned."""
         self.network.load_state_dict(_below(_NETWORK, tensors))
         if self.average is not None:
             self.average.load_state_dict(_below(_AVERAGE, tensors))
@@ -164,7 +161,8 @@ class TrainState:
         self.epoch_sum = EpochSum(**facts["epoch_sum"])
         self.validation_due = facts["validation_due"]
         self.validation = facts["validation"] and Validation(**facts["validation"])
-        self.history, self.draws = facts["history"], facts["draws"]
+        self.history = [HistoryRow(**row) for row in facts["history"]]
+        self.draws = facts["draws"]
         self.machines, self.run = facts["machines"], facts["run"]
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
@@ -177,18 +175,18 @@ class TrainState:
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
 
 
-def _copied(value: Tensor) -> Tensor:
+def _copy(value: Tensor) -> Tensor:
     like = {"device": "cpu", "memory_format": torch.contiguous_format}
     return torch.empty_like(value.detach(), **like).copy_(value.detach())
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose name begins with `prefix`, without it."""
+    """Select the tensors whose name begins with `prefix`, and remove it from their names."""
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of each generator that dropout may draw from."""
+    """Return the state of each random generator that dropout may draw from."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)

@@ -1,308 +1,252 @@
-"""Training from the first epoch to the last."""
+"""The training loop.
+
+Shapes: N images, K classes, H and W pixels.
+"""
 
 import contextlib
-import copy
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
+from tqdm import tqdm
 
-from roadseg.config.params import Model, Recipe, Train
-from roadseg.data.dataset import Batch, SegmentationDataset, training_batches
-from roadseg.data.prepared import PreparedDataset
-from roadseg.evaluation.bootstrap import SEED, miou_draws
-from roadseg.evaluation.evaluate import evaluate
-from roadseg.models.pretrained import load_pretrained
-from roadseg.models.unet import UNet
-from roadseg.provenance.fingerprint import build_provenance
-from roadseg.reporting.panels import comparison_panels
-from roadseg.runtime.accelerator import Accelerator, select_accelerator
-from roadseg.runtime.ddp import wrap_ddp
-from roadseg.runtime.determinism import make_deterministic
-from roadseg.system.errors import InputError
-from roadseg.system.files import repository_path
-from roadseg.system.memory import keep_freed_memory
-from roadseg.training.checkpointer import Checkpointer
-from roadseg.training.criterion import build_criterion
-from roadseg.training.divergence import require_finite, require_finite_state
-from roadseg.training.null_checkpointer import NullCheckpointer
-from roadseg.training.optimizer import build_optimizer
-from roadseg.training.out_of_memory import explain_out_of_memory
-from roadseg.training.schedule import (
-    is_halved,
-    one_cycle,
-    reduce_on_plateau,
-    set_learning_rate,
-    validation_steps,
-)
-from roadseg.training.train_state import EpochSum, HistoryRow, TrainState, Validation
-from roadseg.training.train_step import StepResult, train_step, update_average
+from roadseg.config.params import Recipe, Train
+from roadseg.data.collate import Batch
+from roadseg.data.dataset import SegmentationDataset
+from roadseg.data.loader import training_batches
+from roadseg.data.sampler import EpochSampler
+from roadseg.models.losses import log_probabilities, nll_sum
+from roadseg.provenance.model_metadata import ModelMetadata, TrainingProvenance
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.runtime.determinism import seed_torch
+from roadseg.runtime.signals import GracefulShutdown
+from roadseg.training.batch import prepare_batch
+from roadseg.training.checkpointer import Checkpointer, NullCheckpointer
+from roadseg.training.criterion import Criterion
+from roadseg.training.errors import explain_out_of_memory, require_finite, require_finite_state
+from roadseg.training.initialization import create_state, synchronize_state
+from roadseg.training.logger import TrainingLogger
+from roadseg.training.metrics import EpochSum, HistoryRow, training_metrics
+from roadseg.training.optimizer import clip_gradients, step_optimizer, update_average
+from roadseg.training.schedule import is_halved, one_cycle, set_learning_rate, validation_steps
+from roadseg.training.train_state import StepResult, TrainState
+from roadseg.training.validation import Validator
 
-_DROPOUT = 3  # sets its generator apart from those of the batches
-_READ_S = 0.2
-"""Seconds between looks at the losses, each of which waits for the device."""
+_DROPOUT = 3  # the purpose of a generator, so that no two purposes draw the same numbers
 
 
+@dataclass
 class Trainer:
-    """What stays the same while training, and the loop.
+    """Holds everything that stays the same while training, and runs the loop."""
 
-    Args:
-        accelerator: where to train, and beside whom; None: alone, where `train` says.
+    accelerator: Accelerator
+    dataset: SegmentationDataset
+    criterion: Criterion
+    recipe: Recipe
+    train: Train
+    validator: Validator
+    metadata: ModelMetadata
+    """Metadata of the models."""
+    provenance: TrainingProvenance
 
-    Raises:
-        InputError: a device or precision that is not there, batches larger than the data set, or
-            fewer pictures in them than processes.
-    """
-
-    def __init__(
-        self,
-        prepared: PreparedDataset,
-        split: dict[str, Any],
-        model: Model,
-        train: Train,
-        recipe: Recipe,
-        code: dict[str, str],
-        accelerator: Accelerator | None = None,
-    ) -> None:
-        self.prepared, self.train, self.recipe, self.val_ids = prepared, train, recipe, split["val"]
-        self.class_map = prepared.class_map()
-        self.accelerator = accelerator or select_accelerator(train.device, train.precision)
+    def __post_init__(self) -> None:
+        self.steps_per_epoch = math.ceil(len(self.dataset) / self.recipe.batch_size)
+        self.total_steps = self.steps_per_epoch * self.train.epochs
+        validations = self.recipe.validations_per_epoch
+        self.validate_after = validation_steps(self.steps_per_epoch, validations)
         process_group = self.accelerator.process_group
-        self.start = None if train.start is None else repository_path(train.start)
-        changes = {"flip": recipe.flip, "jitter": recipe.jitter}
-        self.pictures = SegmentationDataset(prepared, split["train"], train.seed, **changes)
-        if recipe.batch_size > len(self.pictures):
-            raise InputError(
-                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is more than the "
-                f"{len(self.pictures)} training pictures; lower it"
-            )
-        if recipe.batch_size < process_group.size:
-            raise InputError(
-                f"recipes.{train.recipe}.batch_size: {recipe.batch_size} is less than "
-                f"the {process_group.size} processes that share a batch; raise it, or use fewer"
-            )
-        self.steps_per_epoch = math.ceil(len(self.pictures) / recipe.batch_size)
-        self.total_steps = self.steps_per_epoch * train.epochs
-        self.validate_after = validation_steps(self.steps_per_epoch, recipe.validations_per_epoch)
-        self.unet = {"num_classes": self.class_map.num_classes, **asdict(model)}
-        pixels, origin = process_group.of_first(
-            lambda: (
-                prepared.class_pixels(split["train"]),
-                build_provenance(
-                    code, prepared, split, model, train, recipe, self.accelerator, self.start
-                ),
-            )
-        )
-        self.objective = build_criterion(recipe, self.class_map, pixels, self.accelerator.device)
-        self.description = {
-            "unet": self.unet,
-            "classes": self.class_map.to_json(),
-            "ignored_class": self.objective.ignored,
-            "scale": prepared.scale(),
-            "provenance": origin,
-        }
+        self.checkpointer: Checkpointer | NullCheckpointer = NullCheckpointer(process_group)
+        self.logger, self.stop = TrainingLogger(), GracefulShutdown()
 
-    def run(self, record: Checkpointer | NullCheckpointer) -> list[HistoryRow]:
-        """Train the epochs that `record` does not have yet, and return the history of all.
+    def run(
+        self,
+        checkpointer: Checkpointer | NullCheckpointer,
+        logger: TrainingLogger,
+        stop: GracefulShutdown,
+    ) -> list[HistoryRow]:
+        """Train the epochs that have no checkpoint yet, and return the history of all epochs.
 
         Raises:
-            InputError: a loss or validation that is not finite, masks in which nothing counts, or
-                too little memory.
-            KeyboardInterrupt: asked to stop; the state is saved.
+            InputError: the training diverged, no pixel counts, or memory ran out.
+            KeyboardInterrupt: `stop` was requested; a checkpoint is saved.
         """
-        with explain_out_of_memory(self.train, self.recipe, self.unet["base_channels"]):
-            return self._run(record)
-
-    def _run(self, record: Checkpointer | NullCheckpointer) -> list[HistoryRow]:
-        state = self.initial_state()
-        with record.opened(state, self.train.epochs, self.accelerator.description()):
-            self._start_together(state)
-            try:
-                with contextlib.closing(self.batches(state)) as batches:
-                    while state.epoch < self.train.epochs:
-                        self.run_epoch(state, record, batches)
-            except KeyboardInterrupt:
-                self._read(state, record)
-                raise
+        self.checkpointer, self.logger, self.stop = checkpointer, logger, stop
+        base_channels = self.metadata.unet.base_channels
+        with explain_out_of_memory(self.train, self.recipe, base_channels):
+            state = self.initial_state()
+            with checkpointer.lock(stop.check):
+                has_checkpoint = checkpointer.load(state)
+                with logger.open(state, self.train.epochs):
+                    if state.epoch < self.train.epochs:
+                        state.record_machine(self.accelerator.description())
+                    if not has_checkpoint:
+                        self.save(state)
+                        checkpointer.wait()  # before any event, so that a restart finds the run
+                    synchronize_state(state, self.accelerator.process_group)
+                    self.run_epochs(state)
         return state.history[: self.train.epochs]
 
     def initial_state(self) -> TrainState:
-        """Weights drawn by `train.seed` or those of `train.start`, before the first step."""
-        make_deterministic()
-        keep_freed_memory()
-        torch.manual_seed(self.train.seed)
-        network = UNet(**self.unet)
-        if self.start is not None:
-            print(f"train: starts from {load_pretrained(self.start, network, self.class_map)}")
-        self.accelerator.placed(network)
-        recipe, precision = self.recipe, self.accelerator.precision
-        optimizer = build_optimizer(network.parameters(), recipe, precision)
-        on_plateau = recipe.schedule == "plateau"
-        return TrainState(
-            network=network,
-            average=copy.deepcopy(network) if recipe.ema else None,
-            optimizer=optimizer,
-            plateau=reduce_on_plateau(optimizer, recipe.patience) if on_plateau else None,
-        )
-
-    def _start_together(self, state: TrainState) -> None:
-        """Let all processes be where the first one is, and train one network."""
-        process_group = self.accelerator.process_group
-        if process_group.size > 1:
-            state.restore(*process_group.of_first(lambda: (state.tensors(), state.facts())))
-            state.shared = wrap_ddp(state.network, process_group)
-
-    def _steps_done(self, state: TrainState) -> int:
-        """How many steps of the epoch at hand are finished."""
-        return state.step - state.epoch * self.steps_per_epoch
+        """Create the state before the first step."""
+        class_map, unet = self.validator.class_map, self.metadata.unet
+        return create_state(unet, class_map, self.train, self.recipe, self.accelerator)
 
     def batches(self, state: TrainState) -> Iterator[Batch]:
-        """All that are left, of all epochs."""
-        self.pictures.move_to(self.accelerator.device, room=self.accelerator.free_bytes() // 4)
-        return training_batches(
-            self.pictures,
-            state.epoch + 1,
+        """Return an iterator over this rank's shard of each remaining batch of all epochs."""
+        device, max_bytes = self.accelerator.device, self.accelerator.free_bytes() // 4
+        self.dataset.move_to(device, max_bytes)
+        sampler = EpochSampler(
+            len(self.dataset),
             self.recipe.batch_size,
-            self.train.num_workers,
-            first=self._steps_done(state),
-            last_epoch=self.train.epochs,
-            pin=self.accelerator.device.type == "cuda",
+            self.train.seed,
+            steps=range(state.step, self.total_steps),
             process_group=self.accelerator.process_group,
         )
+        pin = device.type == "cuda"
+        return training_batches(self.dataset, sampler, self.train.num_workers, pin=pin)
 
-    def run_epoch(
-        self, state: TrainState, record: Checkpointer | NullCheckpointer, batches: Iterator[Batch]
-    ) -> None:
-        """What is left of an epoch: its pictures, the recipe's validations, a row of history."""
-        epoch, done, size = state.epoch + 1, self._steps_done(state), self.recipe.batch_size
-        if done == 0:
-            self._seed_dropout(epoch)
+    def run_epochs(self, state: TrainState) -> None:
+        """Train the remaining epochs; save a checkpoint if it is interrupted."""
+        try:
+            with contextlib.closing(self.batches(state)) as batches:
+                while state.epoch < self.train.epochs:
+                    self.run_epoch(state, batches)
+        except KeyboardInterrupt:
+            self.log_steps(state)
+            if not self.checkpointer.is_saved(state):
+                self.save(state)
+            self.checkpointer.wait()
+            print(f"train: stopped after step {state.step}; the next run resumes from there")
+            raise
+        self.checkpointer.wait()
+        metrics = training_metrics(state.history, state.draws)
+        self.logger.log_result(state.step, self.provenance, metrics)
+
+    def run_epoch(self, state: TrainState, batches: Iterator[Batch]) -> None:
+        """Train the rest of an epoch, with its validations, and add a row to the history."""
+        if self.step_in_epoch(state) == 0:
+            seed_torch(_DROPOUT, self.train.seed, state.epoch + 1)
             state.epoch_sum = EpochSum()
-        if state.validation_due:  # it was interrupted; TensorBoard has dropped this step
-            record.board.step(state.step, state.loss, state.learning_rate)
-            self._validate(state, record)
-        with self.accelerator.process_group.bar(
-            desc=f"epoch {epoch}/{self.train.epochs}",
-            total=len(self.pictures),
-            initial=min(done * size, len(self.pictures)),
-            unit="img",
-            leave=False,
-        ) as bar:
-            read_at = time.monotonic()
-            for step_in_epoch in range(done + 1, self.steps_per_epoch + 1):
-                batch = next(batches)
-                self.step(state, batch)
-                bar.update(min(size, bar.total - bar.n))
-                state.validation_due = step_in_epoch in self.validate_after
-                to_save = record.is_save_due()
-                if to_save or state.validation_due or time.monotonic() - read_at > _READ_S:
-                    self._read(state, record)
+        if state.validation_due:  # it was interrupted, and TensorBoard has dropped the step
+            self.logger.log_step(state.step, state.learning_rate, state.loss)
+            self.validate(state)
+        with self.progress_bar(state) as bar:
+            for _ in range(self.step_in_epoch(state), self.steps_per_epoch):
+                self.train_step(state, next(batches))
+                bar.update(min(self.recipe.batch_size, bar.total - bar.n))
+                state.validation_due = self.step_in_epoch(state) in self.validate_after
+                save_due = self.checkpointer.is_save_due()
+                if save_due or state.validation_due or self.logger.is_due():
+                    self.log_steps(state)
                     bar.set_postfix({"loss (batch)": f"{state.loss:.4f}"}, refresh=False)
-                    read_at = time.monotonic()
                 if state.validation_due:
-                    self._validate(state, record)
-                self._check(record)
-                if to_save:
-                    record.save(state)
-        self._close_epoch(state, record)
+                    self.validate(state)
+                self.check_stop()
+                if save_due:
+                    self.save(state)
+        self.finish_epoch(state)
 
-    def _close_epoch(self, state: TrainState, record: Checkpointer | NullCheckpointer) -> None:
-        """Add a row to the history, save, and say how it went."""
-        state.epoch += 1
-        row = {
-            "epoch": state.epoch,
-            "train_ce": state.epoch_sum.mean(),
-            "val_ce": state.validation.cross_entropy,
-            "val_miou": state.validation.miou,
-            "lr": state.validation.learning_rate,
-        }
-        state.history.append(row)
-        state.draws.append(state.validation.draws)
-        record.board.epoch(state.epoch, {key: row[key] for key in row if key != "epoch"})
-        record.save(state, epoch_done=True)
-        print(
-            f"train: epoch {state.epoch}/{self.train.epochs}: cross-entropy {row['train_ce']:.3f}, "
-            f"validation {row['val_ce']:.3f}, mIoU {row['val_miou']:.3f}",
-            flush=True,
-        )
-
-    def _check(self, record: Checkpointer | NullCheckpointer) -> None:
-        """Raise KeyboardInterrupt in all processes where one of them is asked to stop."""
-        if self.accelerator.process_group.any(record.stop.requested):
-            raise KeyboardInterrupt
-
-    def step(self, state: TrainState, batch: Batch) -> StepResult:
-        """One step of training at the rate of the schedule; what it gave stays on the device.
+    def train_step(self, state: TrainState, batch: Batch) -> StepResult:
+        """Update the network once, without waiting for the device.
 
         Args:
-            batch: this process's share of the batch.
+            batch: this rank's shard of the batch, which may have no image.
         """
-        recipe = self.recipe
-        if rank := self.accelerator.process_group.rank:
-            # a state holds the generator of rank 0 only; with these seeds a resumed training
-            # draws the same masks as one that was never interrupted
-            self._seed_dropout(state.step, rank)
+        recipe, accelerator, step = self.recipe, self.accelerator, state.step
+        if rank := accelerator.process_group.rank:
+            # a checkpoint has the random generator of rank 0 only
+            seed_torch(_DROPOUT, self.train.seed, step, rank)
         if recipe.schedule == "one_cycle":
-            rate = one_cycle(state.step, self.total_steps, recipe.learning_rate, recipe.warmup)
+            rate = one_cycle(step, self.total_steps, recipe.learning_rate, recipe.warmup)
             set_learning_rate(state.optimizer, rate)
-        halved = is_halved(state.step, self.total_steps, recipe.halved)
-        network = state.shared or state.network
-        network.train()
-        result = train_step(
-            network, state.optimizer, batch, recipe, self.objective, self.accelerator, halved
-        )
+        halved = is_halved(step, self.total_steps, recipe.halved)
+        images, class_ids = prepare_batch(batch, accelerator, halved, self.criterion.ignored)
+        network = (state.ddp or state.network).train()
+        log_probs = log_probabilities(accelerator.logits(network, images))  # (N, K, H, W)
+        loss = self.criterion.loss(log_probs, class_ids, accelerator.process_group)
+        network.zero_grad()
+        loss.backward()
+        clip_gradients(network.parameters(), recipe)
+        step_optimizer(state.optimizer, network)
         state.step += 1
         if state.average is not None:
             update_average(state.average, state.network, state.step, recipe.ema)
-        state.unread.append((state.step, state.learning_rate, result))
+        sums = torch.stack([loss.detach(), *nll_sum(log_probs.detach(), class_ids)])
+        result = StepResult(*accelerator.process_group.sum(sums))
+        state.pending.append((state.step, state.learning_rate, result))
         return result
 
-    def _read(self, state: TrainState, record: Checkpointer | NullCheckpointer) -> None:
-        """Log the steps since the last time. Waits for the device.
-
-        Raises:
-            NotFiniteError: a loss is not finite; says where, and what to lower.
-        """
-        for step, learning_rate, loss in state.read():
-            self._require_finite("loss", loss, step, state)
-            record.board.step(step, loss, learning_rate)
-        self._require_finite("cross-entropy", state.epoch_sum.cross_entropy, state.step, state)
-
-    def _require_finite(self, name: str, value: float, step: int, state: TrainState) -> None:
-        require_finite(name, value, step, state.epoch + 1, self.description["provenance"])
-
-    def _seed_dropout(self, *words: int) -> None:
-        """Seed torch's generator: rank 0 by the epoch, the others by (step, rank)."""
-        (word,) = np.random.SeedSequence([_DROPOUT, self.train.seed, *words]).generate_state(1)
-        torch.manual_seed(int(word))
-
-    def _validate(self, state: TrainState, record: Checkpointer | NullCheckpointer) -> None:
-        """Cross-entropy and confusion over the validation pictures; the plateau sees the first."""
-        require_finite_state(state, state.epoch + 1, self.description["provenance"])
-        found = evaluate(
-            state.judged,
-            self.prepared,
-            self.val_ids,
-            self.recipe.batch_size,
-            self.accelerator,
-            ignored=self.objective.ignored,
-            before_batch=lambda: self._check(record),
+    def validate(self, state: TrainState) -> None:
+        """Evaluate the network on the validation images; the plateau schedule sees the result."""
+        epoch = state.epoch + 1
+        require_finite_state(state, epoch, self.provenance)
+        validation = self.validator.validate(
+            state.eval_network, state.learning_rate, before_batch=self.check_stop
         )
-        cross_entropy, miou = found.cross_entropy, found.figures()["miou"]
-        self._require_finite("validation cross-entropy", cross_entropy, state.step, state)
-        draws = miou_draws(found.confusions, self.class_map.void_id, SEED).tolist()
-        state.validation = Validation(cross_entropy, miou, draws, state.learning_rate)
+        cross_entropy = validation.cross_entropy
+        name = "validation cross-entropy"
+        require_finite(name, cross_entropy, state.step, epoch, self.provenance)
+        state.validation = validation
         if state.plateau is not None:
             state.plateau.step(cross_entropy)
-        record.board.validation(state.step, cross_entropy, miou)
-        record.board.histograms(state.step, state.network)
+        self.logger.log_validation(state.step, validation, state.network)
         if self.accelerator.process_group.is_first:
-            example = comparison_panels(
-                state.judged, self.prepared, self.val_ids[0], self.accelerator
-            )
-            record.board.pictures(state.step, example)
+            self.logger.log_images(state.step, self.validator.panels(state.eval_network))
         state.validation_due = False
+
+    def finish_epoch(self, state: TrainState) -> None:
+        """Add a row to the history, log it, and save the outputs of the epoch."""
+        state.epoch += 1
+        validation = state.validation
+        row = HistoryRow(
+            epoch=state.epoch,
+            train_ce=state.epoch_sum.mean(),
+            val_ce=validation.cross_entropy,
+            val_miou=validation.miou,
+            lr=validation.learning_rate,
+        )
+        state.history.append(row)
+        state.draws.append(validation.draws)
+        self.logger.log_epoch(row, self.train.epochs)
+        self.save(state, epoch_done=True)
+
+    def log_steps(self, state: TrainState) -> None:
+        """Log the steps since the last call. Waits for the device.
+
+        Raises:
+            DivergenceError: a loss is not finite.
+        """
+        epoch, total = state.epoch + 1, state.epoch_sum
+        for step, learning_rate, loss in state.fetch_losses():
+            require_finite("loss", loss, step, epoch, self.provenance)
+            self.logger.log_step(step, learning_rate, loss)
+        require_finite("cross-entropy", total.cross_entropy, state.step, epoch, self.provenance)
+
+    def save(self, state: TrainState, epoch_done: bool = False) -> None:
+        """Save a checkpoint, or the outputs of the epoch that has just ended."""
+        require_finite_state(state, state.epoch + (not epoch_done), self.provenance)
+        try:
+            self.logger.flush()
+        finally:  # a full disk for TensorBoard is no reason to lose the checkpoint
+            self.checkpointer.save(state, epoch_done)
+
+    def check_stop(self) -> None:
+        """Raise KeyboardInterrupt on all ranks if one of them was asked to stop."""
+        if self.accelerator.process_group.any(self.stop.requested):
+            raise KeyboardInterrupt
+
+    def step_in_epoch(self, state: TrainState) -> int:
+        """Return the number of finished steps of the current epoch."""
+        return state.step - state.epoch * self.steps_per_epoch
+
+    def progress_bar(self, state: TrainState) -> tqdm:
+        """Return a progress bar over the images of the current epoch."""
+        num_images = len(self.dataset)
+        return self.accelerator.process_group.bar(
+            desc=f"epoch {state.epoch + 1}/{self.train.epochs}",
+            total=num_images,
+            initial=min(self.step_in_epoch(state) * self.recipe.batch_size, num_images),
+            unit="img",
+            leave=False,
+        )

@@ -31,10 +31,10 @@ from roadseg.inference.colors import palette_image
 from roadseg.inference.image_files import Source, evenly_spaced, find_images, read_image
 from roadseg.inference.predictor import Predictor
 from roadseg.system.errors import InputError
-from roadseg.system.memory import is_out_of_memory
+from roadseg.system.memory import out_of_memory_as
 
 HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
-PAGE = Path(__file__).with_name("page.html")
+PAGE = Path(__file__).with_name("demo_page.html")
 LARGEST_FILE = 64 << 20
 """Bytes of a picture's file that are taken."""
 _NUM_EXAMPLES = 4
@@ -98,14 +98,13 @@ class _Server:
         return FileResponse(PAGE)
 
     async def about(self, _: Request) -> Response:
-        class_map, description = self.predictor.class_map, self.predictor.description
+        class_map, metadata = self.predictor.class_map, self.predictor.metadata
         rows = zip(class_map.names, class_map.hex_colors, strict=True)
-        epoch, val_miou = description.get("epoch"), description.get("val_miou")
         return JSONResponse(
             {
                 "classes": [{"name": name, "color": color} for name, color in rows],
-                "epoch": epoch if _is_number(epoch) else None,  # a model need not tell
-                "val_miou": val_miou if _is_number(val_miou) else None,
+                "epoch": metadata.epoch,
+                "val_miou": metadata.val_miou,
                 "device": str(self.predictor.accelerator.device),
                 "num_examples": len(self.examples),
             }
@@ -132,22 +131,19 @@ class _Server:
     async def _answer(self, request: Request) -> Response:
         body = bytearray()
         try:
-            async for part in request.stream():
-                body += part
-                if len(body) > LARGEST_FILE:
-                    return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
-            async with self._turn:
-                if await request.is_disconnected():  # meanwhile
-                    raise ClientDisconnect
-                return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
+            with out_of_memory_as("out of memory; try a smaller picture"):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > LARGEST_FILE:
+                        return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
+                async with self._turn:
+                    if await request.is_disconnected():  # meanwhile
+                        raise ClientDisconnect
+                    return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         except InputError as error:
             return _error(400, str(error))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return _error(507, "out of memory; try a smaller picture")
 
     def _predicted(self, file: bytes) -> dict[str, Any]:
         picture = read_image(io.BytesIO(file), "the picture")
@@ -178,10 +174,6 @@ def _is_foreign(request: Request) -> bool:
 
 def _error(status: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, status_code=status)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53  # not NaN either
 
 
 def _data_url(picture: Image.Image) -> str:

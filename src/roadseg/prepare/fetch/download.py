@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from roadseg.prepare.fetch.http import BY_HAND, RetryableError, Session, classify_errors, require_ok
 from roadseg.system.errors import InputError
-from roadseg.system.files import attach_path, read_json, write_json
+from roadseg.system.files import attach_path, read_json, replace_file, write_json
 
 ATTEMPTS = 5
 """In a row that bring less than PROGRESS."""
@@ -56,10 +56,8 @@ class _Part:
         write_json(self._facts, {"url": self._url, "validator": validator})
 
     def finish(self) -> None:
-        """Give it the name of a whole file, once its bytes are on disk."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self.path, self._whole)
+        """Rename the complete download to its final name."""
+        replace_file(self.path, self._whole)
 
 
 def download(

@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Set
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePath
-from typing import Any
+from typing import NamedTuple
 
 from tqdm import tqdm
 
+from roadseg.config.json_files import write_model
 from roadseg.config.pipeline import require_not_written
 from roadseg.prepare.fetch.archive import DamagedArchiveError, unpack
 from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
 from roadseg.prepare.fetch.limits import Limits, require_room
+from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
 from roadseg.prepare.layout import FOLDERS, check_dataset
 from roadseg.system.errors import InputError
 from roadseg.system.files import (
@@ -23,7 +25,6 @@ from roadseg.system.files import (
     attach_path,
     file_sha256,
     repository_path,
-    write_json,
 )
 from streetscenes.dataset import write_dataset
 
@@ -36,6 +37,13 @@ LICENCES = {
 _OWN_LICENCE = "as stated by whoever offers it"
 
 
+class _Origin(NamedTuple):
+    """Size and SHA-256 of what a data set was made from, as Manifest has them."""
+
+    bytes: int
+    sha256: str
+
+
 def fetch(
     source: str,
     sha256: str | None,
@@ -45,7 +53,7 @@ def fetch(
     out: Path,
     store: DownloadStore,
     outputs: Set[str],
-) -> dict[str, Any]:
+) -> Manifest:
     """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
 
     Args:
@@ -61,27 +69,25 @@ def fetch(
         store: keeps the archive of a URL.
         outputs: paths that the pipeline writes, in which no local source may lie.
 
-    Returns:
-        The manifest: source, bytes, sha256, counts, sizes, licence.
-
     Raises:
         InputError: names the file or URL and what would be right.
     """
     with atomic_folder(out) as root:
-        found, places = _bring(source, sha256, naming, limits, sample, root, store, outputs)
+        origin, places = _bring(source, sha256, naming, limits, sample, root, store, outputs)
         try:
             dataset = check_dataset(root, limits.pixels)
         except InputError as error:
             raise InputError(f"{source}: {_in_its_names(str(error), naming, places)}") from None
-        manifest = {
-            "source": source,
-            **found,
-            "num_train": len(dataset.train_ids),
-            "num_test": len(dataset.test_ids),
-            "train_sizes": dict(Counter(f"{h}x{w}" for h, w in dataset.train_sizes.values())),
-            "licence": LICENCES.get(source, _OWN_LICENCE),
-        }
-        write_json(root / "manifest.json", manifest)
+        manifest = Manifest(
+            source=source,
+            bytes=origin.bytes,
+            sha256=origin.sha256,
+            num_train=len(dataset.train_ids),
+            num_test=len(dataset.test_ids),
+            train_sizes=dict(Counter(f"{h}x{w}" for h, w in dataset.train_sizes.values())),
+            licence=LICENCES.get(source, _OWN_LICENCE),
+        )
+        write_model(root / MANIFEST, manifest)
     return manifest
 
 
@@ -94,11 +100,11 @@ def _bring(
     root: Path,
     store: DownloadStore,
     outputs: Set[str],
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[_Origin, dict[str, str]]:
     """Put the pictures of `source` under `root`.
 
     Returns:
-        bytes and SHA-256 of its origin; name of each file there -> its place below `root`.
+        its origin; name of each file there -> its place below `root`.
     """
     if source.lower().startswith(("http://", "https://")) or source == "kitti":
         url = KITTI_URL if source == "kitti" else source
@@ -109,7 +115,9 @@ def _bring(
             write_dataset(root, **sample)
         except BrokenProcessPool:
             raise InputError("sample: a process that drew was killed; out of memory?") from None
-        return _checked_origin(_folder_origin(root, KITTI.files(root)), sha256, source), {}
+        origin = _folder_origin(root, KITTI.files(root))
+        _require_sha256(origin, sha256, source)
+        return origin, {}
     require_not_written("data.source", source, outputs)
     path = repository_path(source)
     if path.is_dir():
@@ -130,9 +138,9 @@ def _from_zip(
     naming: FilePatterns,
     limits: Limits,
     root: Path,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    origin = {"bytes": archive.stat().st_size, "sha256": digest}
-    _checked_origin(origin, sha256, source)
+) -> tuple[_Origin, dict[str, str]]:
+    origin = _Origin(archive.stat().st_size, digest)
+    _require_sha256(origin, sha256, source)
     try:
         return origin, unpack(archive, root, naming, limits)
     except InputError as error:  # a download's temporary name would tell nobody anything
@@ -147,7 +155,7 @@ def _from_folder(
     limits: Limits,
     root: Path,
     outputs: Set[str],
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[_Origin, dict[str, str]]:
     try:
         places = naming.places(naming.files(folder))
     except InputError as error:
@@ -164,7 +172,8 @@ def _from_folder(
             f"{source}: holds {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
         )
     require_room(size, root)
-    origin = _checked_origin(_folder_origin(folder, places), sha256, source)
+    origin = _folder_origin(folder, places)
+    _require_sha256(origin, sha256, source)
     for kind in FOLDERS:
         (root / kind).mkdir(parents=True)
     for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
@@ -182,13 +191,12 @@ def _in_its_names(text: str, naming: FilePatterns, places: dict[str, str]) -> st
     return re.sub(ours, lambda found: theirs[found[0]], text)
 
 
-def _checked_origin(origin: dict[str, Any], sha256: str | None, source: str) -> dict[str, Any]:
-    if sha256 is not None and origin["sha256"] != sha256:
+def _require_sha256(origin: _Origin, sha256: str | None, source: str) -> None:
+    if sha256 is not None and origin.sha256 != sha256:
         raise DamagedArchiveError(
-            f"data.sha256: {source} hashes to {origin['sha256']}, expected {sha256}; "
+            f"data.sha256: {source} hashes to {origin.sha256}, expected {sha256}; "
             "it is damaged or not what was meant"
         )
-    return origin
 
 
 def folder_sha256(root: Path, names: Iterable[str]) -> str:
@@ -201,6 +209,6 @@ def folder_sha256(root: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _folder_origin(root: Path, names: Iterable[str]) -> dict[str, Any]:
+def _folder_origin(root: Path, names: Iterable[str]) -> _Origin:
     size = sum((root / name).stat().st_size for name in names)
-    return {"bytes": size, "sha256": folder_sha256(root, names)}
+    return _Origin(size, folder_sha256(root, names))

@@ -1,0 +1,28 @@
+"""JSON files that one stage writes and another reads, as strict models."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from roadseg.config.schema import StrictModel, validate
+from roadseg.system.errors import InputError
+from roadseg.system.files import read_json, write_json
+
+_Model = TypeVar("_Model", bound=StrictModel)
+
+
+def read_model(model_type: type[_Model], path: Path) -> _Model:
+    """Read the JSON file `path` as a `model_type`.
+
+    Raises:
+        InputError: the file is missing, or is not one that `write_model` wrote.
+    """
+    value = read_json(path)
+    try:
+        return validate(model_type, value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; dvc repro makes it again") from None
+
+
+def write_model(path: Path, model: StrictModel) -> None:
+    """Write `model` with sorted keys, without the keys that were not set."""
+    write_json(path, model.model_dump(exclude_unset=True))

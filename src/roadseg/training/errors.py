@@ -1,0 +1,93 @@
+"""Errors of a training that the user can do something about: divergence, and too little memory."""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator
+
+import torch
+
+from roadseg.config.params import Recipe, Train
+from roadseg.provenance.model_metadata import TrainingProvenance
+from roadseg.system.errors import InputError
+from roadseg.system.memory import is_out_of_memory
+from roadseg.training.train_state import TrainState
+
+_LARGEST = 1e18
+"""The square of a larger number, and so any variance that it is part of, is infinite in float32."""
+_WORKER_LOST = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|is killed by signal)")
+_NO_SHARED_MEMORY = re.compile(r"shared memory|</torch_\d+|Bus error|'/dev/shm'")
+"""In torch's errors about its workers, which have no class of their own."""
+_SAVED = "what was saved of the training stays"
+
+
+class DivergenceError(InputError):
+    """A value is NaN, infinite or too large; it was not saved, and earlier checkpoints are good."""
+
+
+def require_finite(
+    name: str, value: float, step: int, epoch: int, provenance: TrainingProvenance
+) -> None:
+    """Raise DivergenceError if `value`, measured after `step` in `epoch`, is not finite."""
+    if not math.isfinite(value):
+        raise DivergenceError(
+            f"train: the {name} is {value} at step {step}, epoch {epoch}; {_advice(provenance)}"
+        )
+
+
+def require_finite_state(state: TrainState, epoch: int, provenance: TrainingProvenance) -> None:
+    """Raise DivergenceError if a weight, a statistic or an optimizer's average is not finite.
+
+    They may be infinite although all losses were finite, because a loss is that of the weights
+    before its step. Waits for the device once, however many tensors there are.
+    """
+    tensors = {n: v for n, v in state.live_tensors().items() if v.is_floating_point() and v.dim()}
+    # aminmax passes NaN on, and allocates no memory of the size of the tensor
+    extremes = torch.stack([torch.stack(value.detach().aminmax()) for value in tensors.values()])
+    finite = (extremes.abs() <= _LARGEST).all(1).tolist()  # False for NaN
+    wrong = [name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise DivergenceError(
+            f"train: {wrong[0]}{more}: NaN, infinite or beyond {_LARGEST:g} after step "
+            f"{state.step}, epoch {epoch}, and not saved; {_advice(provenance)}"
+        )
+
+
+def _advice(provenance: TrainingProvenance) -> str:
+    """Say what is likely to help, given the recipe and the precision."""
+    recipe = provenance.recipe
+    advice = [f"lower the recipe's learning_rate ({recipe['learning_rate']:g})"]
+    if recipe["clip"] == "none":
+        advice.append("clip the gradients (clip: norm)")
+    else:
+        advice.append(f"lower its clip_limit ({recipe['clip_limit']:g})")
+    if provenance.machine["precision"] == "bf16":
+        advice.append("set train.precision to fp32")
+    return ", or ".join(advice)
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(train: Train, recipe: Recipe, base_channels: int) -> Iterator[None]:
+    """Turn errors about too little memory into an InputError that says what to lower."""
+    try:
+        yield
+    except Exception as error:
+        workers, text = f"train.num_workers ({train.num_workers})", str(error)
+        lower = f"lower recipes.{train.recipe}.batch_size ({recipe.batch_size})"
+        if train.num_workers and _NO_SHARED_MEMORY.search(text):
+            message = (
+                f"no room in shared memory (/dev/shm) for batches; set {workers} to 0, or {lower}"
+            )
+        elif _WORKER_LOST.search(text):
+            message = (
+                "a loader process was killed, probably by the system for want of memory; lower "
+                f"{workers}; {_SAVED}"
+            )
+        elif is_out_of_memory(error):
+            more = f", {workers}" if train.num_workers else ""
+            model = f"model.base_channels ({base_channels})"
+            message = f"out of memory; {lower}{more} or {model}; {_SAVED}"
+        else:
+            raise
+        raise InputError(f"train: {message}") from None

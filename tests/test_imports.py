@@ -1,0 +1,43 @@
+"""Importing the project does no work: nothing is compiled, opened or switched process-wide."""
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+CHECK = """
+import importlib, os, pkgutil, sys, threading, warnings
+import PIL.Image
+import numba.core.dispatcher
+import roadseg, streetscenes, winograd
+
+def open_files():
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return sorted(os.readlink(link) for link in links if os.path.exists(link))
+
+def settings():
+    filters = [entry for entry in warnings.filters if "PIL" in str(entry[3])]
+    return threading.excepthook, PIL.Image.MAX_IMAGE_PIXELS, filters, open_files()
+
+before = settings()
+for package in (roadseg, streetscenes, winograd):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+assert settings() == before, (settings(), before)
+assert len([name for name in sys.modules if name.startswith("roadseg.")]) > 60
+kernels = [
+    kernel
+    for name, module in list(sys.modules.items())
+    if name.startswith(("roadseg.", "winograd."))
+    for kernel in vars(module).values()
+    if isinstance(kernel, numba.core.dispatcher.Dispatcher)
+]
+assert len(kernels) >= 2
+assert not any(kernel.signatures for kernel in kernels)
+"""
+
+
+def test_importing_every_module_changes_no_global_setting():
+    command = [sys.executable, "-W", "ignore", "-c", CHECK]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
