@@ -11,9 +11,7 @@ from PIL import Image
 
 from roadseg.commands import predict
 from roadseg.config.class_map import read_class_map
-from roadseg.inference import batch_predict
 from roadseg.inference.predictor import Predictor
-from roadseg.inference.writers import write_prediction
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT, striped_pair
 from tests.inference.factories import saved_model
@@ -46,8 +44,8 @@ def run(model: Path, out: Path, *arguments: object) -> None:
 
 
 def written(out: Path) -> dict[str, bytes]:
-    batch_predict = [path for path in out.rglob("*") if path.is_file()]
-    return {str(path.relative_to(out)): path.read_bytes() for path in batch_predict}
+    files = [path for path in out.rglob("*") if path.is_file()]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def test_a_picture_gives_its_mask_in_colours_in_label_ids_and_over_it(
@@ -164,20 +162,6 @@ def test_what_folders_hold_beside_pictures_is_counted(model, pictures, tmp_path,
         *("1 .bmp", "1 link to nothing or to no file", "1 linked folder"),
         *("1 without an ending", "2 .tif"),
     ]
-
-
-def test_memory_that_runs_out_costs_one_picture(model, pictures, tmp_path, capsys, monkeypatch):
-    def written_but(folder: Path, name: str, *more: object) -> None:
-        if name == "drive/d":
-            raise MemoryError
-        write_prediction(folder, name, *more)
-
-    monkeypatch.setattr(batch_predict, "write_prediction", written_but)
-    with pytest.raises(InputError, match="1 of 5 pictures"):
-        run(model, tmp_path / "out", pictures)
-    error = f"error: {pictures}/drive/d.png: out of memory where its classes are drawn\n"
-    assert capsys.readouterr().err == error
-    assert len(list((tmp_path / "out/color").rglob("*.png"))) == 4
 
 
 def test_a_second_run_leaves_out_what_the_first_has_made(model: Path, pictures: Path, capsys):
