@@ -1,6 +1,5 @@
 """Archives made by an attacker or a careless tool: what is refused, and what is just left out."""
 
-import shutil
 import struct
 import tracemalloc
 import warnings
@@ -246,14 +245,6 @@ def test_what_does_not_belong_to_the_data_set_stays_out(pictures: Path, tmp_path
     found = tree(tmp_path / "work")
     found.pop("raw/manifest.json")
     assert found == expected
-
-
-def test_an_archive_larger_than_the_disk_is_refused(pictures: Path, tmp_path: Path, monkeypatch):
-    archive = zipped(pictures, tmp_path / "data.zip")
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(InputError, match="bytes; the disk has 1,000; make room"):
-        fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 FEW, SMALL = {"files": 10}, {"pixels": 1000}

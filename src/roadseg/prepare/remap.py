@@ -3,12 +3,10 @@
 Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
@@ -27,7 +25,6 @@ from roadseg.prepare.decoding import (
     require_whole,
     to_upright_rgb,
 )
-from roadseg.prepare.fetch.limits import require_room
 from roadseg.prepare.layout import (
     MASK_FORMATS,
     TRAIN_IMAGES,
@@ -77,16 +74,12 @@ def remap_dataset(
     lock = hold_lock(out.with_name(f".{out.name}.lock"), f"remap: still writes {out}", lambda: None)
     # Pillow and the kernel release the GIL
     with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
-        require_room(_num_bytes(dataset, scale), new)
         for folder in FOLDERS:
             (new / folder).mkdir()
         write_json(new / CLASSES, class_map.to_json())
         write_json(new / SIZES, dataset.train_sizes)
         write_json(new / SCALE, scale)
-        pool.submit(import_module, "roadseg.prepare.lut")  # while the first images are decoded
         entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
-        first = next(entries)  # tqdm warns where too little memory is left for its own thread
-        entries = chain([first], entries)
         with (new / INDEX).open("w", encoding="utf-8") as index:
             for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
                 with attach_path(new / INDEX):
@@ -95,13 +88,6 @@ def remap_dataset(
                 for class_id, pixels in entry.pixels.items():
                     totals[class_id] += pixels
     return totals
-
-
-def _num_bytes(dataset: RawDataset, scale: float) -> int:
-    """Size of all arrays; a small archive may hold large ones, well packed."""
-    with_masks, without = dataset.train_sizes.values(), dataset.test_sizes.values()
-    sizes = chain(*[with_masks] * 4, *[without] * 3)  # bytes a pixel
-    return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
 
 
 def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[Job]:

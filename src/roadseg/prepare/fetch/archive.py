@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from roadseg.prepare.fetch.file_patterns import FilePatterns
-from roadseg.prepare.fetch.limits import Limits, require_room
+from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.layout import FOLDERS
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path
@@ -43,7 +43,7 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
         member's name -> its place below `root`, in KITTI's layout.
 
     Raises:
-        InputError: beyond `limits`, larger than the free disk, or a member that is encrypted, a
+        InputError: beyond `limits`, or a member that is encrypted, a
             link, stands twice, or would climb out; names the archive and the member.
         DamagedError: not a zip, overlapping members, or damaged (each one's CRC is checked).
     """
@@ -57,7 +57,7 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
             places = naming.places(member.filename for member in members)
             wanted = [member for member in members if member.filename in places]
             _require_plain(wanted)
-            _require_room(wanted, archive, root, limits)
+            _require_within_limits(wanted, archive, limits)
             for folder in FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             for member in tqdm(wanted, "unpack", unit="file", disable=None):
@@ -109,8 +109,8 @@ def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
             )
 
 
-def _require_room(
-    members: Sequence[zipfile.ZipInfo], archive: Path, root: Path, limits: Limits
+def _require_within_limits(
+    members: Sequence[zipfile.ZipInfo], archive: Path, limits: Limits
 ) -> None:
     """`members` state their sizes; more than that is never written of one."""
     total, packed = sum(member.file_size for member in members), archive.stat().st_size
@@ -123,7 +123,6 @@ def _require_room(
             f"unpacks to {total:,} bytes, {total / packed:.0f} times its own; data.max_ratio "
             f"allows {limits.ratio:g}"
         )
-    require_room(total, root)
 
 
 def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
