@@ -1,8 +1,6 @@
 """Unpacking a data set's zip: only what belongs to the data set, only to where it belongs."""
 
 import errno
-import io
-import os
 import re
 import shutil
 import stat
@@ -25,8 +23,6 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(struct.error, ValueError, OverflowError, RuntimeError, IndexError),
 )
-_ENTRY_BYTES = 300  # of the archive's directory for a member, name and all
-_NAME_BYTES = 255  # of a folder's or file's name; file systems take no more
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of the others, zipfile unpacks a piece to any size at once."""
 _RATIO_MATTERS = 64 << 20  # bytes; below, any ratio is harmless
@@ -48,10 +44,7 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
         DamagedError: not a zip, overlapping members, or damaged (each one's CRC is checked).
     """
     try:
-        with (
-            _Bounded(archive, limits.files * _ENTRY_BYTES) as file,
-            zipfile.ZipFile(file) as opened,
-        ):
+        with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
             _require_harmless([member.filename for member in members], limits)
             places = naming.places(member.filename for member in members)
@@ -73,27 +66,12 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
     return places
 
 
-class _Bounded(io.FileIO):
-    """A file that is read in pieces; zipfile reads a directory of any stated size at once."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        super().__init__(path)
-        self._most = max(most, 1 << 21)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > self._most:
-            raise InputError(f"its directory has {size:,} bytes; data.max_files allows less")
-        return super().read(-1 if size is None else size)
-
-
 def _require_harmless(names: Sequence[str], limits: Limits) -> None:
     if len(names) > limits.files:
         raise InputError(f"holds {len(names):,} files; data.max_files allows {limits.files:,}")
     for name in names:
         if ".." in re.split(r"[/\\]", name) or re.match(r"[/\\]|[A-Za-z]:", name):
             raise InputError(f"{name[:200]!r} would lie outside the folder; do not trust it")
-        if any(len(os.fsencode(part)) > _NAME_BYTES for part in name.split("/")):
-            raise InputError(f"{name[:200]!r}.. has a name of more than {_NAME_BYTES} bytes")
 
 
 def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
