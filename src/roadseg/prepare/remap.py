@@ -21,7 +21,6 @@ from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE,
 from roadseg.prepare.decoding import (
     MAX_PIXELS,
     open_image,
-    orientation,
     require_whole,
     to_upright_rgb,
 )
@@ -91,12 +90,12 @@ def remap_dataset(
 
 
 def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[Job]:
-    for name, size in dataset.train_sizes.items():
+    for name in dataset.train_ids:
         path = image_path(raw, TRAIN_IMAGES, name)
-        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, size)
+        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
     for name in dataset.test_ids:
         path = image_path(raw, RAW_TEST_IMAGES, name)
-        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, None)
+        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
 
 
 def _mask_jobs(
@@ -115,17 +114,11 @@ def _save(folder: Path, job: Job) -> tuple[str, ArrayEntry]:
     return name, ArrayEntry(save_array(folder / f"{name}.npy", array), pixels)
 
 
-def _image_array(path: Path, scale: float, max_pixels: int, size: tuple[int, int] | None) -> Made:
-    """A picture, (h, w, 3) uint8, RGB.
-
-    Args:
-        size: (height, width) that it must have, as its mask does; None: any.
-    """
+def _image_array(path: Path, scale: float, max_pixels: int) -> Made:
+    """Decode an image, (h, w, 3) uint8, RGB."""
     require_whole(path, max_pixels)
     with open_image(path, path, max_pixels) as encoded:
         picture = to_upright_rgb(encoded)
-    if size not in (None, picture.size[::-1]):  # its EXIF data stood behind its pixels
-        raise InputError(f"{path}: its EXIF data turn it away from its mask; save it upright")
     return _scaled(picture, path, scale), {}
 
 
@@ -142,8 +135,6 @@ def _mask_array(
     require_whole(path, max_pixels, MASK_FORMATS)
     with open_image(path, path, max_pixels, MASK_FORMATS) as mask:
         mask.load()  # of a palette, the indices
-        if orientation(mask) != 1:  # these data stood behind its pixels
-            raise InputError(f"{path}: its EXIF data turn it; save the mask as it is to be seen")
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
