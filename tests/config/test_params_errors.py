@@ -95,6 +95,7 @@ RANGES = {
     "split.fold": [-1],
     "model.base_channels": [0, -64, 1025],
     "model.norm": ["layer", ""],
+    "model.kernels": ["cuda", "Torch"],
     "model.dropout": [1, -0.1],
     "train.recipe": ["Modern", ""],
     "train.epochs": [0, -1, 1000, 10**30],

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from roadseg.inference.image_files import evenly_spaced, find_images, read_image
-from roadseg.prepare import decoding
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
 
@@ -70,29 +69,6 @@ def test_a_turn_that_imagemagick_wrote_is_seen(compressed: bool):
     picture = read_image(file, "a")
     assert picture.shape == (40, 20, 3)
     assert picture[0, -1].tolist() == [255] * 3
-
-
-def of_scans(count: int) -> bytes:
-    """A progressive JPEG; those that are added cost ten bytes each and change nothing much."""
-    file = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
-    comment = b"\xff\xda" * 500  # no scan begins within a segment
-    Image.fromarray(noise).save(file, "JPEG", progressive=True, quality=95, comment=comment)
-    whole = file.getvalue()
-    own = whole.count(b"\xff\xda") - 500
-    return whole[:-2] + b"\xff\xda\0\x08\1\1\0\1\x3f\0" * (count - own) + b"\xff\xd9"
-
-
-@pytest.mark.parametrize("chunk", [3, 64, 1 << 16])
-def test_jpegs_of_very_many_scans_are_refused(monkeypatch, chunk: int):
-    """A megabyte of them would take hours."""
-    monkeypatch.setattr(decoding, "_CHUNK", chunk)
-    assert read_image(io.BytesIO(of_scans(100) + of_scans(100)), "a").shape == (40, 40, 3)
-    with pytest.raises(InputError, match="a: a JPEG of more than 100 scans or 10,000 segments"):
-        read_image(io.BytesIO(of_scans(101)), "a")
-    comments = b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001 + of_scans(20)[2:]
-    with pytest.raises(InputError, match="a: a JPEG of more than"):
-        read_image(io.BytesIO(comments), "a")
 
 
 def test_a_png_whose_checksum_differs_is_refused():

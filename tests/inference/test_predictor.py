@@ -71,7 +71,6 @@ def test_two_looks_are_the_mean_of_the_picture_and_its_mirror_image(model: Path)
 
 @pytest.mark.parametrize("options", [{}, {"tile": 64}, {"scale": 0.5}, {"tta": True}])
 def test_classes_are_those_of_the_largest_logits(model: Path, options: dict):
-    """Found tile by tile, or class by class: the logits of all are not held at once."""
     predictor = fp32(model, **options)
     pictures = [striped_pair(131, 150, shift=i)[0] for i in range(2)]
     found = predictor.class_ids(pictures)

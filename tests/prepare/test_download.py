@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
+import urllib3
 
-from roadseg.prepare.fetch.download import ATTEMPTS, download
-from roadseg.prepare.fetch.http import resolve_redirect
+from roadseg.prepare.fetch.download import ATTEMPTS, Session, download
 from roadseg.system.errors import InputError
 from tests.prepare.http_server import BODY, Answer, Server, serving
 
@@ -114,11 +115,10 @@ def test_a_date_tells_versions_apart_where_there_is_no_tag(server: Server, tmp_p
     assert server.asked[1]["If-Range"] == date
 
 
-DATES = {"Retry-After": "86400"}
 STAYS_AWAY = {
     "400": ([busy(400)], "the server answers 400; check the URL", 1),
-    "401": ([busy(401)], "the server answers 401: not without a permission", 1),
-    "403": ([busy(403)], "the server answers 403: not without a permission", 1),
+    "401": ([busy(401)], "the server answers 401: permission denied", 1),
+    "403": ([busy(403)], "the server answers 403: permission denied", 1),
     "404": ([busy(404)], "the server answers 404; check the URL", 1),
     "410": ([busy(410)], "the server answers 410; check the URL", 1),
     "204": ([busy(204)], "the server answers 204; check the URL", 1),
@@ -126,32 +126,31 @@ STAYS_AWAY = {
     "416 at once": ([busy(416)], "the server answers 416; check the URL", 1),
     "500 again and again": ([busy(500)], f"failed {ATTEMPTS} times, .* answers 500", ATTEMPTS),
     "503 again and again": ([busy(503)], f"failed {ATTEMPTS} times, .* answers 503", ATTEMPTS),
-    "503 until tomorrow": ([busy(503, **DATES)], "asks to wait 86400 s; run it again then", 1),
     "closed early": ([CUT], f"failed {ATTEMPTS} times, .*; check the network and the proxy", None),
     "silence": ([Answer(sent=0, stall=2)], "failed 5 times, .*timed out", ATTEMPTS),
     "a page": (
         [Answer(body=b"<html>log in</html>", headers={"Content-Type": "text/html"})],
-        "the server sent text/html, no zip archive; download the zip in a browser", 1,
+        "the server sent text/html, not a zip archive; download the zip in a browser", 1,
     ),
     "nothing at all": ([Answer(body=b"")], None, None),
-    "more than allowed": ([Answer(body=BODY * 100)], "has 1,024,200 bytes, allowed are", 1),
+    "more than allowed": ([Answer(body=BODY * 100)], "has 1,024,200 bytes, but data.max", 1),
     "more than allowed, unsaid": (
-        [Answer(body=BODY * 100, length=None)], "has more bytes, allowed are 1,000,000", 1
+        [Answer(body=BODY * 100, length=None)], "has more bytes, but data.max_gigabytes", 1
     ),
-    "a length beyond all disks": ([Answer(length="9" * 18)], "raise data.max_gig", 1),
+    "a length beyond all disks": ([Answer(length="9" * 18)], "data.max_gig", 1),
     "a redirect to a file": (
         [moved("file:///etc/passwd")],
-        "redirects to 'file:///etc/passwd'; from http that is not followed", 1,
+        "No connection adapters were found", 1,
     ),
     "a redirect to ftp": (
         [moved("ftp://127.0.0.1/x")],
-        "redirects to 'ftp://127.0.0.1/x'; from http that is not followed", 1,
+        "No connection adapters were found", 1,
     ),
     "a redirect to data": (
-        [moved("data:,PK")], "redirects to 'data:", 1
+        [moved("data:,PK")], "No connection adapters were found", 1
     ),
     "redirects in a circle": (
-        [moved("/data.zip")], "after 10 redirects there is another one", 11,
+        [moved("/data.zip")], "Exceeded 10 redirects", 11,
     ),
     "a redirect to no address": (
         [moved("http://[::1/x")], "cannot be downloaded: Invalid IPv6 URL", 1
@@ -167,7 +166,7 @@ STAYS_AWAY = {
         [CUT, Answer(content_range="bytes 5-6/7")] * 20, "failed 5 times", None
     ),
     "a redirect to nowhere": (
-        [moved("http://")], "another one|cannot be downloaded", None
+        [moved("http://")], "cannot be downloaded", None
     ),
 }  # fmt: skip
 
@@ -188,23 +187,17 @@ def test_what_does_not_arrive_is_never_taken_for_whole(server: Server, tmp_path:
     assert not old.exists()
 
 
-def test_https_never_falls_back_to_http():
-    url = "https://example.invalid/a.zip"
-    for target in (
-        "http://example.invalid/a.zip",
-        "HTTP://example.invalid/a.zip",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-    ):
-        with pytest.raises(InputError, match="from https that is not followed"):
-            resolve_redirect(url, target)
-    elsewhere = "https://elsewhere.invalid/a.zip"
-    assert (
-        resolve_redirect(url, elsewhere)
-        == resolve_redirect(url, elsewhere.removeprefix("https:"))
-        == elsewhere
-    )
-    assert resolve_redirect(url, "/b.zip") == "https://example.invalid/b.zip"
+@pytest.mark.parametrize("target", ["http://example.invalid/a.zip", "HTTP://x.invalid/a.zip"])
+def test_https_is_never_redirected_to_http(target: str):
+    response = requests.Response()
+    response.url, response.status_code = "https://example.invalid/a.zip", 302
+    response.raw = urllib3.HTTPResponse()
+    response.headers["Location"] = target
+    with pytest.raises(InputError, match=r"redirects from https to .*refused"):
+        Session().get_redirect_target(response)
+    for allowed in ("https://elsewhere.invalid/a.zip", "//elsewhere.invalid/a.zip", "/b.zip"):
+        response.headers["Location"] = allowed
+        assert Session().get_redirect_target(response) == allowed
 
 
 def test_a_redirects_body_is_not_read(server: Server, tmp_path: Path):
@@ -261,7 +254,7 @@ def test_a_part_that_lacks_nothing_is_the_whole(server: Server, tmp_path: Path):
     assert server.asked[-1]["Range"] == f"bytes={len(BODY)}-"
 
 
-@pytest.mark.parametrize("facts", [None, "", "[]", '{"url": "http://other/"}', '{"url": 3}'])
+@pytest.mark.parametrize("facts", [None, "", "[]", '{"sha256": 3}'])
 def test_a_part_of_something_else_is_not_used(server: Server, tmp_path: Path, facts: str | None):
     (tmp_path / "got.zip.part").write_bytes(b"PK of another archive")
     if facts is not None:

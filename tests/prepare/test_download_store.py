@@ -177,7 +177,7 @@ def test_an_archive_that_is_refused_by_a_limit_is_kept(server: Server, body: byt
     with pytest.raises(InputError, match=r"data.max_files allows 2"):
         fetched(server.url, tmp_path, files=2)
     fetched(server.url, tmp_path)
-    with pytest.raises(InputError, match=rf"has {len(body):,} bytes, allowed are 9; raise data"):
+    with pytest.raises(InputError, match=rf"has {len(body):,} bytes, but data.max"):
         fetched(server.url, tmp_path, bytes=9)
     assert len(server.asked) == 1
 

@@ -124,29 +124,6 @@ def test_a_turned_picture_lies_on_its_mask(
     assert found.shape == (34, 50, 3)
 
 
-def told_last(whole: bytes, kind: bytes = b"eXIf") -> bytes:
-    """A PNG with its chunk of that kind behind its pixels."""
-    start = whole.index(kind) - 4
-    (length,) = struct.unpack(">I", whole[start : start + 4])
-    chunk = whole[start : start + 12 + length]
-    end = whole.index(b"IEND") - 4 - len(chunk)
-    without = whole.replace(chunk, b"")
-    return without[:end] + chunk + without[end:]
-
-
-def test_a_turn_that_is_told_after_the_pixels_is_found(pictures: Path, tmp_path: Path):
-    (pictures / IMAGE).write_bytes(told_last(encoded(colors(pictures), exif=turned(6))))
-    with pytest.raises(InputError, match=f"{IMAGE}: its EXIF data turn it away from its mask"):
-        cached(pictures, tmp_path)
-
-
-def test_a_mask_that_is_turned_after_its_pixels_is_refused(pictures: Path, tmp_path: Path):
-    mask = Image.open(pictures / MASK)
-    (pictures / MASK).write_bytes(told_last(encoded(mask, exif=turned(3))))
-    with pytest.raises(InputError, match=f"{NAME}.png: its EXIF data turn it; save the mask as"):
-        cached(pictures, tmp_path)
-
-
 def test_grey_of_few_bits_behind_another_chunk_is_refused(pictures: Path, tmp_path: Path):
     few = png(2, 0, [bytes(13)] * 34, 50)
     text = b"tEXta\0b"

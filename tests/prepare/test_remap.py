@@ -1,10 +1,8 @@
 import os
-import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,19 +98,6 @@ def test_a_picture_cut_short_is_named(pictures: Path, tmp_path: Path, folder: st
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=f"{folder}/000001_10.png: cannot be decoded"):
         remap_dataset(pictures, tmp_path / "prepared", KITTI12, 1.0)
-
-
-def test_arrays_that_the_disk_has_no_room_for_are_refused_before_they_are_written(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000))
-    sizes = [SIZES[i % 2] for i in range(8)] * 4 + [SIZES[0], SIZES[1]] * 3
-    taken = f"{sum(h * w for h, w in sizes):,}"
-    with pytest.raises(
-        InputError, match=rf"prepared: takes {taken} bytes; the disk has 60,000; make room"
-    ):
-        remap_dataset(pictures, tmp_path / "prepared", KITTI12, 1.0)
-    assert not list((tmp_path / "prepared").rglob("*.npy"))
 
 
 def killed_at_array(number: int, pictures: Path, out: Path) -> None:

@@ -70,11 +70,7 @@ class PreparedDataset:
                 f"{path}: {min(others)!r} is a size without a mask in {self.root / MASKS}, or a "
                 f"mask without a size; {_MEND}"
             )
-        found: dict[str, tuple[int, int]] = {}
-        known: dict[tuple[int, int], tuple[int, int]] = {}  # many pictures share one
-        for name, (height, width) in sizes.items():
-            found[name] = known.setdefault((height, width), (height, width))
-        return found
+        return {name: (height, width) for name, (height, width) in sizes.items()}
 
     def train_ids(self) -> list[str]:
         """Sorted ids of the pictures that have masks."""
@@ -137,11 +133,8 @@ class PreparedDataset:
         return self.class_map().num_classes
 
     def _ids(self, folder: str) -> list[str]:
-        ids = sorted(name[:-4] for name in list_names(self.root / folder) if name.endswith(".npy"))
-        for picture_id in ids:
-            if not is_image_id(picture_id):
-                raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
-        return ids
+        names = list_names(self.root / folder)
+        return sorted(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
 
     def _path(self, folder: str, picture_id: str) -> Path:
         return self.root / folder / f"{picture_id}.npy"

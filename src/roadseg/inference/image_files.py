@@ -56,22 +56,15 @@ def find_images(arguments: Sequence[str], out: Path | None = None) -> list[Sourc
 
 
 def count_skipped_types(arguments: Sequence[str], out: Path | None = None) -> Counter[str]:
-    """What folders among `arguments` hold beside pictures, and how often, by its ending.
-
-    Links to folders are among it: they may lead round in circles. Hidden files are not.
-    """
-    others: Counter[str] = Counter()
+    """Count the files of unsupported type in the folders among `arguments`, by suffix."""
+    skipped: Counter[str] = Counter()
     for folder in {Path(argument) for argument in arguments if argument}:
         for path in folder.rglob("*") if folder.is_dir() else []:
-            if path.name.startswith(".") or is_inside(path, out):
-                continue
-            if path.is_dir():
-                others["linked folder"] += path.is_symlink()
-            elif path.suffix.lower() not in ENDINGS:
-                others[path.suffix.lower() or "without an ending"] += 1
-            elif not path.is_file():
-                others["link to nothing or to no file"] += 1
-    return +others
+            suffix = path.suffix.lower()
+            hidden = path.name.startswith(".") or is_inside(path, out)
+            if suffix not in ENDINGS and path.is_file() and not hidden:
+                skipped[suffix or "without suffix"] += 1
+    return skipped
 
 
 def _found(argument: str, out: Path | None) -> list[Source]:

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from roadseg.inference.tiling import fit_tile, tiled
+from roadseg.inference.tiling import fit_tile
 from roadseg.inference.tta import IDENTITY, View, mean_logits
 from roadseg.models.model_file import load_model
-from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
+from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.errors import InputError
@@ -74,20 +74,9 @@ class Predictor:
 
     @torch.inference_mode()
     def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`.
-
-        The logits of all classes are held of one tile at a time, and never in a picture's own
-        size where that is another than the network's: they are many times the picture.
-        """
-        size = pictures[0].shape[:2]
-        whole = self.views == (IDENTITY,) and scaled_size(*size, self.scale) == size
+        """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`."""
         with _in_memory(pictures):
-            seen, passing = self._seen(pictures)
-            if not whole:
-                return _enlarged_class_ids(self._logits(seen, passing), size).cpu().numpy()
-            tile = self._tile(seen)
-            found = tiled(self.network, seen, self.accelerator, tile, _largest_of_finite)
-            return found[:, : size[0], : size[1]].cpu().numpy()
+            return self.logits(pictures).argmax(1).to(torch.uint8).cpu().numpy()
 
     @torch.inference_mode()
     def class_ids_and_probabilities(
@@ -131,25 +120,6 @@ def _finite(logits: Tensor) -> Tensor:
     if not torch.stack(logits.aminmax()).isfinite().all():
         raise InputError("the model gives no finite numbers; its weights are too large")
     return logits
-
-
-def _largest_of_finite(logits: Tensor) -> Tensor:
-    """(N, K, H, W) -> (N, H, W) uint8 class ids."""
-    return _finite(logits).argmax(1).to(torch.uint8)
-
-
-def _enlarged_class_ids(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, K, h, w) -> (N, H, W) uint8: of enlarged logits the largest, one class after the other.
-
-    Of a tie the first is taken, as argmax does.
-    """
-    highest = _enlarged(logits[:, :1], size)  # (N, 1, H, W)
-    found = torch.zeros_like(highest, dtype=torch.uint8)
-    for class_id in range(1, logits.shape[1]):
-        other = _enlarged(logits[:, class_id : class_id + 1], size)
-        found.masked_fill_(other > highest, class_id)
-        torch.maximum(highest, other, out=highest)
-    return found[:, 0]
 
 
 def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:

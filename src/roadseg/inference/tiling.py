@@ -5,7 +5,7 @@ Shapes: N pictures, K classes, H and W pixels.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,42 +49,24 @@ def fit_tile(network: UNet, accelerator: Accelerator, shape: Sequence[int]) -> i
 def tiled_logits(
     network: UNet, images: Tensor, accelerator: Accelerator, tile: int | None
 ) -> Tensor:
-    """What `accelerator.logits` gives, with the memory of one tile at a time, and of the result.
+    """Compute `accelerator.logits` tile by tile, with the network's memory for one tile.
 
-    Each tile sees OVERLAP pixels more on each side, and interpolates where the whole picture would,
-    so the result is that of the whole up to rounding.
+    Each tile sees OVERLAP pixels more on each side and interpolates where the whole image would, so
+    the result equals that of the whole image up to rounding.
 
     Args:
         images: (N, 3, H, W) float32, 0..1.
-        tile: side of what is kept of each, pixels, a multiple of 16; None: the whole at once.
+        tile: side of a tile without the overlap, in pixels, a multiple of 16; None: no tiles.
 
     Returns:
         (N, K, H, W) in the machine's precision.
 
     Raises:
-        InputError: a picture that needs tiles, and a network whose norm needs the whole picture.
-    """
-    return tiled(network, images, accelerator, tile, lambda logits: logits)
-
-
-def tiled(
-    network: UNet,
-    images: Tensor,
-    accelerator: Accelerator,
-    tile: int | None,
-    kept_of: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """What `kept_of` makes of `tiled_logits`, tile by tile: the logits of one are held at a time.
-
-    Args:
-        kept_of: of logits (N, K, h, w), something of each pixel alone: (N, .., h, w).
-
-    Returns:
-        (N, .., H, W).
+        InputError: tiles are needed, and the network has a norm that needs the whole image.
     """
     height, width = images.shape[2:]
     if tile is None or (height <= tile and width <= tile):
-        return kept_of(accelerator.logits(network, images))
+        return accelerator.logits(network, images)
     if any(isinstance(module, torch.nn.GroupNorm) for module in network.modules()):
         raise InputError(
             f"{height}x{width} pixels would pass by tiles of {tile}, and a network with model.norm "
@@ -96,7 +78,7 @@ def tiled(
         part = part.contiguous(memory_format=accelerator.memory_format)
         window = Window(rows.seen.start, columns.seen.start, height, width)
         logits = accelerator.logits(network, part, window)
-        kept = kept_of(logits[:, :, rows.kept_of_seen, columns.kept_of_seen])
+        kept = logits[:, :, rows.kept_of_seen, columns.kept_of_seen]
         if whole is None:
             whole = kept.new_empty(*kept.shape[:-2], height, width)
         whole[..., rows.kept, columns.kept] = kept

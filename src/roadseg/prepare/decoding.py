@@ -4,8 +4,6 @@ Shapes: H, W pixels.
 """
 
 import contextlib
-import os
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,10 +18,6 @@ FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is cal
 MAX_PIXELS = 178_956_970
 """Of one picture, where nobody says otherwise; half a gigabyte in RGB."""
 IMAGE_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits a value
-MAX_SCANS = 100
-"""Of one JPEG; each passes over all pixels for as few as 23 bytes, and a camera writes 10."""
-_MAX_SEGMENTS = 10_000
-"""Of one JPEG, of which a large one has some hundreds; Pillow reads them one by one."""
 
 _DAMAGE = (
     # what Pillow's decoders and its reader of EXIF raise on damaged files
@@ -44,11 +38,6 @@ _TURNS = {
 _ON_THE_SIDE = (5, 6, 7, 8)
 _EXIF = ("exif", "Raw profile type exif")
 """Where Pillow has EXIF data; the second as ImageMagick writes them into a PNG."""
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
-"""What begins a segment of a JPEG. A 0 after 255 makes that a number of the pixels' code; restarts
-(D0 to D7) lie within that code and, as 01 and D8, begin no segment."""
-_SCAN, _END = 0xDA, 0xD9
-_CHUNK = 1 << 16
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -78,15 +67,17 @@ def open_image(
     """
     too_little = f"{name}: out of memory; a picture of fewer pixels needs less"
     try:
-        with out_of_memory_as(too_little), _stream(source) as file:
-            _require_few_scans(file, name)
-            with _read_header(file, name, formats) as image:
-                if image.width * image.height > max_pixels:
-                    raise InputError(
-                        f"{name}: {image.height}x{image.width} pixels; allowed are "
-                        f"{max_pixels / 1e6:g} million"
-                    )
-                yield image
+        with (
+            out_of_memory_as(too_little),
+            _stream(source) as file,
+            _read_header(file, name, formats) as image,
+        ):
+            if image.width * image.height > max_pixels:
+                raise InputError(
+                    f"{name}: {image.height}x{image.width} pixels; allowed are "
+                    f"{max_pixels / 1e6:g} million"
+                )
+            yield image
     except _DAMAGE as error:
         raise InputError(f"{name}: {_reason(error)}") from None
 
@@ -111,33 +102,6 @@ def _reason(error: BaseException) -> str:
     if reason := getattr(error, "strerror", None):  # the system's, not the decoder's
         return f"cannot be read: {reason}"
     return f"cannot be decoded: {' '.join(str(error).split())}"
-
-
-def _require_few_scans(file: IO[bytes], name: str | Path) -> None:
-    """Raise InputError for a JPEG of which decoding would take long, however few its bytes are."""
-    file.seek(0)
-    data, at, segments, scans = file.read(_CHUNK), 0, 0, 0
-    if not data.startswith(b"\xff\xd8\xff"):  # no JPEG
-        return
-    while scans <= MAX_SCANS and segments <= _MAX_SEGMENTS:
-        found = _MARKER.search(data, at)
-        end = found.end() if found else 0
-        if found and data[end - 1] == _END:  # the decoder looks no further either
-            return
-        if not found or len(data) < end + 2:  # it goes on, or the length does, in the next chunk
-            keep = found.start() if found else max(at, len(data) - 1)
-            file.seek(max(0, at - len(data)), os.SEEK_CUR)
-            more = file.read(_CHUNK)
-            if not more:
-                return
-            data, at = data[keep:] + more, 0
-            continue
-        at = end + int.from_bytes(data[end : end + 2])
-        segments += 1
-        scans += data[end - 1] == _SCAN
-    raise InputError(
-        f"{name}: a JPEG of more than {MAX_SCANS} scans or {_MAX_SEGMENTS:,} segments; save it anew"
-    )
 
 
 def require_whole(

@@ -67,15 +67,14 @@ def check_dataset(root: Path, max_pixels: int) -> RawDataset:
         if mask_id not in train_endings:
             name = f"{TRAIN_MASKS}/{mask_id}{ending}"
             raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
-    known: dict[tuple[int, int], tuple[int, int]] = {}  # many pictures share a size
     train_sizes, test_sizes = {}, {}
     for picture_id, ending in train_endings.items():
         names = f"{TRAIN_IMAGES}/{picture_id}{ending}", f"{TRAIN_MASKS}/{picture_id}"
-        size = _pair_size(root, names[0], f"{names[1]}{mask_endings[picture_id]}", max_pixels)
-        train_sizes[picture_id] = known.setdefault(size, size)
+        mask_name = f"{names[1]}{mask_endings[picture_id]}"
+        train_sizes[picture_id] = _pair_size(root, names[0], mask_name, max_pixels)
     for picture_id, ending in _endings(root, TEST_IMAGES).items():
-        size = _image_size(root, f"{TEST_IMAGES}/{picture_id}{ending}", max_pixels)
-        test_sizes[picture_id] = known.setdefault(size, size)
+        name = f"{TEST_IMAGES}/{picture_id}{ending}"
+        test_sizes[picture_id] = _image_size(root, name, max_pixels)
     return RawDataset(train_sizes=train_sizes, test_sizes=test_sizes)
 
 

@@ -3,12 +3,10 @@
 Shapes: H, W the picture's own height and width; h, w those at `scale`.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
@@ -23,11 +21,9 @@ from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE,
 from roadseg.prepare.decoding import (
     MAX_PIXELS,
     open_image,
-    orientation,
     require_whole,
     to_upright_rgb,
 )
-from roadseg.prepare.fetch.limits import require_room
 from roadseg.prepare.layout import (
     MASK_FORMATS,
     TRAIN_IMAGES,
@@ -77,16 +73,12 @@ def remap_dataset(
     lock = hold_lock(out.with_name(f".{out.name}.lock"), f"remap: still writes {out}", lambda: None)
     # Pillow and the kernel release the GIL
     with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
-        require_room(_num_bytes(dataset, scale), new)
         for folder in FOLDERS:
             (new / folder).mkdir()
         write_json(new / CLASSES, class_map.to_json())
         write_json(new / SIZES, dataset.train_sizes)
         write_json(new / SCALE, scale)
-        pool.submit(import_module, "roadseg.prepare.lut")  # while the first images are decoded
         entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
-        first = next(entries)  # tqdm warns where too little memory is left for its own thread
-        entries = chain([first], entries)
         with (new / INDEX).open("w", encoding="utf-8") as index:
             for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
                 with attach_path(new / INDEX):
@@ -97,20 +89,13 @@ def remap_dataset(
     return totals
 
 
-def _num_bytes(dataset: RawDataset, scale: float) -> int:
-    """Size of all arrays; a small archive may hold large ones, well packed."""
-    with_masks, without = dataset.train_sizes.values(), dataset.test_sizes.values()
-    sizes = chain(*[with_masks] * 4, *[without] * 3)  # bytes a pixel
-    return sum(math.prod(scaled_size(width, height, scale)) for height, width in sizes)
-
-
 def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[Job]:
-    for name, size in dataset.train_sizes.items():
+    for name in dataset.train_ids:
         path = image_path(raw, TRAIN_IMAGES, name)
-        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, size)
+        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
     for name in dataset.test_ids:
         path = image_path(raw, RAW_TEST_IMAGES, name)
-        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels, None)
+        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
 
 
 def _mask_jobs(
@@ -129,17 +114,11 @@ def _save(folder: Path, job: Job) -> tuple[str, ArrayEntry]:
     return name, ArrayEntry(save_array(folder / f"{name}.npy", array), pixels)
 
 
-def _image_array(path: Path, scale: float, max_pixels: int, size: tuple[int, int] | None) -> Made:
-    """A picture, (h, w, 3) uint8, RGB.
-
-    Args:
-        size: (height, width) that it must have, as its mask does; None: any.
-    """
+def _image_array(path: Path, scale: float, max_pixels: int) -> Made:
+    """Decode an image, (h, w, 3) uint8, RGB."""
     require_whole(path, max_pixels)
     with open_image(path, path, max_pixels) as encoded:
         picture = to_upright_rgb(encoded)
-    if size not in (None, picture.size[::-1]):  # its EXIF data stood behind its pixels
-        raise InputError(f"{path}: its EXIF data turn it away from its mask; save it upright")
     return _scaled(picture, path, scale), {}
 
 
@@ -156,8 +135,6 @@ def _mask_array(
     require_whole(path, max_pixels, MASK_FORMATS)
     with open_image(path, path, max_pixels, MASK_FORMATS) as mask:
         mask.load()  # of a palette, the indices
-        if orientation(mask) != 1:  # these data stood behind its pixels
-            raise InputError(f"{path}: its EXIF data turn it; save the mask as it is to be seen")
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:

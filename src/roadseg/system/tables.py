@@ -56,10 +56,6 @@ def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
         raise InputError(f"{path}: no such file; dvc repro makes it") from None
     except ValueError as error:
         raise InputError(f"{path}: {_MEND} ({error})") from None
-    numbers = table.select_dtypes("number").columns
-    for name in columns:
-        if name not in table or (name not in texts and name not in numbers):
-            raise InputError(f"{path}: {_MEND} (column {name})")
-    if table.empty:
-        raise InputError(f"{path}: {_MEND} (no row)")
+    if missing := set(columns) - set(table):
+        raise InputError(f"{path}: {_MEND} (column {min(missing)})")
     return table

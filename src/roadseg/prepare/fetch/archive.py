@@ -1,8 +1,6 @@
 """Unpacking a data set's zip: only what belongs to the data set, only to where it belongs."""
 
 import errno
-import io
-import os
 import re
 import shutil
 import stat
@@ -15,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from roadseg.prepare.fetch.file_patterns import FilePatterns
-from roadseg.prepare.fetch.limits import Limits, require_room
+from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.layout import FOLDERS
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path
@@ -25,8 +23,6 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
     *(struct.error, ValueError, OverflowError, RuntimeError, IndexError),
 )
-_ENTRY_BYTES = 300  # of the archive's directory for a member, name and all
-_NAME_BYTES = 255  # of a folder's or file's name; file systems take no more
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of the others, zipfile unpacks a piece to any size at once."""
 _RATIO_MATTERS = 64 << 20  # bytes; below, any ratio is harmless
@@ -43,21 +39,18 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
         member's name -> its place below `root`, in KITTI's layout.
 
     Raises:
-        InputError: beyond `limits`, larger than the free disk, or a member that is encrypted, a
+        InputError: beyond `limits`, or a member that is encrypted, a
             link, stands twice, or would climb out; names the archive and the member.
         DamagedError: not a zip, overlapping members, or damaged (each one's CRC is checked).
     """
     try:
-        with (
-            _Bounded(archive, limits.files * _ENTRY_BYTES) as file,
-            zipfile.ZipFile(file) as opened,
-        ):
+        with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
             _require_harmless([member.filename for member in members], limits)
             places = naming.places(member.filename for member in members)
             wanted = [member for member in members if member.filename in places]
             _require_plain(wanted)
-            _require_room(wanted, archive, root, limits)
+            _require_within_limits(wanted, archive, limits)
             for folder in FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
             for member in tqdm(wanted, "unpack", unit="file", disable=None):
@@ -73,27 +66,12 @@ def unpack(archive: Path, root: Path, naming: FilePatterns, limits: Limits) -> d
     return places
 
 
-class _Bounded(io.FileIO):
-    """A file that is read in pieces; zipfile reads a directory of any stated size at once."""
-
-    def __init__(self, path: Path, most: int) -> None:
-        super().__init__(path)
-        self._most = max(most, 1 << 21)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > self._most:
-            raise InputError(f"its directory has {size:,} bytes; data.max_files allows less")
-        return super().read(-1 if size is None else size)
-
-
 def _require_harmless(names: Sequence[str], limits: Limits) -> None:
     if len(names) > limits.files:
         raise InputError(f"holds {len(names):,} files; data.max_files allows {limits.files:,}")
     for name in names:
         if ".." in re.split(r"[/\\]", name) or re.match(r"[/\\]|[A-Za-z]:", name):
             raise InputError(f"{name[:200]!r} would lie outside the folder; do not trust it")
-        if any(len(os.fsencode(part)) > _NAME_BYTES for part in name.split("/")):
-            raise InputError(f"{name[:200]!r}.. has a name of more than {_NAME_BYTES} bytes")
 
 
 def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
@@ -109,8 +87,8 @@ def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
             )
 
 
-def _require_room(
-    members: Sequence[zipfile.ZipInfo], archive: Path, root: Path, limits: Limits
+def _require_within_limits(
+    members: Sequence[zipfile.ZipInfo], archive: Path, limits: Limits
 ) -> None:
     """`members` state their sizes; more than that is never written of one."""
     total, packed = sum(member.file_size for member in members), archive.stat().st_size
@@ -123,7 +101,6 @@ def _require_room(
             f"unpacks to {total:,} bytes, {total / packed:.0f} times its own; data.max_ratio "
             f"allows {limits.ratio:g}"
         )
-    require_room(total, root)
 
 
 def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:

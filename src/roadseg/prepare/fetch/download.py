@@ -1,63 +1,101 @@
-"""Downloading one archive over http(s), whole or not at all; what has come is not fetched again."""
+"""Download one zip archive over HTTP(S); an interrupted transfer is resumed."""
 
 import contextlib
 import os
 import re
 import time
 from pathlib import Path
-from typing import IO
+from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 from tqdm import tqdm
 
-from roadseg.prepare.fetch.http import BY_HAND, RetryableError, Session, classify_errors, require_ok
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path, read_json, replace_file, write_json
 
 ATTEMPTS = 5
-"""In a row that bring less than PROGRESS."""
+"""Consecutive attempts that bring less than PROGRESS, after which the download fails."""
 PROGRESS = 1 << 20
-"""Bytes that make an attempt a good one, however it ended."""
+"""Bytes after which an interrupted attempt does not count as failed."""
 TIMEOUT = (10.0, 60.0)
-"""Seconds to connect, seconds without a byte."""
+"""Seconds to connect, and seconds without a byte."""
 
+_MAX_WAIT = 300.0
+"""Seconds that a server may ask us to wait."""
 _CHUNK = 1 << 20  # bytes
-_ZIP = b"PK"  # its first bytes
-_UNREACHABLE = f"check the network and the proxy (HTTPS_PROXY), or {BY_HAND}"
+_ZIP = b"PK"  # first bytes of a zip archive
+_BY_HAND = "download the zip in a browser and set data.source to its path"
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # status codes of errors that may pass
+_RETRYABLE = (
+    requests.ConnectionError,
+    requests.Timeout,
+    urllib3.exceptions.HTTPError,  # also of the body, which is read from urllib3's response
+)
 
 
-class _Part:
-    """What has come of the file that is to be at `whole`, and what is known of it."""
+class _RetryableError(Exception):
+    """An attempt failed in a way that the next one may not."""
 
-    def __init__(self, whole: Path, url: str) -> None:
-        self.path = whole.with_name(f"{whole.name}.part")
-        self._facts, self._url, self._whole = whole.with_name(f"{whole.name}.json"), url, whole
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        if whole.exists():  # of an earlier call; the server knows whether it still is the same
-            os.replace(whole, self.path)
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait  # seconds that the server asks for
+
+
+class Session(requests.Session):
+    """requests.Session that follows at most 10 redirects, and none from https to http."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_redirects = 10
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            resp.close()  # requests would read the body, whatever its size
+            schemes = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
+            if schemes == ("https", "http"):
+                raise InputError(f"{resp.url}: redirects from https to {target[:200]!r}; refused")
+        return target
+
+
+class _PartialFile:
+    """The bytes received so far of the file `path`, in `path`.part, and their validator."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}.part")
+        self._whole, self._facts = path, path.with_name(f"{path.name}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # an earlier call finished; the server knows whether it is still current
+            os.replace(path, self.path)
         self.path.touch()
-        if self.known().get("url") != url:
-            self.begin("")
 
-    def known(self) -> dict[str, str]:
-        """url, and validator: what tells this version of the file from others, or nothing."""
-        with contextlib.suppress(InputError):
-            found = read_json(self._facts)
-            if isinstance(found, dict):
-                return {str(key): str(value) for key, value in found.items()}
-        return {}
-
+    @property
     def size(self) -> int:
         return self.path.stat().st_size
 
-    def begin(self, validator: str) -> None:
-        """Empty it: another version comes."""
+    @property
+    def validator(self) -> str:
+        """ETag or date of the version that the bytes belong to; empty if there is none."""
+        return read_facts(self._facts).get("validator", "")
+
+    def restart(self, validator: str) -> None:
+        """Remove all bytes, because another version follows."""
         os.truncate(self.path, 0)
-        write_json(self._facts, {"url": self._url, "validator": validator})
+        write_json(self._facts, {"validator": validator})
 
     def finish(self) -> None:
-        """Rename the complete download to its final name."""
+        """Rename the file, which is complete."""
         replace_file(self.path, self._whole)
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """Read a JSON file of strings; empty if it is missing or damaged."""
+    with contextlib.suppress(InputError):
+        facts = read_json(path)
+        if isinstance(facts, dict):
+            return {str(key): str(value) for key, value in facts.items()}
+    return {}
 
 
 def download(
@@ -68,125 +106,134 @@ def download(
     pause: float = 1.0,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> None:
-    """Write the zip that `url` serves to `path`; a transfer that breaks off is resumed.
+    """Download the zip archive at `url` to `path`, and resume interrupted transfers.
 
-    What has come lies in `path`.part until it is whole; the next call uses it, or the whole, where
-    the server says that it is of the same version of the file (If-Range). `path`.json has what it
-    takes to ask. No other process may do the same at the same time.
+    The bytes are in `path`.part until all have arrived; the next call resumes from them if the
+    server still has the same version of the file (If-Range), whose validator is in `path`.json. A
+    path belongs to one URL and to one process at a time.
 
     Args:
         url: http or https.
-        path: takes its name only when every byte has come.
+        path: exists only when every byte has arrived.
         limit: largest number of bytes.
         pause: seconds before the second attempt, doubled before each further one.
-        timeout: seconds to connect, and without a byte.
+        timeout: seconds to connect, and seconds without a byte.
 
     Raises:
-        InputError: the server refuses, sends something else, or each attempt broke off; names the
-            URL, the reason and what to do.
+        InputError: the server refuses, sends something else, or every attempt failed; names the
+            URL, the reason and the fix.
     """
-    part = _Part(path, url)
-    failures, most = 0, part.size()
+    part = _PartialFile(path)
+    failures, largest = 0, part.size
     with Session() as session:
         while True:
             try:
-                _transfer(session, url, part, limit, timeout)
+                _attempt(session, url, part, limit, timeout)
                 return part.finish()
-            except RetryableError as error:
-                # more than ever before: a server that makes us begin anew brings nothing
-                failures = 1 if part.size() - most >= PROGRESS else failures + 1
-                most = max(most, part.size())
+            except _RetryableError as error:
+                # compared with the largest size so far: restarting from 0 is not progress
+                failures = 1 if part.size - largest >= PROGRESS else failures + 1
+                largest = max(largest, part.size)
                 if failures == ATTEMPTS:
                     raise InputError(
-                        f"{url}: failed {ATTEMPTS} times, the last time because {error}; "
-                        f"{_UNREACHABLE}. The next run goes on from {part.size():,} bytes"
+                        f"{url}: failed {ATTEMPTS} times, the last time because {error}; check the "
+                        f"network and the proxy (HTTPS_PROXY), or {_BY_HAND}. The next run resumes "
+                        f"from {part.size:,} bytes"
                     ) from None
                 wait = max(error.wait, pause * 2 ** (failures - 1))
-                tqdm.write(f"fetch: {error}; tries again in {wait:.0f} s")
+                tqdm.write(f"fetch: {error}; retrying in {wait:.0f} s")
                 time.sleep(wait)
 
 
-def _transfer(
-    session: requests.Session, url: str, part: _Part, limit: int, timeout: tuple[float, float]
+def _attempt(
+    session: Session, url: str, part: _PartialFile, limit: int, timeout: tuple[float, float]
 ) -> None:
-    """One attempt, from where the last one ended, if the file is still the same."""
     headers = {"Accept-Encoding": "identity"}  # so that lengths count what is written
-    validator = part.known().get("validator")
-    if part.size() and validator:
-        headers |= {"Range": f"bytes={part.size()}-", "If-Range": validator}
-    with classify_errors(url), session.answer(url, headers, timeout) as response:
-        if response.status_code == 416 and "Range" in headers:
-            return _require_whole(response, part)
-        require_ok(response, url)
-        total = _begun(response, part)
-        if total is not None and total > limit:
-            raise InputError(too_large(url, f"{total:,}", limit))
-        _write_body(response, url, part, total, limit)
+    if part.size and part.validator:
+        headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
+    try:
+        with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
+            _receive(response, url, part, limit)
+    except _RETRYABLE as error:
+        raise _RetryableError(_reason(error)) from None
+    except (requests.RequestException, ValueError, OverflowError) as error:  # or a bad header
+        raise InputError(f"{url}: cannot be downloaded: {_reason(error)}") from None
 
 
-def _begun(response: requests.Response, part: _Part) -> int | None:
-    """Make `part` ready for the body; the bytes of the whole file, None if that is unknown."""
-    headers = response.headers
-    plain = headers.get("Content-Encoding", "identity") == "identity"
-    tag = headers.get("ETag", "")
-    # a weak tag does not promise the same bytes
-    validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
+def _receive(response: requests.Response, url: str, part: _PartialFile, limit: int) -> None:
+    """Append the body to `part`, or replace `part` by it."""
+    place = response.headers.get("Content-Range", "")
+    if response.status_code == 416 and "Range" in response.request.headers:
+        if place == f"bytes */{part.size}":
+            return  # every byte had arrived
+        part.restart("")
+        raise _RetryableError("the file on the server has changed")
+    _require_success(response, url)
     if response.status_code == 206:
-        place = headers.get("Content-Range", "")
         found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", place)
-        same = validator in ("", part.known().get("validator"))
-        if not (found and plain and same and int(found[1]) == part.size()):
-            part.begin("")
-            raise RetryableError("the server sent another part than was asked for")
-        return int(found[2])
-    part.begin(validator if plain else "")
-    length = headers.get("Content-Length", "")
-    return int(length) if plain and re.fullmatch(r"[0-9]{1,18}", length) else None
+        same = found and int(found[1]) == part.size
+        if not same or _validator(response) not in ("", part.validator):
+            part.restart("")
+            raise _RetryableError("the server sent another range than requested")
+        total = int(found[2])
+    else:
+        part.restart(_validator(response))
+        length = response.headers.get("Content-Length")
+        total = None if length is None else int(length)
+    if total is not None and total > limit:
+        raise InputError(too_large(url, f"{total:,}", limit))
+    _write_body(response, url, part, total, limit)
 
 
-def _require_whole(response: requests.Response, part: _Part) -> None:
-    """After "range not satisfiable": nothing is missing where the whole has the part's size."""
-    if response.headers.get("Content-Range") != f"bytes */{part.size()}":
-        part.begin("")
-        raise RetryableError("the file on the server is another one than before")
+def _require_success(response: requests.Response, url: str) -> None:
+    status, reply = response.status_code, f"the server answers {response.status_code}"
+    if status in _BUSY:
+        wait = urllib3.Retry().get_retry_after(response.raw) or 0.0
+        raise _RetryableError(reply, min(wait, _MAX_WAIT))
+    if status in (401, 403, 407):
+        raise InputError(f"{url}: {reply}: permission denied; {_BY_HAND}")
+    if status not in (200, 206):
+        raise InputError(f"{url}: {reply}; check the URL, or {_BY_HAND}")
+
+
+def _validator(response: requests.Response) -> str:
+    tag = response.headers.get("ETag", "")
+    # a weak tag does not promise the same bytes
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _write_body(
-    response: requests.Response, url: str, part: _Part, total: int | None, limit: int
+    response: requests.Response, url: str, part: _PartialFile, total: int | None, limit: int
 ) -> None:
-    received = part.size()
+    received = part.size
+    options = {"unit": "B", "unit_scale": True, "disable": None}
     with (
+        attach_path(part.path),
         part.path.open("ab") as file,
-        tqdm(
-            desc="download", total=total, initial=received, unit="B", unit_scale=True, disable=None
-        ) as bar,
+        tqdm(desc="download", total=total, initial=received, **options) as bar,
     ):
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):  # what has come, at once
-            if not received:
-                while len(chunk) < len(_ZIP) and (more := response.raw.read1(1, True)):
-                    chunk += more
-                _require_zip(chunk, response, url)
+        while chunk := response.raw.read1(_CHUNK):  # what has arrived; `read` loses it on an error
+            if received == 0 and not chunk.startswith(_ZIP[: len(chunk)]):
+                kind = response.headers.get("Content-Type", "something else")[:100]
+                raise InputError(f"{url}: the server sent {kind}, not a zip archive; {_BY_HAND}")
             received += len(chunk)
             if received > limit:
                 raise InputError(too_large(url, "more", limit))
-            _write(file, chunk)
+            file.write(chunk)
             bar.update(len(chunk))
     if total is not None and received != total:
-        raise RetryableError(f"{received:,} of {total:,} bytes came")
+        raise _RetryableError(f"{received:,} of {total:,} bytes arrived")
 
 
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    with attach_path(Path(file.name)):
-        file.write(chunk)
-        file.flush()
-
-
-def _require_zip(first: bytes, response: requests.Response, url: str) -> None:
-    if not first.startswith(_ZIP):
-        kind = response.headers.get("Content-Type", "something else")[:100]
-        raise InputError(f"{url}: the server sent {kind}, no zip archive; {BY_HAND}")
+def _reason(error: Exception) -> str:
+    """The innermost reason, which requests and urllib3 wrap several times, on one line."""
+    while True:
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        if not isinstance(inner, Exception):
+            return " ".join(str(error).split())
+        error = inner
 
 
 def too_large(url: str, count: str, limit: int) -> str:
-    """The message about an archive of `count` bytes."""
-    return f"{url}: has {count} bytes, allowed are {limit:,}; raise data.max_gigabytes if it may"
+    """The error message for an archive of `count` bytes."""
+    return f"{url}: has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"

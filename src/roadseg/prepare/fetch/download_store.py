@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.prepare.fetch.archive import DamagedArchiveError
-from roadseg.prepare.fetch.download import download, too_large
+from roadseg.prepare.fetch.download import download, read_facts, too_large
 from roadseg.system.errors import InputError
-from roadseg.system.files import file_sha256, read_json, write_json
+from roadseg.system.files import file_sha256, write_json
 from roadseg.system.locks import hold_lock
 
 _EVICTABLE = re.compile(r"[0-9a-f]{64}\.(zip|part)")
@@ -55,7 +55,7 @@ class DownloadStore:
                 raise
 
     def _stored(self, url: str, sha256: str | None, limit: int) -> Path | None:
-        known = sha256 or self._facts(url).get("sha256", "")
+        known = sha256 or read_facts(self._facts_path(url)).get("sha256", "")
         path = self.folder / f"{known}.zip"
         if not re.fullmatch("[0-9a-f]{64}", known) or not path.is_file():
             return None
@@ -73,20 +73,14 @@ class DownloadStore:
         download(url, whole, limit)
         sha256 = file_sha256(whole)
         path = self.folder / f"{sha256}.zip"
-        write_json(self._facts_path(url), {**self._facts(url), "sha256": sha256})
+        facts = read_facts(self._facts_path(url))
+        write_json(self._facts_path(url), {**facts, "sha256": sha256})
         os.replace(whole, path)
         return path
 
     def _facts_path(self, url: str) -> Path:
         """The file that `download` also keeps its facts in."""
         return self.folder / f"{_key(url)}.json"
-
-    def _facts(self, url: str) -> dict[str, str]:
-        with contextlib.suppress(InputError):
-            facts = read_json(self._facts_path(url))
-            if isinstance(facts, dict):
-                return {str(key): str(value) for key, value in facts.items()}
-        return {}
 
     def _evict(self, used: Path) -> None:
         """Remove the archives and unfinished downloads beyond `max_bytes`, but never `used`."""

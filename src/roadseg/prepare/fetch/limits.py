@@ -1,10 +1,6 @@
 """How much a data set may hold, so that a hostile one fills neither disk nor memory."""
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
-
-from roadseg.system.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +15,3 @@ class Limits:
     """Bytes unpacked to bytes of the archive."""
     pixels: int
     """Of one picture or mask."""
-
-
-def require_room(size: int, folder: Path) -> None:
-    """Raise InputError where the disk of `folder` has not `size` bytes left."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise InputError(f"{folder}: takes {size:,} bytes; the disk has {free:,}; make room")

@@ -16,7 +16,7 @@ from roadseg.config.pipeline import require_not_written
 from roadseg.prepare.fetch.archive import DamagedArchiveError, unpack
 from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
-from roadseg.prepare.fetch.limits import Limits, require_room
+from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
 from roadseg.prepare.layout import FOLDERS, check_dataset
 from roadseg.system.errors import InputError
@@ -171,7 +171,6 @@ def _from_folder(
         raise InputError(
             f"{source}: holds {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
         )
-    require_room(size, root)
     origin = _folder_origin(folder, places)
     _require_sha256(origin, sha256, source)
     for kind in FOLDERS:
