@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass
-from roadseg.data.array_files import save_array
-from roadseg.data.array_index import ArrayEntry, format_entry
+from roadseg.data.array_files import ArrayEntry, format_entry, save_array
 from roadseg.data.prepared import CLASSES, IMAGES, INDEX, MASKS, PreparedDataset
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.files import write_json

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import winograd
-from roadseg.models.convolution import Conv3x3
+from roadseg.models.layers.convolution import Conv3x3
 from roadseg.models.unet import UNet
 from tests.conftest import ROOT
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roadseg.models.norm import SyncBatchNorm
+from roadseg.models.layers.norm import SyncBatchNorm
 from roadseg.runtime.distributed import ProcessGroup
 
 

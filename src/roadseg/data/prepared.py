@@ -21,8 +21,7 @@ from typing import IO
 import numpy as np
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap
-from roadseg.data.array_files import array_sha256, memory_map, read_shape
-from roadseg.data.array_index import ArrayEntry, read_index
+from roadseg.data.array_files import ArrayEntry, array_sha256, memory_map, read_index, read_shape
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, list_names, read_json
 

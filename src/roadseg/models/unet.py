@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roadseg.models.convolution import Conv3x3
-from roadseg.models.norm import build_norm as built_norm
+from roadseg.models.layers.convolution import Conv3x3
+from roadseg.models.layers.norm import build_norm as built_norm
 
 SMALLEST_SIDE = 16
 """Pixels of a side that four halvings leave one of."""

@@ -15,8 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from roadseg.config.class_map import ClassMap
-from roadseg.data.array_files import save_array
-from roadseg.data.array_index import ArrayEntry, format_entry
+from roadseg.data.array_files import ArrayEntry, format_entry, save_array
 from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE, SIZES, TEST_IMAGES
 from roadseg.prepare.decoding import (
     MAX_PIXELS,

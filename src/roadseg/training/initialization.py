@@ -6,7 +6,7 @@ import torch
 
 from roadseg.config.class_map import ClassMap
 from roadseg.config.params import Recipe, Train
-from roadseg.models.norm import set_process_group
+from roadseg.models.layers.norm import set_process_group
 from roadseg.models.pretrained import load_pretrained
 from roadseg.models.unet import SMALLEST_SIDE, UNet
 from roadseg.provenance.model_metadata import UNetOptions
