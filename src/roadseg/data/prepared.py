@@ -7,7 +7,7 @@ test_images/ID.npy  (H, W, 3) uint8, RGB; a folder of their own, for KITTI gives
 classes.json        the class map
 sizes.json          [H, W] of each picture in images/ before it was scaled
 scale.json          remap.scale
-index.jsonl         what each array is, as index.py says
+index.jsonl         what each array is, as array_files.py says
 """
 
 import functools

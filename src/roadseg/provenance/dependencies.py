@@ -14,7 +14,7 @@ from roadseg.provenance.source_code import ROOT, import_closure
 from roadseg.system.files import atomic_file
 
 _FOUNDATIONS = tuple(ROOT / "src/roadseg" / name for name in ("config", "runtime", "system"))
-"""Listed as a whole if anything in them is used: small and stable, and most stages use most of them."""
+"""Listed as a whole if anything in them is used: small, stable, and used by most stages."""
 _CODE = re.compile(r" *- (?:src|stages)/.*\n")
 _STAGE_SCRIPT = re.compile(r"\bstages(?:\.\w+)+")
 
