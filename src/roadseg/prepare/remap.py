@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,6 @@ from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_folder, attach_path, write_json
 from roadseg.system.locks import hold_lock
-from roadseg.system.ordered_map import ordered_map
 
 Made = tuple[np.ndarray, dict[int, int]]
 """An array, and the pixels of each class id in it."""
@@ -78,7 +77,9 @@ def remap_dataset(
         write_json(new / CLASSES, class_map.to_json())
         write_json(new / SIZES, dataset.train_sizes)
         write_json(new / SCALE, scale)
-        entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
+        # a batch at a time, so that memory does not grow with the number of images
+        batches = iter(lambda: list(islice(jobs, 64 * threads)), [])
+        entries = (entry for batch in batches for entry in pool.map(partial(_save, new), batch))
         with (new / INDEX).open("w", encoding="utf-8") as index:
             for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
                 with attach_path(new / INDEX):
