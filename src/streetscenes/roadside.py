@@ -1,5 +1,6 @@
 """What stands beside the road for good: buildings, fences, hedges, trees and tracks."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +11,7 @@ from streetscenes.drawing.scene_object import SceneObject, upright
 from streetscenes.drawing.shadows import Footprint
 from streetscenes.drawing.solids import Frame
 from streetscenes.objects import barriers
+from streetscenes.objects.barriers import PIECE
 from streetscenes.objects.buildings import Site, draw_building, random_looks
 from streetscenes.objects.plants import draw_bush, draw_hedge, draw_tree, leaf_colour
 from streetscenes.objects.poles import draw_wire_pole
@@ -17,7 +19,6 @@ from streetscenes.objects.trains import draw_train
 from streetscenes.street import Side, Street
 
 REACH = 130.0  # metres; things farther away are the skyline's
-PIECE = 2.5  # metres of fence or hedge drawn at once
 TRAIN_REACH = 65.0  # metres; no train is longer
 
 
@@ -152,23 +153,23 @@ def _boundary_kind(rng: np.random.Generator, side: Side) -> str:
     return ("wall", "boards", "bars", "hedge", "rail", "")[rng.choice(6, p=shares)]
 
 
-def _boundary_piece(rng: np.random.Generator, kind: str) -> partial:
+def _boundary_piece(rng: np.random.Generator, kind: str) -> Callable[..., None]:
     height = rng.uniform(0.9, 1.9)
     if kind == "wall":
         stone = varied(rng, barriers.STONES[rng.integers(4)], 0.15)
-        return partial(barriers.draw_wall, length=PIECE, height=height, stone=stone)
+        return partial(barriers.draw_wall, height=height, stone=stone)
     if kind == "boards":
         board = varied(rng, barriers.BOARDS[rng.integers(4)], 0.15)
-        return partial(barriers.draw_board_fence, length=PIECE, height=height, board=board)
+        return partial(barriers.draw_board_fence, height=height, board=board)
     if kind == "bars":
         bar = varied(rng, barriers.BARS[rng.integers(3)], 0.15)
-        return partial(barriers.draw_bar_fence, length=PIECE, height=height, bar=bar)
+        return partial(barriers.draw_bar_fence, height=height, bar=bar)
     if kind == "hedge":
-        return partial(draw_hedge, length=PIECE, height=height, leaves=leaf_colour(rng))
-    return partial(barriers.draw_guard_rail, length=PIECE)
+        return partial(draw_hedge, height=height, leaves=leaf_colour(rng))
+    return barriers.draw_guard_rail
 
 
-def _piece(draw: partial, x: float, z: float) -> SceneObject:
+def _piece(draw: Callable[..., None], x: float, z: float) -> SceneObject:
     body = Footprint(x - 0.1, x + 0.1, z, z + PIECE, 0.0, 1.3)
     return SceneObject(z + PIECE, partial(draw, x=x, z=z), body)
 

@@ -39,6 +39,13 @@ def test_sizes_are_those_of_the_masks(prepared: PreparedDataset):
         prepared.recorded_sizes()
 
 
+def test_a_name_that_is_no_text_is_refused(prepared: PreparedDataset):
+    mask = prepared.root / "test_images/000000_10.npy"
+    mask.rename(mask.with_name("\udcff.npy"))
+    with pytest.raises(InputError, match=r"test_images/\\udcff.npy: not as remap wrote it"):
+        prepared.test_ids()
+
+
 @pytest.mark.parametrize("descr", ["<u2", "|i1", "|b1", "<f4"])
 def test_arrays_of_other_types_are_refused(prepared: PreparedDataset, descr: str):
     np.save(prepared.root / "masks/000000_10.npy", np.zeros((32, 48), dtype=descr))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass
-from roadseg.data.array_files import ArrayEntry, format_entry, save_array
+from roadseg.data.array_files import ArrayEntry, save_array
 from roadseg.data.prepared import CLASSES, IMAGES, INDEX, MASKS, PreparedDataset
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.files import write_json
@@ -45,9 +45,9 @@ def made_cache(root: Path, pairs: list[tuple[list, list]]) -> PreparedDataset:
         class_ids, counts = np.unique(array, return_counts=True)
         pixels = dict(zip(class_ids.tolist(), counts.tolist(), strict=True))
         sha256 = save_array(root / IMAGES / f"{i}.npy", image)
-        lines.append(format_entry(f"{IMAGES}/{i}", ArrayEntry(sha256, {})))
+        lines.append(ArrayEntry(name=f"{IMAGES}/{i}", sha256=sha256, pixels={}).to_line())
         sha256 = save_array(root / MASKS / f"{i}.npy", array)
-        lines.append(format_entry(f"{MASKS}/{i}", ArrayEntry(sha256, pixels)))
+        lines.append(ArrayEntry(name=f"{MASKS}/{i}", sha256=sha256, pixels=pixels).to_line())
     (root / INDEX).write_text("".join(lines))
     return PreparedDataset(root)
 

@@ -65,14 +65,16 @@ def names(groups):
 def test_mean_and_deviation_match_hand_computed_values():
     experiments = parse(entry("a", 0, 0.5), entry("b", 1, 0.75), entry("c", 2, 1.0))
     # deviations from the mean -1/4, 0, 1/4: variance 1/8 / (3 - 1)
-    assert summarize(experiments) == {
-        "evaluate.miou": (0.75, 0.25, 0.5, 1.0, 3),
-        "train.epoch.best": (7, 0, 7, 7, 3),
-        "train.miou": (1, 0, 1, 1, 3),
+    summary = summarize(experiments)
+    assert list(summary.columns) == ["mean", "std", "min", "max", "count"]
+    assert summary.T.to_dict("list") == {
+        "evaluate.miou": [0.75, 0.25, 0.5, 1.0, 3],
+        "train.epoch.best": [7, 0, 7, 7, 3],
+        "train.miou": [1, 0, 1, 1, 3],
     }
     lines = format_summaries([experiments], "split.fold").splitlines()
     assert lines[0] == "split.fold: 0 (a), 1 (b), 2 (c)"
-    assert lines[2].split() == ["evaluate.miou", "0.75", "±", "0.25", "0.5", "1", "3"]
+    assert lines[2].split() == ["evaluate.miou", "0.75", "0.25", "0.5", "1", "3"]
 
 
 def test_only_finished_experiments_have_metrics_and_are_aggregated():
@@ -177,7 +179,7 @@ def test_the_command_with_the_real_dvc(tmp_path: Path):
     assert "wrote experiments/table.csv and experiments/parallel.png" in table
     lines = summary.splitlines()
     assert [word for word in lines[0].split() if word[0].isdigit()] == ["0", "1", "3"]
-    name, mean, _, deviation, *rest = lines[2].split()
+    name, mean, deviation, *rest = lines[2].split()
     values = (1, 1 / 2, 1 / 4)
     assert (name, rest) == ("figures.miou", ["0.25", "1", "3"])
     assert float(mean) == pytest.approx(sum(values) / 3, rel=1e-5)

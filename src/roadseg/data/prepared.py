@@ -16,12 +16,11 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap
-from roadseg.data.array_files import ArrayEntry, array_sha256, memory_map, read_index, read_shape
+from roadseg.data.array_files import ArrayEntry, open_array, read_index
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, list_names, read_json
 
@@ -132,8 +131,11 @@ class PreparedDataset:
         return self.class_map().num_classes
 
     def _ids(self, folder: str) -> list[str]:
-        names = list_names(self.root / folder)
-        return sorted(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
+        ids = sorted(name[:-4] for name in list_names(self.root / folder) if name.endswith(".npy"))
+        for image_id in ids:
+            if not is_image_id(image_id):
+                raise InputError(f"{self._path(folder, image_id)}: {_MEND}")
+        return ids
 
     def _path(self, folder: str, picture_id: str) -> Path:
         return self.root / folder / f"{picture_id}.npy"
@@ -149,18 +151,32 @@ class PreparedDataset:
             path = self._path(folder, picture_id)
             raise InputError(f"{self.root / INDEX}: knows no {path}; {_MEND}") from None
 
-    def _sound_array(self, folder: str, picture_id: str) -> np.ndarray:
-        path, name = self._path(folder, picture_id), f"{folder}/{picture_id}"
-        with self._opened(folder, picture_id) as file:
-            array = memory_map(file, self._shape_in(file, folder, picture_id))
+    def _sound_array(self, folder: str, image_id: str) -> np.ndarray:
+        """Return the array, compared with the index at its first use."""
+        path, name = self._path(folder, image_id), f"{folder}/{image_id}"
+        array = self._array(folder, image_id)
         if name not in self._sound:
-            entry = self._entry(folder, picture_id)
+            entry = self._entry(folder, image_id)
             if folder == MASKS:
                 self._require_counted(array, entry, path)
-            if array_sha256(array) != entry.sha256:
+            if file_sha256(path) != entry.sha256:
                 raise InputError(f"{path}: {_MEND}")
             self._sound.add(name)
         return array
+
+    def _array(self, folder: str, image_id: str) -> np.ndarray:
+        """Return the array, (H, W, 3) or of a mask (H, W), not compared with the index."""
+        path = self._path(folder, image_id)
+        try:
+            array = open_array(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; dvc repro makes it again") from None
+        if array is None or array.ndim != (2 if folder == MASKS else 3):
+            raise InputError(f"{path}: {_MEND}")
+        return array
+
+    def _shape(self, folder: str, image_id: str) -> tuple[int, ...]:
+        return self._array(folder, image_id).shape
 
     def _require_counted(self, mask: np.ndarray, entry: ArrayEntry, path: Path) -> None:
         """Class weights come from the index."""
@@ -180,24 +196,6 @@ class PreparedDataset:
             sizes = " and ".join("x".join(map(str, shape[:2])) for shape in (image, mask))
             path = self._path(IMAGES, picture_id)
             raise InputError(f"{path} and its mask have {sizes} pixels; {_MEND}")
-
-    def _shape(self, folder: str, picture_id: str) -> tuple[int, ...]:
-        """(H, W, 3), of a mask (H, W), as the array's header says and its size confirms."""
-        with self._opened(folder, picture_id) as file:
-            return self._shape_in(file, folder, picture_id)
-
-    def _shape_in(self, file: IO[bytes], folder: str, picture_id: str) -> tuple[int, ...]:
-        shape = read_shape(file)
-        if shape is None or len(shape) != (2 if folder == MASKS else 3):
-            raise InputError(f"{self._path(folder, picture_id)}: {_MEND}")
-        return shape
-
-    def _opened(self, folder: str, picture_id: str) -> IO[bytes]:
-        path = self._path(folder, picture_id)
-        try:
-            return path.open("rb")
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; dvc repro makes it again") from None
 
 
 def is_image_id(value: object) -> bool:

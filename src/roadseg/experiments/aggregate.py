@@ -5,23 +5,13 @@ The parameter is usually `split.fold` (cross-validation) or `train.seed`.
 
 import difflib
 import json
-import statistics
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import Any
+
+import pandas as pd
 
 from roadseg.experiments.dvc_experiments import Experiment
 from roadseg.system.errors import InputError
-
-
-class Summary(NamedTuple):
-    """Statistics of one metric over several experiments."""
-
-    mean: float
-    deviation: float
-    """Sample standard deviation, with n - 1 in the denominator."""
-    low: float
-    high: float
-    count: int
 
 
 def group_by_other_params(experiments: list[Experiment], over: str) -> list[list[Experiment]]:
@@ -55,15 +45,15 @@ def group_by_other_params(experiments: list[Experiment], over: str) -> list[list
     return [sorted(group, key=lambda e: _sort_key(e.params[over])) for group in large]
 
 
-def summarize(experiments: list[Experiment]) -> dict[str, Summary]:
-    """Summarize each metric that all `experiments` have, sorted by name."""
-    names = set.intersection(*(set(experiment.metrics) for experiment in experiments))
-    summaries = {}
-    for name in sorted(names):
-        values = [experiment.metrics[name] for experiment in experiments]
-        mean, deviation = statistics.fmean(values), statistics.stdev(values)
-        summaries[name] = Summary(mean, deviation, min(values), max(values), len(values))
-    return summaries
+def summarize(experiments: list[Experiment]) -> pd.DataFrame:
+    """Summarize each metric that all `experiments` have, sorted by name.
+
+    Returns:
+        Columns mean, std (sample standard deviation, n - 1 in the denominator), min, max, count.
+    """
+    metrics = pd.DataFrame([experiment.metrics for experiment in experiments])
+    names = sorted(set.intersection(*(set(experiment.metrics) for experiment in experiments)))
+    return metrics[names].agg(["mean", "std", "min", "max", "count"]).T
 
 
 def format_summaries(groups: list[list[Experiment]], over: str) -> str:
@@ -76,16 +66,7 @@ def _format_group(groups: list[list[Experiment]], number: int, over: str) -> str
     lines = [f"{over}: " + ", ".join(f"{e.params[over]} ({e.name})" for e in group)]
     if others := _distinguishing_params(groups, number, over):
         lines.insert(0, others)
-    rows = summarize(group)
-    width = max(map(len, ["metric", *rows]))
-    lines.append(
-        f"{'metric':<{width}}  {'mean':>10} ± {'std. dev.':<10}  {'min':>10}  {'max':>10}  {'n':>4}"
-    )
-    for name, (mean, deviation, low, high, count) in rows.items():
-        lines.append(
-            f"{name:<{width}}  {mean:>10.6g} ± {deviation:<10.6g}  {low:>10.6g}  {high:>10.6g}  "
-            f"{count:>4}"
-        )
+    lines.append(summarize(group).to_string(float_format="{:.6g}".format))
     return "\n".join(lines)
 
 

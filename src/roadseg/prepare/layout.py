@@ -79,17 +79,9 @@ def check_dataset(root: Path, max_pixels: int) -> RawDataset:
 
 
 def _endings(root: Path, folder: str) -> dict[str, str]:
-    """Sorted ids, and the ending of each one's file."""
-    found: dict[str, str] = {}
-    names = (name for name in list_names(root / folder) if name.endswith(ENDINGS) and name[:-4])
-    for name in sorted(names):
-        picture_id, ending = name[:-4], next(e for e in ENDINGS if name.endswith(e))
-        other = found.setdefault(picture_id, ending)
-        if other != ending:
-            raise InputError(
-                f"{folder}/{picture_id}{other} and {folder}/{name} both have the id {picture_id}"
-            )
-    return found
+    """Return the suffix of each file by its id, sorted; fetch has made the ids unique."""
+    names = sorted(name for name in list_names(root / folder) if name.endswith(ENDINGS))
+    return {name[:-4]: name[-4:] for name in names if name[:-4]}
 
 
 def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from roadseg.config.class_map import ClassMap
-from roadseg.data.array_files import ArrayEntry, format_entry, save_array
+from roadseg.data.array_files import ArrayEntry, save_array
 from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE, SIZES, TEST_IMAGES
 from roadseg.prepare.decoding import (
     MAX_PIXELS,
@@ -79,9 +79,9 @@ def remap_dataset(
         write_json(new / SCALE, scale)
         entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
         with (new / INDEX).open("w", encoding="utf-8") as index:
-            for name, entry in tqdm(entries, "remap", count, unit="file", disable=None):
+            for entry in tqdm(entries, "remap", count, unit="file", disable=None):
                 with attach_path(new / INDEX):
-                    index.write(format_entry(name, entry))
+                    index.write(entry.to_line())
                     index.flush()
                 for class_id, pixels in entry.pixels.items():
                     totals[class_id] += pixels
@@ -106,11 +106,12 @@ def _mask_jobs(
         yield f"{MASKS}/{name}", partial(_mask_array, path, table, known, size, max_pixels)
 
 
-def _save(folder: Path, job: Job) -> tuple[str, ArrayEntry]:
+def _save(folder: Path, job: Job) -> ArrayEntry:
     """Make the array of `job` and write it below `folder`."""
     name, make = job
     array, pixels = make()
-    return name, ArrayEntry(save_array(folder / f"{name}.npy", array), pixels)
+    sha256 = save_array(folder / f"{name}.npy", array)
+    return ArrayEntry(name=name, sha256=sha256, pixels=pixels)
 
 
 def _image_array(path: Path, scale: float, max_pixels: int) -> Made:

@@ -7,6 +7,9 @@ from streetscenes.drawing.canvas import Canvas
 from streetscenes.drawing.light import Colour
 from streetscenes.drawing.solids import Face
 
+PIECE = 2.5
+"""Length of a piece, in metres."""
+
 STONES: tuple[Colour, ...] = ((150, 142, 130), (136, 96, 80), (176, 170, 160), (120, 116, 110))
 BOARDS: tuple[Colour, ...] = ((126, 98, 70), (150, 140, 124), (92, 84, 76), (198, 196, 188))
 BARS: tuple[Colour, ...] = ((58, 62, 60), (84, 90, 88), (46, 66, 52))
@@ -21,16 +24,10 @@ def _panel(canvas: Canvas, x: float, z: float, length: float, low: float, high: 
 
 
 def draw_wall(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    length: float,
-    height: float,
-    stone: Colour,
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, stone: Colour
 ) -> None:
     """Draw one piece of a garden wall along the road."""
-    face = _panel(canvas, x, z, length, 0, height)
+    face = _panel(canvas, x, z, PIECE, 0, height)
     face.patch(0, 0, 1, 1, stone, pixel_tags.WALL)
     if z < 30:
         for row in range(4):
@@ -42,16 +39,10 @@ def draw_wall(
 
 
 def draw_board_fence(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    length: float,
-    height: float,
-    board: Colour,
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, board: Colour
 ) -> None:
     """Draw one piece of a fence of upright boards."""
-    face = _panel(canvas, x, z, length, 0, height)
+    face = _panel(canvas, x, z, PIECE, 0, height)
     face.patch(0, 0.04, 1, 0.96, board, pixel_tags.FENCE)
     boards = 10 if z < 30 else 4
     for i, tone in enumerate(rng.uniform(0.85, 1.1, boards).tolist()):
@@ -61,26 +52,20 @@ def draw_board_fence(
 
 
 def draw_bar_fence(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    length: float,
-    height: float,
-    bar: Colour,
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, bar: Colour
 ) -> None:
     """Draw a metal fence; what lies behind shows through, and the label covers the whole panel."""
-    face = _panel(canvas, x, z, length, 0, height)
+    face = _panel(canvas, x, z, PIECE, 0, height)
     project = canvas.camera.project
     steps = 12
     for i in range(steps):
         # Strips, so that the veil keeps the colours behind it.
         for low in (0.05, 0.35, 0.65):
-            spot = project(x, height * (low + 0.15), z + length * (i + 0.5) / steps)
+            spot = project(x, height * (low + 0.15), z + PIECE * (i + 0.5) / steps)
             behind = canvas.colour_at(*spot)
             blend = tuple(0.62 * c + 0.38 * b for c, b in zip(behind, bar, strict=True))
             outline = [
-                project(x, height * t, z + length * s / steps)
+                project(x, height * t, z + PIECE * s / steps)
                 for s, t in ((i, low), (i + 1, low), (i + 1, low + 0.3), (i, low + 0.3))
             ]
             canvas.fill(outline, blend, pixel_tags.FENCE)
@@ -89,14 +74,12 @@ def draw_bar_fence(
         face.patch(0, t, 1, t + 0.06, bar, pixel_tags.FENCE)
 
 
-def draw_guard_rail(
-    canvas: Canvas, rng: np.random.Generator, x: float, z: float, length: float
-) -> None:
+def draw_guard_rail(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """Draw one piece of a steel crash barrier and its posts."""
     steel = (168, 170, 172)
     for s in (0.1, 0.6):
-        post = _panel(canvas, x, z + s * length, 0.14, 0, 0.7)
+        post = _panel(canvas, x, z + s * PIECE, 0.14, 0, 0.7)
         post.patch(0, 0, 1, 1, (110, 112, 114), pixel_tags.GUARD_RAIL)
-    face = _panel(canvas, x, z, length, 0.42, 0.78)
+    face = _panel(canvas, x, z, PIECE, 0.42, 0.78)
     for t, shade in ((0, 0.8), (0.25, 1.1), (0.5, 0.75), (0.7, 1.1)):
         face.patch(0, t, 1, t + 0.3, steel, pixel_tags.GUARD_RAIL, shade)

@@ -7,6 +7,7 @@ import numpy as np
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
 from streetscenes.drawing.light import Colour, varied
+from streetscenes.objects.barriers import PIECE
 
 LEAVES: tuple[Colour, ...] = (
     (86, 112, 52), (102, 126, 60), (74, 100, 50), (116, 130, 58), (94, 110, 70), (134, 132, 64),
@@ -44,18 +45,12 @@ def draw_bush(canvas: Canvas, rng: np.random.Generator, x: float, z: float, heig
 
 
 def draw_hedge(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    length: float,
-    height: float,
-    leaves: Colour,
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, leaves: Colour
 ) -> None:
-    """Draw one piece of a hedge along the road, from z to z + length."""
+    """Draw one piece of a hedge along the road, from z to z + PIECE."""
     project, light = canvas.camera.project, canvas.light
-    near, far = project(x, 0, z), project(x, 0, z + length)
-    near_top, far_top = project(x, height, z), project(x, height, z + length)
+    near, far = project(x, 0, z), project(x, 0, z + PIECE)
+    near_top, far_top = project(x, height, z), project(x, height, z + PIECE)
     shade = light.shade(-1.0 if x > canvas.camera.lateral else 1.0, 0)
     canvas.fill(
         [near, far, far_top, near_top], light.seen(leaves, z, shade * 0.85), pixel_tags.VEGETATION
