@@ -16,6 +16,7 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.data.sampler import EpochSampler, epoch_order
 from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
+from roadseg.runtime.distributed import ProcessGroup
 from roadseg.system.errors import InputError
 from tests.conftest import ROOT
 
@@ -86,6 +87,19 @@ def test_all_epochs_by_one_loader_are_those_of_one_each(prepared: PreparedDatase
     for one, other in zip(together, one_each, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.colors, other.colors)
+
+
+def test_a_sampler_resumes_within_an_epoch_and_gives_each_rank_its_shard():
+    whole = list(EpochSampler(8, 3, 5, range(6)))
+    assert [len(batch.keys) for batch in whole] == [3, 3, 2, 3, 3, 2]
+    assert [batch.keys[0][0] for batch in whole] == [1, 1, 1, 2, 2, 2]
+    order = [key for batch in whole[3:] for key in batch.keys]
+    assert order == [(2, index) for index in epoch_order(5, 2, 8)]
+    assert list(EpochSampler(8, 3, 5, range(2, 6))) == whole[2:]
+    ranks = [EpochSampler(8, 3, 5, range(6), ProcessGroup(rank, size=2)) for rank in range(2)]
+    for first, second, batch in zip(*ranks, whole, strict=True):
+        assert first.keys == second.keys == batch.keys
+        assert first.keys[first.shard] + second.keys[second.shard] == batch.keys
 
 
 class NamesItsProcess(SegmentationDataset):

@@ -184,6 +184,26 @@ def test_a_foreign_file_stops_no_training(tmp_path: Path, content: str):
     assert CheckpointStore(tmp_path, provenance()).describe_closest() == "no earlier checkpoint"
 
 
+def test_other_code_is_one_short_clause(tmp_path: Path):
+    """Also that of a checkpoint whose modules had other names."""
+    now = provenance().model_copy(
+        update={"code": {"stages/train.py": "1", "src/roadseg/a.py": "1"}}
+    )
+    other = now.model_copy(update={"code": {"stages/train.py": "0", "src/a.py": "1"}})
+    with CheckpointStore(tmp_path, other).lock(lambda: None, fresh=False):
+        pass
+    start = "no matching checkpoint; the closest checkpoint belongs to other code "
+    code = "(3 modules differ, for example stages/train.py)"
+    assert CheckpointStore(tmp_path, now).describe_closest() == start + code
+    seed = now.model_copy(update={"train": {"seed": 1}})
+    also = "; it also differs in train.seed 0 -> 1"
+    assert CheckpointStore(tmp_path, seed).describe_closest() == start + code + also
+    with CheckpointStore(tmp_path, seed).lock(lambda: None, fresh=False):
+        pass
+    closest = CheckpointStore(tmp_path, now).describe_closest()
+    assert closest == "no matching checkpoint; the closest one differs in train.seed 1 -> 0"
+
+
 def test_who_writes_into_a_model_writes_into_no_other(prepared: PreparedDataset, tmp_path: Path):
     """In place, as most libraries save: neither the epoch's weights nor the kept ones change."""
     trained(made_trainer(prepared, made_params(tmp_path)), tmp_path)

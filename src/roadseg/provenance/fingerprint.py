@@ -57,10 +57,11 @@ def list_differences(before: TrainingProvenance, now: TrainingProvenance) -> lis
 
 
 def changed_modules(before: TrainingProvenance, now: TrainingProvenance) -> list[str]:
-    """List the modules whose code differs, first those that exist now."""
+    """List the modules whose code differs, first those that both have."""
     names = before.code.keys() | now.code.keys()
     changed = [name for name in names if before.code.get(name) != now.code.get(name)]
-    return sorted(changed, key=lambda name: (name not in now.code, name))
+    is_in_one = {name: (name in before.code) != (name in now.code) for name in changed}
+    return sorted(changed, key=lambda name: (is_in_one[name], name))
 
 
 def _difference(key: tuple[str, ...], before: Any, now: Any) -> str:

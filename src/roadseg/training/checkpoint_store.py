@@ -140,7 +140,10 @@ class CheckpointStore:
                     others.append((list_differences(other, self.provenance), modules))
         if not others:
             return "no earlier checkpoint"
-        differences, modules = min(others, key=lambda found: len(found[0]) + bool(found[1]))
+        # of two that are as close, rather the one of the same code
+        differences, modules = min(
+            others, key=lambda found: (len(found[0]) + bool(found[1]), bool(found[1]))
+        )
         more = len(differences) - _MAX_DIFFERENCES
         text = "; ".join(differences[:_MAX_DIFFERENCES] + ([f"{more} more"] if more > 0 else []))
         if not modules:

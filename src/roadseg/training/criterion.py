@@ -1,6 +1,6 @@
-"""What a training minimises.
+"""The loss that a training minimizes.
 
-Shapes: N pictures, K classes, H and W pixels.
+Shapes: N images, K classes, H and W pixels.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """What a training minimises, and over which pixels."""
+    """Cross-entropy, optionally weighted, plus optionally the Lovász loss."""
 
     class_weights: Tensor | None
     """(K,) float32 on the device, or None for a plain mean of the cross-entropy."""
     lovasz: float
-    """Weight of Lovász's loss."""
+    """Weight of the Lovász loss."""
     void_id: int | None
-    """The class that Lovász's loss leaves out, as mIoU does."""
+    """The class that the Lovász loss leaves out, as mIoU does."""
     ignored: int | None
-    """The class that is not trained."""
+    """A class whose pixels do not count, or None."""
 
     def loss(
         self, log_probs: Tensor, class_ids: Tensor, process_group: ProcessGroup = SINGLE_PROCESS
@@ -36,7 +36,7 @@ class Criterion:
         Args:
             log_probs: (N, K, H, W) float32, log-probabilities of this process's images.
             class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
-            processes: those that share the batch.
+            process_group: the ranks that share the batch.
 
         Returns:
             () float32, what this process's images contribute to the loss of the whole batch: the
@@ -55,7 +55,7 @@ class Criterion:
 def build_criterion(
     recipe: Recipe, class_map: ClassMap, pixels: np.ndarray, device: torch.device
 ) -> Criterion:
-    """What `recipe` asks for.
+    """Build the criterion of `recipe`.
 
     Args:
         pixels: (K,) int, training pixels of each class.

@@ -11,10 +11,10 @@ from roadseg.training.muon import Muon
 
 
 def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """`tensor`, of the shape of `parameter`, as the contiguous array that the parameter is.
+    """Return `tensor`, of the shape of `parameter`, with its axes in the parameter's memory order.
 
-    (N, C, H, W) in channels_last is (N, H, W, C) in memory. A view where `tensor` lies in memory
-    as the parameter does.
+    (N, C, H, W) in channels_last is (N, H, W, C) in memory. The result is contiguous; it is a view
+    if `tensor` has the memory format of the parameter.
     """
     is_channels_last = not parameter.is_contiguous()
     dense = tensor.detach().permute(0, 2, 3, 1) if is_channels_last else tensor.detach()
@@ -22,10 +22,9 @@ def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe, precision: str) -> Optimizer:
-    """The optimizer that `recipe` names; what it does not name is torch's default.
+    """Build the optimizer of `recipe`; other options have torch's defaults.
 
-    It works on views of the parameters in the order of their memory, for torch's fused kernels
-    copy whatever is not contiguous.
+    It works on contiguous views of the parameters, because torch's fused kernels copy others.
     """
     parameters = [in_memory_order(parameter, parameter) for parameter in parameters]
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
@@ -45,7 +44,7 @@ def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe, precision: str
 
 
 def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
-    """Limit the gradients in place, as `recipe` says."""
+    """Clip the gradients in place as `recipe` says."""
     match recipe.clip:
         case "value":
             nn.utils.clip_grad_value_(parameters, recipe.clip_limit)

@@ -1,4 +1,4 @@
-"""What changes from step to step: the learning rate, the pictures' size; pure functions of it."""
+"""Schedules: learning rate, image size and validations as pure functions of the step."""
 
 import math
 
@@ -16,7 +16,7 @@ def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
         step: 0..total_steps - 1.
         total_steps: steps of the whole training.
         peak: highest rate.
-        warmup: share of the steps before the peak, 0 to below 1.
+        warmup: fraction of the steps before the peak, 0 to below 1.
 
     Returns:
         The rate of `step`: peak / 25 at step 0 (if there is a warm-up), peak / 10,000 at the last.
@@ -30,9 +30,9 @@ def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def is_halved(step: int, total_steps: int, share: float) -> bool:
-    """Whether the pictures of `step` (0..total_steps - 1) are halved: in the first `share`."""
-    return step < share * total_steps
+def is_halved(step: int, total_steps: int, fraction: float) -> bool:
+    """Whether `step` (0..total_steps - 1) halves the images, as the first `fraction` does."""
+    return step < fraction * total_steps
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
@@ -41,13 +41,13 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def reduce_on_plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
-    """A tenth of the rate after more than `patience` validations without a lower cross-entropy."""
+    """Divide the rate by 10 after more than `patience` validations without improvement."""
     return ReduceLROnPlateau(optimizer, "min", factor=0.1, patience=patience)
 
 
 def validation_steps(num_steps: int, times: int) -> set[int]:
-    """The steps of an epoch, 1..num_steps, after which to validate: evenly spaced, the last too.
+    """Return the steps of an epoch, 1..num_steps, after which to validate, including the last.
 
-    Fewer than `times` where an epoch has fewer steps.
+    They are evenly spaced, and fewer than `times` if the epoch has fewer steps.
     """
     return {math.ceil(num_steps * k / times) for k in range(1, times + 1)}
