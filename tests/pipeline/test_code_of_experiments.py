@@ -16,7 +16,7 @@ _split_dataset = split_dataset
 
 
 def split_dataset(*args, **kwargs):
-    return {**_split_dataset(*args, **kwargs), "grouped_by": "edited code"}
+    return _split_dataset(*args, **kwargs).model_copy(update={"grouped_by": "edited code"})
 """
 EXPERIMENT = ("dvc", "exp", "run", "--single-item", "split")
 

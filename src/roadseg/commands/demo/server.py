@@ -34,7 +34,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
 
 HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
-PAGE = Path(__file__).with_name("demo_page.html")
+PAGE = Path(__file__).with_name("page.html")
 LARGEST_FILE = 64 << 20
 """Bytes of a picture's file that are taken."""
 _NUM_EXAMPLES = 4
