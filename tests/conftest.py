@@ -24,10 +24,10 @@ LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)
 """One label id of each class of kitti12, in class order."""
 SIZES = ((32, 48), (34, 50))
 LONGEST = (
-    *("test_interruption", "test_pipeline", "test_kills", "test_export", "test_resume"),
-    *("test_remotes", "test_shared_cache"),
-    *("test_plots_page", "test_disk", "test_paths", "test_loop", "test_shortage", "test_demo"),
-    *("test_aggregate", "test_code_of_experiments", "test_main"),
+    *("test_interruption", "test_pipeline", "test_kills", "test_sources_in_outputs"),
+    *("test_code_of_experiments", "test_ddp_equivalence", "test_export", "test_resume"),
+    *("test_remotes", "test_shared_cache", "test_plots_page", "test_disk", "test_paths"),
+    *("test_trainer", "test_out_of_memory", "test_demo", "test_linked_cache", "test_main"),
 )
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
 STORE = DownloadStore(Path("/nonexistent"), 10**8)
