@@ -19,7 +19,7 @@ UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch"
 
 
 def facts(class_map: ClassMap) -> dict[str, object]:
-    return {"classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
+    return {"classes": class_map.model_dump(), "ignored_class": None, "scale": 1.0}
 
 
 def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:

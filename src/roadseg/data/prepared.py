@@ -21,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap
+from roadseg.config.schema import validate
 from roadseg.data.array_files import ArrayEntry, array_sha256, memory_map, read_index, read_shape
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, list_names, read_json
@@ -46,7 +47,7 @@ class PreparedDataset:
         path = self.root / CLASSES
         found = read_json(path)
         try:
-            return ClassMap.from_json(found, path)
+            return validate(ClassMap, found, path)
         except InputError as error:
             raise InputError(f"{error}; {_MEND}") from None
 
