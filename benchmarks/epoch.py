@@ -20,9 +20,8 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.data.sampler import EpochSampler
 from roadseg.data.split_file import Split
 from roadseg.evaluation.accumulators import Accumulators
-from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
 from roadseg.evaluation.bootstrap import RESAMPLES
-from roadseg.evaluation.evaluate import evaluate
+from roadseg.evaluation.evaluate import evaluate, evaluation_batch, evaluation_groups
 from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS, image_path
 from roadseg.provenance.source_code import ROOT, source_blobs
 from roadseg.runtime.signals import GracefulShutdown

@@ -35,14 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     if list(per_class["class"]) != metadata.classes.names:
         raise InputError(f"{args.per_class}: has other classes than {args.model}; run dvc repro")
     card = model_card(
-        args.model,
-        metadata,
-        manifest,
-        training,
-        evaluation,
-        per_class,
-        num_looks,
-        figures,
+        args.model, metadata, manifest, training, evaluation, per_class, num_looks, figures
     )
     with atomic_folder(args.figures) as folder:
         save_curves(folder / "curves.png", history, training.best_epoch)

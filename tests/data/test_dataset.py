@@ -14,7 +14,7 @@ from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.sampler import EpochSampler, epoch_order
-from roadseg.evaluation.batches import evaluation_batch, evaluation_groups
+from roadseg.evaluation.evaluate import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.distributed import ProcessGroup
 from roadseg.system.errors import InputError

@@ -36,7 +36,7 @@ def made_cache(root: Path, pairs: list[tuple[list, list]]) -> PreparedDataset:
     """A cache of pictures whose red channel is given beside the mask."""
     for folder in (IMAGES, MASKS):
         (root / folder).mkdir()
-    write_json(root / CLASSES, THREE.to_json())
+    write_json(root / CLASSES, THREE.model_dump())
     lines = []
     for i, (red, mask) in enumerate(pairs):
         image = np.zeros((*np.shape(red), 3), dtype=np.uint8)

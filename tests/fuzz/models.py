@@ -142,7 +142,7 @@ def others(rng: random.Random, work: Path) -> Case:
         "dropout": rng.choice((0.0, 0.5)),
     }
     torch.manual_seed(rng.randrange(1000))
-    network, classes = UNet(**unet), class_map.to_json()
+    network, classes = UNet(**unet), class_map.model_dump()
     ignored = rng.choice((None, 0, class_map.num_classes - 1))
     facts = {"classes": classes, "ignored_class": ignored, "scale": rng.choice((1.0, 0.5))}
     save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, unet=unet))

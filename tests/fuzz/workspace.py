@@ -28,7 +28,7 @@ PIPELINE = str(ROOT / "dvc.yaml")
 TWELVE = read_class_map(CLASSES / "kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 1, "bilinear": True, "norm": "batch", "dropout": 0.0}
 DESCRIPTION = {
-    "classes": TWELVE.to_json(),
+    "classes": TWELVE.model_dump(),
     "ignored_class": None,
     "scale": 1.0,
     "unet": UNET,

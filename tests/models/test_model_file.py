@@ -19,7 +19,7 @@ UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch"
 
 
 def facts(class_map: ClassMap) -> dict[str, object]:
-    return {"classes": class_map.to_json(), "ignored_class": None, "scale": 1.0}
+    return {"classes": class_map.model_dump(), "ignored_class": None, "scale": 1.0}
 
 
 def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
@@ -122,7 +122,7 @@ def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
     network = saved(tmp_path / "a.safetensors")
     save_with(tmp_path / "a.safetensors", network, unet={**UNET, "base_channels": 1024})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InputError, match=r"do not fit the network: .* would be \[.*\], .* says \["):
+    with pytest.raises(InputError, match=r"do not fit the network: .* is \(\[.*, expected \(\["):
         load_network(tmp_path / "a.safetensors", TWELVE)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
 
@@ -130,9 +130,8 @@ def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("out.weight", torch.nan, "out.weight holds values that are not finite numbers"),
-        ("inc.1.running_mean", torch.inf, "inc.1.running_mean holds .* not finite numbers"),
-        ("inc.1.running_var", -1.0, "inc.1.running_var holds values that are no variances, for"),
+        ("out.weight", torch.nan, "out.weight holds values that are not finite"),
+        ("inc.1.running_mean", torch.inf, "inc.1.running_mean holds .* not finite"),
     ],
 )
 def test_weights_that_cannot_be_are_named(tmp_path: Path, name: str, value: float, message: str):
@@ -147,9 +146,12 @@ def test_weights_under_other_names_or_of_another_type_are_named(tmp_path: Path):
     weights = saved(tmp_path / "a.safetensors").state_dict()
     bias = weights.pop("out.bias")
     for changes, message in (
-        ({}, "do not fit the network: it has no out.bias"),
-        ({"out.bias": bias, "x": bias.clone()}, "do not fit the network: it has a x"),
-        ({"out.bias": bias.double()}, "out.bias is F64, expected F32"),
+        ({}, "do not fit the network: out.bias is missing, expected"),
+        (
+            {"out.bias": bias, "x": bias.clone()},
+            "do not fit the network: x is .*, expected no such weight",
+        ),
+        ({"out.bias": bias.double()}, r"out.bias is \(\[12\], 'F64'\), expected .*'F32'\)"),
     ):
         path = tmp_path / "a.safetensors"
         save_weights(path, {**weights, **changes}, ModelMetadata(**facts(TWELVE), unet=UNET))

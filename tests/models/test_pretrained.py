@@ -1,7 +1,6 @@
 """Weights of other U-Nets as a start: by name, by position, and everything that does not fit."""
 
 import os
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def broken(change) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("saved", "message"),
     [
-        ({"a": Attack()}, "holds more than weights, which is not loaded, for it could run code"),
+        ({"a": Attack()}, "holds more than weights, which is not loaded because it could run code"),
         ({"a": 1}, "holds no weights; expected a state dict"),
         ([1, 2], "holds no weights"),
         (network(1, base_channels=4).state_dict(), r"inc.0.weight would be 4x3x3x3, .* 2x3x3x3"),
@@ -116,18 +115,14 @@ def broken(change) -> dict[str, torch.Tensor]:
         (network(1, norm="batch").state_dict() | {"inc.9.weight": torch.ones(3)},
          "has inc.9.weight, which this network has not; check the section model"),
         (broken(lambda state: state.update({"out.bias": torch.ones(12, dtype=torch.int64)})),
-         "out.bias holds no plain numbers"),
-        (broken(lambda state: state["inc.1.running_var"].fill_(-1)), "running_var .* no variances"),
+         r"out.bias is torch.int64 \(torch.strided\); expected a dense tensor of one of float16, "),
         (broken(lambda state: state.update({"out.bias": torch.ones(12).to_sparse()})),
-         "out.bias holds no plain numbers"),
+         r"out.bias is torch.float32 \(torch.sparse_coo\); expected a dense tensor"),
         (broken(lambda state: state["inc.0.bias"].fill_(float("nan"))), "inc.0.bias .* not finite"),
         (broken(lambda s: s.update({"out.bias": torch.full((12,), 1e300, dtype=torch.double)})),
-         "out.bias holds values that are not finite numbers, in float32"),
+         "out.bias holds values that are not finite in float32"),
         (broken(lambda state: state.update({"out.bias": torch.ones(12).to(torch.float8_e4m3fn)})),
-         "out.bias holds no plain numbers, but torch.float8_e4m3fn; expected one of float16, "),
-        (broken(lambda state: state.update({"module.out.bias": torch.ones(12)})),
-         r"a.pt: holds both out.bias and module.out.bias; save the ones meant alone"),
-        ({0: torch.ones(1), "0": torch.ones(1)}, "a.pt: holds both 0 and 0; "),
+         "out.bias is torch.float8_e4m3fn "),
         ({"net": network(1).state_dict(), "ema": network(3).state_dict()},
          r"holds 2 state dicts of 128 tensors, \(net\) and \(ema\); save the one that is meant"),
     ],
@@ -155,7 +150,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str):
     ]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}: no file of weights"):
+        with pytest.raises(InputError, match=f"{name}: not a file of weights"):
             load_pretrained(path, network(2), TWELVE)
 
 
@@ -170,7 +165,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str):
 def test_pickles_of_other_kinds_are_named_without_a_word_beside(tmp_path: Path, data: bytes):
     """Warnings are errors here."""
     (tmp_path / "a.pt").write_bytes(data)
-    with pytest.raises(InputError, match=r"a.pt: (holds more than|no file of) weights"):
+    with pytest.raises(InputError, match=r"a.pt: not a file of weights"):
         load_pretrained(tmp_path / "a.pt", network(2), TWELVE)
 
 
@@ -183,19 +178,8 @@ def test_pickles_cut_within_a_number_are_named(tmp_path: Path, packed: bool):
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in (("a/data.pkl", data), ("a/version", b"3\n")):
                 archive.writestr(name, content)
-    with pytest.raises(
-        InputError, match=r"a.pt: no file of weights that can be read \(.*4 bytes|8"
-    ):
+    with pytest.raises(InputError, match=r"a.pt: not a file of weights \(.*(4 bytes|8)"):
         load_pretrained(path, network(2), TWELVE)
-
-
-def test_nested_tensors_are_no_plain_numbers(tmp_path: Path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls them a prototype
-        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
-        torch.save(network(1).state_dict() | {"out.bias": nested}, tmp_path / "a.pt")
-        with pytest.raises(InputError, match=r"a.pt: out.bias holds no plain numbers"):
-            load_pretrained(tmp_path / "a.pt", network(2), TWELVE)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -130,7 +130,7 @@ def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(f
         test_images=None,
     )
     arguments = (LIMITS, SAMPLE, Path("data/raw"), STORE, OUTPUTS)
-    assert fetch("data", None, mine, *arguments)["num_train"] == 8
+    assert fetch("data", None, mine, *arguments).num_train == 8
     raw = FilePatterns(
         images="{raw,r}/training/image_2/{id}.png",
         masks="*/training/semantic/{id}.png",

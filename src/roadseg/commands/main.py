@@ -5,7 +5,6 @@ description in its help. It imports torch, numpy, pandas and matplotlib inside `
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import roadseg
 from roadseg.system.cli import CLOSE_PROGRAMS, run_main
-from roadseg.system.errors import InputError, missing_package
+from roadseg.system.errors import missing_package
 
 VERSION = "0.2.0.dev0"
 """Version of the package; pyproject.toml reads it from here."""
@@ -55,35 +54,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand that `argv` (default: `sys.argv[1:]`) names.
 
     Raises:
-        InputError: no such subcommand, a package that it needs is not installed, or its own errors.
-        SystemExit: after --help and --version, and for invalid options.
+        InputError: a package that the subcommand needs is not installed, or its own errors.
+        SystemExit: after --help and --version, and for invalid commands and options.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    name = argv[0] if argv else ""
-    if name not in SUBCOMMANDS:
-        if name and not name.startswith("-"):
-            raise InputError(f"unknown command {name!r}; {_suggest(name)}")
-        _general_parser().parse_args(argv[:1])  # always exits, for COMMAND is missing
-    module = import_module(SUBCOMMANDS[name].module)
-    parser = argparse.ArgumentParser(prog=f"roadseg {name}", description=module.__doc__)
-    module.add_arguments(parser)
-    args = parser.parse_args(argv[1:])
-    try:
-        module.run(args)
-    except ModuleNotFoundError as error:
-        if not (extra := SUBCOMMANDS[name].extra):
-            raise
-        raise missing_package(error.name, extra) from None
-
-
-def _suggest(name: str) -> str:
-    close = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(SUBCOMMANDS)}"
-
-
-def _general_parser() -> argparse.ArgumentParser:
-    width = max(map(len, SUBCOMMANDS))
-    lines = [f"  {name:<{width}}  {command.help}" for name, command in SUBCOMMANDS.items()]
+    lines = [f"  {name:<12} {command.help}" for name, command in SUBCOMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="roadseg",
         usage="%(prog)s [-h] [--version] COMMAND ...",
@@ -92,8 +67,23 @@ def _general_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"roadseg {VERSION}")
-    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
-    return parser
+    subparsers = parser.add_subparsers(
+        prog="roadseg", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
+    parsers = {name: subparsers.add_parser(name) for name in SUBCOMMANDS}
+    name = next((argument for argument in argv if argument in SUBCOMMANDS), None)
+    if name is None:
+        parser.parse_args(argv)  # always exits, because COMMAND is missing or invalid
+    module = import_module(SUBCOMMANDS[name].module)
+    parsers[name].description = module.__doc__
+    module.add_arguments(parsers[name])
+    args = parser.parse_args(argv)
+    try:
+        module.run(args)
+    except ModuleNotFoundError as error:
+        if not (extra := SUBCOMMANDS[name].extra):
+            raise
+        raise missing_package(error.name, extra) from None
 
 
 def run_from_shell() -> None:

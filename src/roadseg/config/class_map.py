@@ -4,7 +4,7 @@ label_id (0..255) is what a mask file holds; class_id (0..C-1) is what the netwo
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -17,8 +17,6 @@ IGNORE_INDEX = 255
 """Value in a cached mask for pixels that are neither trained nor counted."""
 
 _UNKNOWN_CHOICES = ("error", "ignore")
-
-
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -100,7 +98,7 @@ class ClassMap(StrictModel):
         return np.array(firsts, dtype=np.uint8)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lookup table of the map.
+        """Build the lookup table of the map.
 
         Returns:
             class_ids: (256,) uint8, the class id (or IGNORE_INDEX) of each label id.
@@ -116,17 +114,6 @@ class ClassMap(StrictModel):
         class_ids[self.ignored_label_ids] = IGNORE_INDEX
         known[self.ignored_label_ids] = True
         return class_ids, known
-
-    def to_json(self) -> dict[str, Any]:
-        return self.model_dump()
-
-    @classmethod
-    def from_json(cls, value: Any, source: Path) -> "ClassMap":
-        """The map in `value`, plain data that was read from the file `source`."""
-        try:
-            return validate(cls, value)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
 
 
 def find_class_map(name: str, folder: Path) -> Path:
@@ -150,5 +137,5 @@ def find_class_map(name: str, folder: Path) -> Path:
 
 
 def read_class_map(path: Path) -> ClassMap:
-    """The class map in the YAML file `path`. Raises InputError that names file and key."""
-    return ClassMap.from_json(read_yaml(path), path)
+    """Read the class map in the YAML file `path`. Raises InputError that names file and key."""
+    return validate(ClassMap, read_yaml(path), path)

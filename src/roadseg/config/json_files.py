@@ -18,9 +18,9 @@ def read_model(model_type: type[_Model], path: Path) -> _Model:
     """
     value = read_json(path)
     try:
-        return validate(model_type, value)
+        return validate(model_type, value, path)
     except InputError as error:
-        raise InputError(f"{path}: {error}; dvc repro makes it again") from None
+        raise InputError(f"{error}; dvc repro makes it again") from None
 
 
 def write_model(path: Path, model: StrictModel) -> None:

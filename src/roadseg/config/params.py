@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from roadseg.config.schema import StrictModel, read_yaml, validate
-from roadseg.system.errors import InputError
 
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -296,8 +295,4 @@ def load_params(path: Path) -> Params:
     Raises:
         InputError: unknown or missing key, wrong type, value out of range; names file and key.
     """
-    values = read_yaml(path)
-    try:
-        return validate(Params, values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return validate(Params, read_yaml(path), path)

@@ -45,8 +45,7 @@ def require_not_written(key: str, value: str, outputs: Iterable[str]) -> None:
 
 def _is_in(path: str, output: Path) -> bool:
     """True if `path` is `output` or below it, also on a file system that ignores case."""
-    parts = (path, *map(str, Path(path).parents))
-    if {os.path.abspath(output), os.path.realpath(output)} & set(parts):
+    places = (Path(path), *Path(path).parents)
+    if Path(os.path.abspath(output)) in places:
         return True
-    is_folder = os.path.isdir(output)
-    return is_folder and any(os.path.isdir(p) and os.path.samefile(p, output) for p in parts)
+    return output.exists() and any(p.exists() and p.samefile(output) for p in places)

@@ -11,18 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from roadseg.system.errors import InputError
 
-_MOST_BYTES = 1 << 16
-"""What takes a few seconds to read; a class map of all 256 label ids needs a third of it."""
-_DAMAGE = (
-    # what ruamel raises on a text that it cannot make values of; a bad date is a ValueError
-    *(YAMLError, ValueError, KeyError, IndexError, AssertionError, TypeError, AttributeError),
-    OverflowError,
-    RecursionError,
-)
+_MAX_BYTES = 1 << 16
+"""Size that takes a few seconds to parse; a class map of 256 label ids needs a third of it."""
 _KEYS_EXPECTED = "should be keys with values"
 _REASONS = {"missing": "missing", "model_type": _KEYS_EXPECTED, "dict_type": _KEYS_EXPECTED}
 # Nested aliases can stand for exponentially many values, which a plain repr() would write out.
@@ -65,19 +58,19 @@ class StrictModel(BaseModel):
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain value (dict, list, str, int, float, bool, None) in the YAML file `path`.
+    """Read plain values (dict, list, str, int, float, bool, None) from the YAML file `path`.
 
     Raises:
         InputError: no such file, not UTF-8, not YAML, or larger than any parameters are.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise InputError(f"{path}: {size:,} bytes; no such file needs {_MAX_BYTES:,}")
+    data = path.read_bytes()
     try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise InputError(f"{path}: {size:,} bytes; no such file needs {_MOST_BYTES:,}")
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except _DAMAGE as error:
+        return parse_yaml(data.decode())
+    except Exception as error:  # YAMLError, KeyError, AttributeError and many more
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
 
 
@@ -86,12 +79,16 @@ def parse_yaml(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def validate(model_type: type[_Model], value: Any) -> _Model:
+def validate(model_type: type[_Model], value: Any, source: Path | None = None) -> _Model:
     """Build a `model_type` from `value`, plain data as YAML and JSON have it.
 
+    Args:
+        source: the file that holds `value`, for the error.
+
     Raises:
-        InputError: the first error only; the message begins with the dotted key.
+        InputError: the first error only; the message has the file and the dotted key.
     """
+    prefix = "" if source is None else f"{source}: "
     try:
         return model_type.model_validate(value)
     except ValidationError as error:
@@ -99,9 +96,9 @@ def validate(model_type: type[_Model], value: Any) -> _Model:
     key, first = _dotted_key(errors[0], value), errors[0]
     reasons = {_reason(error): None for error in errors if _dotted_key(error, value) == key}
     if first["type"] == "value_error" and isinstance(first["input"], dict):  # begins with a key
-        raise InputError(f"{key}.{_reason(first)}".removeprefix("."))
+        raise InputError(prefix + f"{key}.{_reason(first)}".removeprefix("."))
     got = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
-    raise InputError(f"{key or 'top level'}: {' or '.join(reasons)}{got}")
+    raise InputError(f"{prefix}{key or 'top level'}: {' or '.join(reasons)}{got}")
 
 
 def _dotted_key(error: Any, value: Any) -> str:

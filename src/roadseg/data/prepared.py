@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap
+from roadseg.config.schema import validate
 from roadseg.data.array_files import ArrayEntry, open_array, read_index
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, list_names, read_json
@@ -45,7 +46,7 @@ class PreparedDataset:
         path = self.root / CLASSES
         found = read_json(path)
         try:
-            return ClassMap.from_json(found, path)
+            return validate(ClassMap, found, path)
         except InputError as error:
             raise InputError(f"{error}; {_MEND}") from None
 

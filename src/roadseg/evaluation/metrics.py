@@ -41,26 +41,26 @@ def without_truth(confusion: np.ndarray, class_id: int | None) -> np.ndarray:
     return kept
 
 
-def _divided(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element by element; NaN where the denominator is 0."""
-    blank = np.full(len(numerator), np.nan)
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide element by element; NaN where the denominator is 0."""
+    blank = np.full(numerator.shape, np.nan)
     return np.divide(numerator, denominator, out=blank, where=denominator > 0)
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
     """(K,) intersection over union, TP / (TP + FP + FN), 0..1 or NaN."""
     hits = np.diag(confusion)
-    return _divided(hits, confusion.sum(0) + confusion.sum(1) - hits)
+    return divide(hits, confusion.sum(0) + confusion.sum(1) - hits)
 
 
 def dice(confusion: np.ndarray) -> np.ndarray:
     """(K,) Dice coefficient, 2 TP / (2 TP + FP + FN), 0..1 or NaN."""
-    return _divided(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1))
+    return divide(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1))
 
 
 def class_accuracy(confusion: np.ndarray) -> np.ndarray:
     """(K,) recall of each class, TP / (TP + FN), 0..1; NaN where the class is not in the truth."""
-    return _divided(np.diag(confusion), confusion.sum(1))
+    return divide(np.diag(confusion), confusion.sum(1))
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:

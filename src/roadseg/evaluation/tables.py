@@ -12,6 +12,7 @@ from roadseg.config.class_map import ClassMap
 from roadseg.evaluation.metrics import (
     class_accuracy,
     dice,
+    divide,
     iou,
     segmentation_metrics,
     without_truth,
@@ -68,9 +69,7 @@ def confusion_pairs(class_map: ClassMap, confusion: np.ndarray) -> pd.DataFrame:
         where that class does not occur.
     """
     names, count = class_map.names, class_map.num_classes
-    totals = confusion.sum(1, keepdims=True)
-    blank = np.full(confusion.shape, np.nan)
-    share = np.divide(confusion, totals, out=blank, where=totals > 0)
+    share = divide(confusion, confusion.sum(1, keepdims=True))
     return pd.DataFrame(
         {
             "actual": np.repeat(names, count),

@@ -3,18 +3,22 @@
 Shapes: N images, K classes, H and W pixels.
 """
 
+import io
 import json
+import logging
 import math
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+import torch.fx.experimental._config as symbolic
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
-from roadseg.models.export_formats import FORMATS, INPUT, OUTPUT, Logits, export_program
 from roadseg.models.model_file import load_model
-from roadseg.models.unet import UNet
+from roadseg.models.unet import SMALLEST_SIDE, UNet
 from roadseg.provenance.model_metadata import ModelMetadata
-from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import atomic_file, file_sha256
 
@@ -25,6 +29,88 @@ CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 33, 64), (2, 16, 31))
 """N, H and W of the images on which a file is compared with the network."""
 
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+INPUT = (
+    f"images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
+    f"at least {SMALLEST_SIDE}, of pictures at the share `scale` of their own size"
+)
+OUTPUT = (
+    "logits: (N, K, H, W) float32; a pixel's class is the place in `classes` of the largest; "
+    "the class that `ignored_class` gives, if any, was not trained"
+)
+
+_AXES = {0: "batch", 2: "height", 3: "width"}
+
+Logits = Callable[[Tensor], Tensor]
+"""(N, 3, H, W) uint8, 0..255 -> logits (N, K, H, W) float32."""
+
+
+class _UInt8Input(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8, 0..255 -> logits (N, K, H, W) float32."""
+        return self.network(images.to(torch.float32) / 255)
+
+
+def export_program(network: UNet) -> ExportedProgram:
+    """Trace the graph from `images` (N, 3, H, W) uint8 to logits, for any N, and H and W >= 16.
+
+    The network must be in evaluation mode.
+    """
+    sides = {axis: Dim(_AXES[axis], min=SMALLEST_SIDE) for axis in (2, 3)}
+    example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)
+    # Otherwise a lowest level of one pixel (sides of 16 to 31) would need a graph of its own.
+    # torch.onnx.export sets the same.
+    with symbolic.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            _UInt8Input(network).requires_grad_(False),
+            (example,),
+            dynamic_shapes={"images": {0: Dim(_AXES[0]), **sides}},
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it has paths of this computer
+    return program
+
+
+def _write_onnx(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
+    """Write one file without external data; return its kind."""
+    # It warns of each operator of torchvision, which is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    exported = torch.onnx.export(
+        program, output_names=["logits"], dynamic_shapes={"images": _AXES}, verbose=False
+    )
+    exported.model.metadata_props.update(metadata)
+    exported.save(path, external_data=False)
+    return f"ONNX, opset {exported.model.opset_imports['']}"
+
+
+def _load_onnx(path: Path) -> Logits:
+    """Check the ONNX file and load it in ONNX Runtime, on the CPU."""
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+def _write_pt2(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
+    """Write an archive of torch.export with `metadata` as extra files; return its kind."""
+    archive = io.BytesIO()  # torch accepts no path of another suffix, and a full disk aborts it
+    torch.export.save(program, archive, extra_files=metadata)
+    path.write_bytes(archive.getbuffer())
+    return f"torch.export of torch {torch.__version__}"
+
+
+def _load_pt2(path: Path) -> Logits:
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
+
+
+FORMATS = {".onnx": (_write_onnx, _load_onnx), ".pt2": (_write_pt2, _load_pt2)}
 
 
 def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]:
@@ -50,13 +136,12 @@ def largest_difference(network: UNet, logits: Logits) -> float:
     Returns:
         The largest absolute difference of a logit; infinite for a wrong shape, NaN if one is NaN.
     """
-    accelerator = Accelerator(torch.device("cpu"), "fp32")
     generator = torch.Generator().manual_seed(0)
     differences = []
     for count, height, width in CHECKED_SIZES:
         shape = (count, 3, height, width)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-        expected, found = network(accelerator.images(images)), logits(images)  # (N, K, H, W)
+        expected, found = network(images / 255), logits(images)  # (N, K, H, W)
         same_shape = found.shape == expected.shape
         differences.append((found - expected).abs().max() if same_shape else torch.tensor(math.inf))
     return torch.stack(differences).max().item()
@@ -75,12 +160,12 @@ def export_model(model: Path, out: Path) -> list[str]:
         for name in _ONNX_PACKAGES:
             if not find_spec(name):
                 raise missing_package(name, extra="export")
-    write, logits_of = FORMATS[out.suffix]
+    write, load = FORMATS[out.suffix]
     network, model_metadata = load_model(model)
     metadata = file_metadata(model_metadata, model)
     with atomic_file(out) as temporary:
         kind = write(export_program(network), metadata, temporary)
-        difference = largest_difference(network, logits_of(temporary))
+        difference = largest_difference(network, load(temporary))
         if not difference <= LIMIT:  # also for NaN
             raise InputError(
                 f"{out}: not written; its logits differ from those of {model} by {difference:.2g}, "

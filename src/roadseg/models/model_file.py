@@ -1,4 +1,4 @@
-"""A model on disk: a safetensors file that also says what network its weights belong to."""
+"""Model files: weights in safetensors with the metadata of their network."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file
 
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
-"""Names in safetensors of the types that a network's tensors have."""
+"""Names in safetensors of the dtypes of a network's tensors."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
@@ -69,38 +69,25 @@ def load_model(path: Path) -> tuple[UNet, ModelMetadata]:
     metadata = read_metadata(path, ModelMetadata)
     with torch.device("meta"):  # takes no memory, whatever size the file claims
         network = UNet(**metadata.unet.model_dump())
-    state = _fitting_tensors(path, network.state_dict())
+    state = _read_tensors(path, network.state_dict())
     network.to_empty(device="cpu").load_state_dict(state)
     return network.eval(), metadata
 
 
-def _fitting_tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+def _read_tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """Read the tensors in `path`, which must have the names, shapes and types of `wanted`."""
+    expected = {name: (list(t.shape), _DTYPES[t.dtype]) for name, t in wanted.items()}
     with explain_read_errors(path), safe_open(path, framework="pt") as file:
-        found = set(file.keys())
-        if others := found ^ wanted.keys():
-            has = "has no" if min(others) in wanted else "has a"
-            raise InputError(f"{path}: the weights do not fit the network: it {has} {min(others)}")
-        for name, tensor in wanted.items():  # before any is loaded
-            stored, shape, dtype = file.get_slice(name), list(tensor.shape), _DTYPES[tensor.dtype]
-            if stored.get_shape() != shape:
-                raise InputError(
-                    f"{path}: the weights do not fit the network: {name} would be "
-                    f"{stored.get_shape()}, its description says {shape}"
-                )
-            if stored.get_dtype() != dtype:
-                raise InputError(f"{path}: {name} is {stored.get_dtype()}, expected {dtype}")
-        state = {name: file.get_tensor(name) for name in wanted}
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        found = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+        if found != expected:
+            name = min(n for n in found | expected if found.get(n) != expected.get(n))
+            raise InputError(
+                f"{path}: the weights do not fit the network: {name} is "
+                f"{found.get(name, 'missing')}, expected {expected.get(name, 'no such weight')}"
+            )
+        state = {name: file.get_tensor(name) for name in expected}
     for name, tensor in state.items():
-        if wrong := describe_invalid_values(name, tensor):
-            raise InputError(f"{path}: {name} holds values that are {wrong}; train again")
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} holds values that are not finite; train again")
     return state
-
-
-def describe_invalid_values(name: str, tensor: Tensor) -> str | None:
-    """What the values of the weight or buffer `name` are that they cannot be, None if all can."""
-    if not tensor.isfinite().all():
-        return "not finite numbers"
-    if name.endswith(".running_var") and (tensor < 0).any():
-        return "no variances, for some are negative"
-    return None

@@ -7,7 +7,6 @@ of the well-known implementations from which this layout comes.
 import contextlib
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
-from roadseg.models.model_file import describe_invalid_values
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
@@ -25,27 +23,27 @@ from roadseg.system.memory import out_of_memory_as
 
 _LAST = "out."
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
-_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Of weights: what all of torch computes with; 8 bits are codes beside scales of their own."""
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Accepted dtypes; weights of 8 bits are codes that need scales of their own."""
 
 
 def load_pretrained(path: Path, network: UNet, class_map: ClassMap) -> str:
     """Copy the weights in `path` into `network`.
 
-    The last layer stays as it was drawn where the file's is of other classes. Convolutions without
-    biases, as some implementations have them before a norm, get zeros.
+    The last layer keeps its initial weights if the file has other classes. Convolutions without
+    biases, which some implementations have before a norm, get zeros.
 
     Args:
-        path: a safetensors file, or what torch.save wrote of a state dict; nothing in it is run.
+        path: a safetensors file, or a state dict that torch.save wrote; nothing in it is executed.
 
     Returns:
-        What was loaded and how, for the user.
+        A line for the user that says what was loaded and how.
 
     Raises:
         InputError: no such file, no weights in it, or those of another network; says what differs.
     """
-    entry, tensors = _tensors(path)
-    found = _without_counts(_unwrapped(path, tensors))
+    entry, tensors = _read_state_dict(path)
+    found = _without_counts({_remove_wrappers(name): t for name, t in tensors.items()})
     wanted = _without_counts(network.state_dict())
     if wanted.keys() <= found.keys():
         if others := found.keys() - wanted.keys():
@@ -60,45 +58,40 @@ def load_pretrained(path: Path, network: UNet, class_map: ClassMap) -> str:
             "names than this network's need a file that torch.save wrote"
         )
     else:
-        how, pairs = "by position", _by_position(path, wanted, list(found.values()))
+        how, pairs = "by position", _match_by_position(path, wanted, list(found.values()))
     other_classes = read_classes(path) not in (None, class_map)
-    for name, tensor in pairs.items():  # before anything else of them is asked
-        _require_plain(path, name, tensor)
-    left = [name for name in wanted if name.startswith(_LAST)]
-    if other_classes or any(pairs[name].shape != wanted[name].shape for name in left):
+    last = [name for name in wanted if name.startswith(_LAST)]
+    if other_classes or any(pairs[name].shape != wanted[name].shape for name in last):
         how += "; the last layer starts anew, for the classes are others"
-        pairs = {name: tensor for name, tensor in pairs.items() if name not in left}
-    fitting = {name: _fitting(path, name, pairs[name], wanted[name]) for name in pairs}
-    network.load_state_dict(fitting, strict=False)
-    return f"{len(fitting)} of {len(wanted)} tensors of {path}{entry}, {how}"
+        pairs = {name: tensor for name, tensor in pairs.items() if name not in last}
+    state = {name: _convert(path, name, pairs[name], wanted[name]) for name in pairs}
+    network.load_state_dict(state, strict=False)
+    return f"{len(state)} of {len(wanted)} tensors of {path}{entry}, {how}"
 
 
-def _require_plain(path: Path, name: str, tensor: Tensor) -> None:
-    is_plain = type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_nested
-    if not is_plain or tensor.layout is not torch.strided or tensor.device.type != "cpu":
-        raise InputError(f"{path}: {name} holds no plain numbers")
-    if tensor.dtype not in _TYPES:
-        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
+def _convert(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
+    """Return `tensor` in float32, if it has the shape of `wanted` and finite values."""
+    if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided or tensor.is_meta:
+        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
         raise InputError(
-            f"{path}: {name} holds no plain numbers, but {tensor.dtype}; expected one of {expected}"
+            f"{path}: {name} is {tensor.dtype} ({tensor.layout}); expected a dense tensor of one "
+            f"of {expected}"
         )
-
-
-def _fitting(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
-    """`tensor` in float32, as the network will hold it: 1e300 is finite only before."""
     if tensor.shape != wanted.shape:
         raise InputError(
             f"{path}: {name} would be {_shape(tensor)}, this network has {_shape(wanted)}; set the "
             "parameters in model to those of the file"
         )
     tensor = tensor.detach().to(torch.float32)
-    if wrong := describe_invalid_values(name, tensor):
-        raise InputError(f"{path}: {name} holds values that are {wrong}, in float32")
+    if not tensor.isfinite().all():  # 1e300 is finite in float64 only
+        raise InputError(f"{path}: {name} holds values that are not finite in float32")
     return tensor
 
 
-def _by_position(path: Path, wanted: dict[str, Tensor], found: list[Tensor]) -> dict[str, Tensor]:
-    """Name -> the tensor of `found` that stands where it does."""
+def _match_by_position(
+    path: Path, wanted: dict[str, Tensor], found: list[Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of `found` under the names that have their positions in `wanted`."""
     weights = [name for name, tensor in wanted.items() if tensor.shape[2:] == (3, 3)]
     biases = [name.replace(".weight", ".bias") for name in weights]  # a norm follows each
     without = [name for name in wanted if name not in biases]
@@ -113,20 +106,24 @@ def _by_position(path: Path, wanted: dict[str, Tensor], found: list[Tensor]) -> 
     )
 
 
-def _tensors(path: Path) -> tuple[str, dict[str | int, Tensor]]:
-    """The state dict in `path`, also one level down, and in words under which name it stands."""
-    with _foreign(path):
+def _read_state_dict(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Read the state dict in `path`, or in an entry of the dictionary there.
+
+    Returns:
+        The name of that entry for a message, and the tensors by name.
+    """
+    with _explain_errors(path):
         if path.suffix == ".safetensors":
             return "", load_file(path)
-        with warnings.catch_warnings():  # what it thinks of the file; we say what matters of it
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # about the age and protocol of the file
             saved = torch.load(path, map_location="cpu", weights_only=True)
-    held = [("", _only_tensors(saved))]
-    held += [(f" ({name})", _only_tensors(below)) for name, below in _named(saved).items()]
-    most = max(len(tensors) for _, tensors in held)
+    entries = [("", _only_tensors(saved))]
+    if isinstance(saved, dict):
+        entries += [(f" ({name})", _only_tensors(value)) for name, value in saved.items()]
+    most = max(len(tensors) for _, tensors in entries)
     if not most:
         raise InputError(f"{path}: holds no weights; expected a state dict")
-    largest = [entry for entry in held if len(entry[1]) == most]
+    largest = [entry for entry in entries if len(entry[1]) == most]
     if len(largest) > 1:  # such as weights and their moving average
         names = " and".join(name or " the file itself" for name, _ in largest)
         raise InputError(
@@ -137,11 +134,8 @@ def _tensors(path: Path) -> tuple[str, dict[str | int, Tensor]]:
 
 
 @contextlib.contextmanager
-def _foreign(path: Path) -> Iterator[None]:
-    """Turn every error of reading the foreign file `path` into an InputError.
-
-    Which errors torch.load raises on a file of any content is documented nowhere.
-    """
+def _explain_errors(path: Path) -> Iterator[None]:
+    """Turn errors of reading `path` into InputErrors; those of torch.load are not documented."""
     try:
         with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
             yield
@@ -149,53 +143,30 @@ def _foreign(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise InputError(f"train.start: {path}: no such file") from None
-    except pickle.UnpicklingError:
-        if not _is_pickled(path):
-            raise InputError(f"{path}: no file of weights") from None
+    except pickle.UnpicklingError:  # its message advises to load the file without protection
         raise InputError(
-            f"{path}: holds more than weights, which is not loaded, for it could run code; save "
-            "the network's state_dict() alone"
+            f"{path}: not a file of weights, or it holds more than weights, which is not loaded "
+            "because it could run code; save the network's state_dict() alone"
         ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: no file of weights that can be read ({reason})") from None
+        raise InputError(f"{path}: not a file of weights ({reason})") from None
 
 
-def _is_pickled(path: Path) -> bool:
-    """Whether torch.save, of any age, may have written it."""
-    with path.open("rb") as file:
-        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
-
-
-def _named(value: Any) -> dict[str | int, Any]:
-    """What `value` holds by name, where it is a dictionary."""
+def _only_tensors(value: Any) -> dict[str, Tensor]:
     if not isinstance(value, dict):
         return {}
-    return {name: held for name, held in value.items() if isinstance(name, str | int)}
+    return {str(name): held for name, held in value.items() if isinstance(held, Tensor)}
 
 
-def _only_tensors(value: Any) -> dict[str | int, Tensor]:
-    return {name: held for name, held in _named(value).items() if isinstance(held, Tensor)}
-
-
-def _unwrapped(path: Path, tensors: dict[str | int, Tensor]) -> dict[str, Tensor]:
-    """By their names without those of wrappers; raises InputError where two would share one."""
-    found: dict[str, str | int] = {}
-    for name in tensors:
-        other = found.setdefault(_plain(str(name)), name)
-        if other is not name:
-            raise InputError(f"{path}: holds both {other} and {name}; save the ones meant alone")
-    return {plain: tensors[name] for plain, name in found.items()}
-
-
-def _plain(name: str) -> str:
+def _remove_wrappers(name: str) -> str:
     for wrapper in _WRAPPERS:
         name = name.removeprefix(wrapper)
     return name
 
 
 def _without_counts(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the numbers of batches that norms have seen, which nothing reads."""
+    """Leave out the number of batches that each norm has seen, which nothing reads."""
     return {name: tensor for name, tensor in tensors.items() if tensor.dim()}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roadseg.models.layers.convolution import Conv3x3
-from roadseg.models.layers.norm import build_norm as built_norm
+from roadseg.models.layers.norm import build_norm
 
 SMALLEST_SIDE = 16
 """Pixels of a side that four halvings leave one of."""
@@ -41,10 +41,10 @@ class DoubleConv(nn.Sequential):
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int, norm: str) -> None:
         super().__init__(
             Conv3x3(in_channels, mid_channels),
-            built_norm(norm, mid_channels),
+            build_norm(norm, mid_channels),
             nn.ReLU(inplace=True),
             Conv3x3(mid_channels, out_channels),
-            built_norm(norm, out_channels),
+            build_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )
 
@@ -72,7 +72,7 @@ class Up(nn.Module):
         """`window`: where `x` lies in a larger picture of its level."""
         partial = window is not None and isinstance(self.up, nn.Upsample)
         # (N, C, 2h, 2w); one pixel short where the skip's side is odd
-        x = _doubled(x, window) if partial else self.up(x)
+        x = _upsample_part(x, window) if partial else self.up(x)
         rows, columns = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
         # An exported graph is for all sizes, so it always pads, by nothing where they are even.
         if torch.compiler.is_exporting() or rows or columns:
@@ -81,26 +81,23 @@ class Up(nn.Module):
         return self.conv(torch.cat([skip, x], dim=1))
 
 
-def _doubled(x: Tensor, window: Window) -> Tensor:
-    """What doubling the whole picture gives in this part of it.
+def _upsample_part(x: Tensor, window: Window) -> Tensor:
+    """Return what bilinear upsampling of the whole image gives in this part of it.
 
-    Interpolation with aligned corners takes a pixel from another place in a part than in the
-    whole, for it stretches corner to corner; so the places are counted in the whole here.
+    Interpolation with aligned corners stretches from corner to corner, so a pixel of a part would
+    come from another position than in the whole; the positions are those of the whole here.
     """
-    x = _doubled_along(x, 2, window.top, window.height)
-    return _doubled_along(x, 3, window.left, window.width)
-
-
-def _doubled_along(x: Tensor, dim: int, start: int, whole: int) -> Tensor:
-    count = x.shape[dim]
-    places = torch.arange(2 * start, 2 * (start + count), dtype=torch.float64)
-    places = places * (whole - 1) / (2 * whole - 1) - start
-    lower = places.floor()
-    share = (places - lower).to(x.device, torch.float32)
-    lower = lower.long().to(x.device)
-    share = share.reshape([-1 if d == dim else 1 for d in range(4)])
-    low, high = (x.index_select(dim, (lower + k).clamp(0, count - 1)).float() for k in (0, 1))
-    return torch.lerp(low, high, share).to(x.dtype)
+    for dim, start, whole in ((2, window.top, window.height), (3, window.left, window.width)):
+        size = x.shape[dim]
+        positions = torch.arange(2 * start, 2 * (start + size), dtype=torch.float64)
+        positions = positions * (whole - 1) / (2 * whole - 1) - start
+        lower = positions.floor()
+        weight = (positions - lower).to(x.device, torch.float32)
+        weight = weight.reshape([-1 if d == dim else 1 for d in range(4)])
+        lower = lower.long().to(x.device)
+        low, high = (x.index_select(dim, (lower + k).clamp(0, size - 1)).float() for k in (0, 1))
+        x = torch.lerp(low, high, weight).to(x.dtype)
+    return x
 
 
 class UNet(nn.Module):

@@ -74,7 +74,7 @@ def remap_dataset(
     with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
         for folder in FOLDERS:
             (new / folder).mkdir()
-        write_json(new / CLASSES, class_map.to_json())
+        write_json(new / CLASSES, class_map.model_dump())
         write_json(new / SIZES, dataset.train_sizes)
         write_json(new / SCALE, scale)
         entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)

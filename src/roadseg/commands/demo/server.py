@@ -36,36 +36,23 @@ from roadseg.system.memory import out_of_memory_as
 HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_FILE = 64 << 20
-"""Bytes of a picture's file that are taken."""
+"""Size of the largest image file that is accepted, bytes."""
 _NUM_EXAMPLES = 4
-_LAST_ANSWERS_S = 2
-"""Seconds that those who are still sent something have when the server ends."""
+_SHUTDOWN_TIMEOUT_S = 2
+"""Time for requests to finish after Ctrl-C, seconds."""
 
 
 def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
-    """Answer with one model until the process is interrupted.
+    """Serve one model until the process is interrupted.
 
     Args:
-        examples: a folder of pictures; some of them are offered. It may be missing.
+        examples: a folder of images, some of which the page offers; it may be missing.
     """
-    stopping = asyncio.Event()
-    page = _application(
-        _Server(predictor, evenly_spaced(_pictures(examples), _NUM_EXAMPLES), stopping)
+    server = _Server(predictor, evenly_spaced(_images(examples), _NUM_EXAMPLES))
+    config = uvicorn.Config(
+        _application(server), log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S
     )
-    options = {"log_level": "warning", "timeout_graceful_shutdown": _LAST_ANSWERS_S}
-    _Stopped(stopping, uvicorn.Config(page, **options)).run(sockets=[listening])
-
-
-class _Stopped(uvicorn.Server):
-    """Says that it stops, so that nobody waits for what is not begun."""
-
-    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._stopping = stopping
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping.set()
-        await super().shutdown(sockets)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _application(server: "_Server") -> Starlette:
@@ -80,7 +67,7 @@ def _application(server: "_Server") -> Starlette:
     )
 
 
-def _pictures(folder: Path) -> list[Source]:
+def _images(folder: Path) -> list[Source]:
     try:
         return find_images([str(folder)])
     except InputError:  # no examples, then
@@ -88,11 +75,9 @@ def _pictures(folder: Path) -> list[Source]:
 
 
 class _Server:
-    def __init__(
-        self, predictor: Predictor, examples: list[Source], stopping: asyncio.Event
-    ) -> None:
-        self.predictor, self.examples, self._stopping = predictor, examples, stopping
-        self._turn = asyncio.Lock()  # one picture at a time, decoded and in the network
+    def __init__(self, predictor: Predictor, examples: list[Source]) -> None:
+        self.predictor, self.examples = predictor, examples
+        self._lock = asyncio.Lock()  # one image at a time is decoded and predicted
 
     async def page(self, _: Request) -> Response:
         return FileResponse(PAGE)
@@ -119,16 +104,6 @@ class _Server:
     async def predict(self, request: Request) -> Response:
         if _is_foreign(request):
             return _error(403, "only for this computer's own page")
-        answer = asyncio.ensure_future(self._answer(request))
-        stop = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if answer.done():
-            return answer.result()
-        answer.cancel()
-        return _error(503, "the server ends")
-
-    async def _answer(self, request: Request) -> Response:
         body = bytearray()
         try:
             with out_of_memory_as("out of memory; try a smaller picture"):
@@ -136,25 +111,25 @@ class _Server:
                     body += part
                     if len(body) > LARGEST_FILE:
                         return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
-                async with self._turn:
-                    if await request.is_disconnected():  # meanwhile
+                async with self._lock:
+                    if await request.is_disconnected():  # while it waited for the lock
                         raise ClientDisconnect
-                    return JSONResponse(await run_in_threadpool(self._predicted, bytes(body)))
+                    return JSONResponse(await run_in_threadpool(self._predict, bytes(body)))
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
+            return Response(status_code=400)  # nobody reads it
         except InputError as error:
             return _error(400, str(error))
 
-    def _predicted(self, file: bytes) -> dict[str, Any]:
-        picture = read_image(io.BytesIO(file), "the picture")
+    def _predict(self, file: bytes) -> dict[str, Any]:
+        image = read_image(io.BytesIO(file), "the picture")
         started = time.perf_counter()
-        (class_ids,) = self.predictor.class_ids([picture])
+        (class_ids,) = self.predictor.class_ids([image])
         seconds = time.perf_counter() - started
         class_map = self.predictor.class_map
         pixels = np.bincount(class_ids.reshape(-1), minlength=class_map.num_classes)
         return {
-            "height": picture.shape[0],
-            "width": picture.shape[1],
+            "height": image.shape[0],
+            "width": image.shape[1],
             "seconds": round(seconds, 3),
             "shares": (pixels / pixels.sum()).tolist(),  # in class order
             "class_ids": base64.b64encode(class_ids.tobytes()).decode(),  # row by row
@@ -164,9 +139,7 @@ class _Server:
 
 
 def _is_foreign(request: Request) -> bool:
-    """Whether another site's page asks: it may not make this computer work. Browsers say so, newer
-    ones in Sec-Fetch-Site, all in Origin.
-    """
+    """True for a request from the page of another site (Sec-Fetch-Site, or Origin if older)."""
     own = f"{request.url.scheme}://{request.headers['host']}"
     site = request.headers.get("sec-fetch-site", "none")
     return site not in ("none", "same-origin") or request.headers.get("origin", own) != own
@@ -176,8 +149,8 @@ def _error(status: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, status_code=status)
 
 
-def _data_url(picture: Image.Image) -> str:
-    """`picture` as a PNG that a page can show without asking for it."""
+def _data_url(image: Image.Image) -> str:
+    """Encode `image` as a PNG in a data URL."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=1)
+    image.save(buffer, format="PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
