@@ -15,7 +15,7 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.provenance.model_metadata import Machine, TrainedModelMetadata, read_metadata
 from roadseg.runtime import accelerator
 from roadseg.runtime.accelerator import select_accelerator
-from roadseg.training.tensorboard import TensorBoardLogger
+from roadseg.training.logger import TrainingLogger
 from tests.training.factories import (
     EVERY_STEP,
     ODD,
@@ -188,8 +188,8 @@ def test_a_validation_that_is_repeated_shows_the_same_gradients(
 ):
     shown = []
     monkeypatch.setattr(
-        TensorBoardLogger,
-        "histograms",
+        TrainingLogger,
+        "log_histograms",
         lambda _, step, network: shown.append(
             (step, [p.grad.clone() for p in network.parameters()])
         ),
