@@ -1,10 +1,12 @@
 """Building a trainer from the parameters and the data."""
 
+import numpy as np
+import torch
+
 from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
-from roadseg.provenance.fingerprint import build_provenance
 from roadseg.provenance.model_metadata import (
     DataDigest,
     ModelMetadata,
@@ -89,18 +91,25 @@ def _provenance(
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> TrainingProvenance:
+    """Collect everything that decides the weights.
+
+    The number of loader workers is left out, because it never changes a weight, and the number of
+    epochs if no step depends on it, so that a longer training can resume from a shorter one.
+    """
     train_data, val_data = (
         DataDigest(pictures=len(ids), sha256=prepared.digest(ids))
         for ids in (split.train, split.val)
     )
-    return build_provenance(
-        code,
-        TrainingData(train=train_data, val=val_data),
-        model,
-        train,
-        recipe,
-        accelerator,
-        start_sha256=None if train.start is None else _start_sha256(train.start),
+    epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
+    start = {} if train.start is None else {"start": _start_sha256(train.start)}
+    return TrainingProvenance(
+        code=code,
+        data=TrainingData(train=train_data, val=val_data),
+        model=model.model_dump(),
+        recipe={"name": train.recipe, **recipe.model_dump()},
+        train={"seed": train.seed, **epochs, **start},
+        machine={"device": accelerator.device.type, "precision": accelerator.precision},
+        versions={"torch": torch.__version__, "numpy": np.__version__},
     )
 
 

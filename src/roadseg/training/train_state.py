@@ -1,11 +1,11 @@
 """The state of a training: everything that changes, and the form in which it is saved."""
 
-import copy
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -29,24 +29,15 @@ class StepResult(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class TrainState:
-    """Everything that changes while training; the rest is a function of the parameters."""
+class Progress:
+    """The part of the state that is saved as JSON."""
 
-    network: UNet
-    average: UNet | None
-    """Exponential moving average of the weights, if the recipe has one."""
-    optimizer: Optimizer
-    plateau: ReduceLROnPlateau | None
-    ddp: nn.Module | None = None
-    """`network` wrapped for several ranks; None in a single process."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
     """Finished steps."""
     loss: float = 0.0
     """Loss of the last step that was fetched."""
-    pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
-    """Step, learning rate and result of each step since then; the results are on the device."""
     epoch_sum: EpochSum = field(default_factory=EpochSum)
     validation_due: bool = False
     """The validation after the last step is not finished."""
@@ -58,6 +49,21 @@ class TrainState:
     """Each machine that trained, with its first epoch."""
     run: str = ""
     """Name of the TensorBoard run."""
+
+
+@dataclass(kw_only=True)
+class TrainState(Progress):
+    """Everything that changes while training; the rest is a function of the parameters."""
+
+    network: UNet
+    average: UNet | None
+    """Exponential moving average of the weights, if the recipe has one."""
+    optimizer: Optimizer
+    plateau: ReduceLROnPlateau | None
+    ddp: nn.Module | None = None
+    """`network` wrapped for several ranks; None in a single process."""
+    pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
+    """Step, learning rate and result of the steps since the last fetch; results on the device."""
 
     @property
     def eval_network(self) -> UNet:
@@ -127,21 +133,12 @@ class TrainState:
 
     def facts(self) -> dict[str, Any]:
         """Return a copy of the rest as JSON (which may hold infinity)."""
-        facts = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss": self.loss,
+        progress = Progress(**{item.name: getattr(self, item.name) for item in fields(Progress)})
+        return {
+            **asdict(progress),
             "learning_rate": self.learning_rate,
             "plateau": self.plateau and self.plateau.state_dict(),
-            "epoch_sum": asdict(self.epoch_sum),
-            "validation_due": self.validation_due,
-            "validation": self.validation and asdict(self.validation),
-            "history": [asdict(row) for row in self.history],
-            "machines": self.machines,
-            "run": self.run,
         }
-        # the draws of an epoch never change; copying them would take longer with each epoch
-        return {**copy.deepcopy(facts), "draws": list(self.draws)}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Load what `tensors()` and `facts()` returned."""
@@ -157,13 +154,8 @@ class TrainState:
             group["lr"] = facts["learning_rate"]
         if self.plateau is not None:
             self.plateau.load_state_dict(facts["plateau"])
-        self.epoch, self.step, self.loss = facts["epoch"], facts["step"], facts["loss"]
-        self.epoch_sum = EpochSum(**facts["epoch_sum"])
-        self.validation_due = facts["validation_due"]
-        self.validation = facts["validation"] and Validation(**facts["validation"])
-        self.history = [HistoryRow(**row) for row in facts["history"]]
-        self.draws = facts["draws"]
-        self.machines, self.run = facts["machines"], facts["run"]
+        for name, value in vars(TypeAdapter(Progress).validate_python(facts)).items():
+            setattr(self, name, value)
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
@@ -188,16 +180,12 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _random_state(device: torch.device) -> dict[str, Tensor]:
     """Return the state of each random generator that dropout may draw from."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
 def _restore_random_state(device: torch.device, states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps":
-        torch.mps.set_rng_state(states["mps"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
