@@ -22,8 +22,7 @@ from roadseg.prepare.remap import remap_dataset
 from roadseg.provenance.model_metadata import DataDigest, TrainingProvenance
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.errors import InputError
-from roadseg.training.artifacts import RunPaths
-from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.checkpointer import Checkpointer, RunPaths
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import HistoryRow
 from roadseg.training.setup import build_trainer

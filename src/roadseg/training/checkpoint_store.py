@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from roadseg.config.json_files import read_model
-from roadseg.provenance.fingerprint import fingerprint, list_differences
 from roadseg.provenance.model_metadata import TrainingProvenance
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, file_sha256, write_json
@@ -42,7 +41,7 @@ class CheckpointStore:
 
     def __init__(self, root: Path, provenance: TrainingProvenance) -> None:
         self.root, self.provenance = root, provenance
-        self.folder = root / fingerprint(provenance)
+        self.folder = root / provenance.fingerprint()
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
@@ -124,7 +123,7 @@ class CheckpointStore:
             with contextlib.suppress(InputError):
                 if path.parent != self.folder:
                     other = read_model(TrainingProvenance, path)
-                    others.append(list_differences(other, self.provenance))
+                    others.append(self.provenance.differences_from(other))
         if not others:
             return "no earlier checkpoint"
         closest = min(others, key=len)

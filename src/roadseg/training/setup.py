@@ -18,7 +18,6 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, repository_path
 from roadseg.training.criterion import build_criterion
 from roadseg.training.trainer import Trainer
-from roadseg.training.validation import Validator
 
 
 def build_trainer(
@@ -53,13 +52,14 @@ def build_trainer(
     criterion = build_criterion(recipe, class_map, pixels, accelerator.device)
     return Trainer(
         accelerator=accelerator,
+        prepared=prepared,
         dataset=SegmentationDataset(
             prepared, split.train, train.seed, flip=recipe.flip, jitter=recipe.jitter
         ),
         criterion=criterion,
         recipe=recipe,
         train=train,
-        validator=Validator(prepared, split.val, recipe.batch_size, accelerator, criterion.ignored),
+        val_ids=split.val,
         metadata=ModelMetadata(
             unet={"num_classes": class_map.num_classes, **model.model_dump()},
             classes=class_map,

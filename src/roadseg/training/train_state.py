@@ -1,5 +1,6 @@
 """The state of a training: everything that changes, and the form in which it is saved."""
 
+import copy
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
@@ -10,11 +11,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from roadseg.models.unet import UNet
+from roadseg.config.params import Recipe, Train
+from roadseg.models.layers.norm import set_process_group
+from roadseg.models.pretrained import load_pretrained
+from roadseg.models.unet import SMALLEST_SIDE, UNet
+from roadseg.provenance.model_metadata import ModelMetadata
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.runtime.distributed import ProcessGroup, wrap_ddp
+from roadseg.system.files import repository_path
+from roadseg.system.memory import keep_freed_memory
 from roadseg.training.metrics import EpochSum, HistoryRow, Validation
+from roadseg.training.optimizer import build_optimizer
+from roadseg.training.schedule import reduce_on_plateau, set_learning_rate
 
 _NETWORK, _AVERAGE, _OPTIMIZER, _RANDOM = "network/", "average/", "optimizer/", "random/"
-_GRADIENT = "gradient/"
 
 
 class StepResult(NamedTuple):
@@ -109,17 +120,12 @@ class TrainState(Progress):
         return list(zip(steps, rates, losses, strict=True))
 
     def live_tensors(self) -> dict[str, Tensor]:
-        """Return the weights and the optimizer's averages themselves, not copies, by name.
-
-        The last gradients are among them if a validation is due, because it logs them.
-        """
+        """Return the weights and the optimizer's averages themselves, not copies, by name."""
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
         if self.average is not None:
             named |= {_AVERAGE + name: v for name, v in self.average.state_dict().items()}
         for index, averages in self.optimizer.state_dict()["state"].items():
             named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
-        if self.validation_due:
-            named |= {_GRADIENT + name: p.grad for name, p in self.network.named_parameters()}
         return named
 
     def tensors(self) -> dict[str, Tensor]:
@@ -145,13 +151,8 @@ class TrainState(Progress):
         self.network.load_state_dict(_below(_NETWORK, tensors))
         if self.average is not None:
             self.average.load_state_dict(_below(_AVERAGE, tensors))
-        gradients = _below(_GRADIENT, tensors)
-        for name, parameter in self.network.named_parameters():
-            if name in gradients:
-                parameter.grad = torch.empty_like(parameter).copy_(gradients[name])
         self._restore_optimizer(tensors)
-        for group in self.optimizer.param_groups:
-            group["lr"] = facts["learning_rate"]
+        set_learning_rate(self.optimizer, facts["learning_rate"])
         if self.plateau is not None:
             self.plateau.load_state_dict(facts["plateau"])
         for name, value in vars(TypeAdapter(Progress).validate_python(facts)).items():
@@ -165,6 +166,40 @@ class TrainState(Progress):
             averages.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
+
+
+def create_state(
+    metadata: ModelMetadata, train: Train, recipe: Recipe, accelerator: Accelerator
+) -> TrainState:
+    """Create the state before the first step.
+
+    The weights are random, or those of `train.start`.
+    """
+    make_deterministic()
+    keep_freed_memory()
+    torch.manual_seed(train.seed)
+    network = UNet(**metadata.unet.model_dump())
+    if train.start is not None:
+        weights = load_pretrained(repository_path(train.start), network, metadata.classes)
+        print(f"train: starting from {weights}")
+    accelerator.placed(network)
+    optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
+    on_plateau = recipe.schedule == "plateau"
+    return TrainState(
+        network=network,
+        average=copy.deepcopy(network) if recipe.ema else None,
+        optimizer=optimizer,
+        plateau=reduce_on_plateau(optimizer, recipe.patience) if on_plateau else None,
+    )
+
+
+def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
+    """Copy the state of rank 0 to all ranks, and let them train one network."""
+    if process_group.size > 1:
+        state.restore(*process_group.of_first(lambda: (state.tensors(), state.facts())))
+        example = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=state.device)
+        state.ddp = wrap_ddp(state.network, example)
+        set_process_group(state.network, process_group)
 
 
 def _copy(value: Tensor) -> Tensor:
