@@ -133,8 +133,7 @@ class Checkpointer:
         if not epoch_done or self.is_save_due() or state.epoch >= self.epochs:
             self._saved_step, self._saved_at = state.step, time.monotonic()
             tensors = state.tensors()
-        rows = list(state.history)
-        self._writing = self._writer.submit(self._write, state.facts(), rows, weights, tensors)
+        self._writing = self._writer.submit(self._write, state.facts(), weights, tensors)
 
     def wait(self) -> None:
         """Wait until everything is written. Raises InputError if that failed."""
@@ -145,31 +144,28 @@ class Checkpointer:
     def _write(
         self,
         facts: dict[str, Any],
-        history: Sequence[HistoryRow],
         weights: dict[str, Tensor] | None,
         tensors: dict[str, Tensor] | None,
     ) -> None:
         if weights is not None:
-            path = self._write_epoch(weights, facts["machines"], history, facts["draws"])
+            path = self._write_epoch(weights, facts)
             self._weights.append(self.store.add_weights(path))
         if tensors is not None:
             self.store.save(tensors, facts, self._weights)
             self.store.keep_latest(self.resume.states)
 
-    def _write_epoch(
-        self,
-        weights: dict[str, Tensor],
-        machines: Sequence[dict[str, Any]],
-        history: Sequence[HistoryRow],
-        draws: Sequence[list[float]],
-    ) -> Path:
-        """Write the outputs of the last epoch of `history`, and return the file of the weights."""
+    def _write_epoch(self, weights: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+        """Write the outputs of the last epoch of `facts`, and return the file of the weights."""
+        history = [HistoryRow(**row) for row in facts["history"]]
         last = history[-1]
         path = epoch_file(self.outputs.epochs, last.epoch)
-        more = {"epoch": last.epoch, "val_miou": round_significant(last.val_miou)}
-        trained = TrainedModelMetadata(**{**dict(self.metadata), "machines": machines, **more})
-        save_weights(path, weights, trained)
-        self._write_summary(history, draws)
+        trained = {
+            "machines": facts["machines"],
+            "epoch": last.epoch,
+            "val_miou": round_significant(last.val_miou),
+        }
+        save_weights(path, weights, TrainedModelMetadata(**{**dict(self.metadata), **trained}))
+        self._write_summary(history, facts["draws"])
         return path
 
     def _restore_outputs(self, state: TrainState) -> None:

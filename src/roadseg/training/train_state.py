@@ -203,8 +203,7 @@ def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
 
 
 def _copy(value: Tensor) -> Tensor:
-    like = {"device": "cpu", "memory_format": torch.contiguous_format}
-    return torch.empty_like(value.detach(), **like).copy_(value.detach())
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
