@@ -181,6 +181,13 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
     """
     from torch.nn.parallel import DistributedDataParallel
 
+    # DDP checks these annotations, which not every build of torch has
+    def sum_gradients(
+        _: None, bucket: torch.distributed.GradBucket
+    ) -> torch.futures.Future[Tensor]:
+        sent = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+        return sent.then(lambda found: found.value()[0])
+
     device = next(network.parameters()).device
     wrapped = DistributedDataParallel(
         network,
@@ -188,16 +195,9 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
         forward_sync_buffers=False,  # they are sums over all ranks, and so equal everywhere
         gradient_as_bucket_view=True,
     )
-    wrapped.register_comm_hook(None, _sum_gradients)
+    wrapped.register_comm_hook(None, sum_gradients)
     _settle_buckets(wrapped, example)
     return wrapped
-
-
-def _sum_gradients(
-    _: None, bucket: "torch.distributed.GradBucket"
-) -> "torch.futures.Future[Tensor]":
-    sent = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
-    return sent.then(lambda found: found.value()[0])
 
 
 def _settle_buckets(wrapped: nn.Module, example: Tensor) -> None:
