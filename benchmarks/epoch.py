@@ -26,8 +26,7 @@ from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS, image_path
 from roadseg.provenance.source_code import ROOT, source_blobs
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.memory import keep_freed_memory
-from roadseg.training.artifacts import RunPaths
-from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.checkpointer import Checkpointer, RunPaths
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import HistoryRow
 from roadseg.training.setup import build_trainer

@@ -12,13 +12,13 @@ from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
 from roadseg.data.collate import Batch
 from roadseg.models.unet import UNet
-from roadseg.provenance.model_metadata import UNetOptions
+from roadseg.provenance.model_metadata import ModelMetadata, UNetOptions
 from roadseg.provenance.source_code import ROOT
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.memory import keep_freed_memory
 from roadseg.training.criterion import build_criterion
-from roadseg.training.initialization import create_state, synchronize_state
+from roadseg.training.train_state import synchronize_state
 from roadseg.training.trainer import Trainer
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
@@ -79,18 +79,20 @@ def prepared_step(
     )
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     pixels = np.ones(CLASSES, dtype=np.int64)
+    unet = UNetOptions(**{"num_classes": CLASSES, **UNET, "norm": norm})
+    metadata = ModelMetadata(unet=unet, classes=class_map, ignored_class=None, scale=1.0)
     trainer = Trainer(
         accelerator=accelerator,
+        prepared=None,
         dataset=[None],  # of which only the length is read, as nothing but the step runs
         criterion=build_criterion(recipe, class_map, pixels, accelerator.device),
         recipe=recipe,
         train=params.train,
-        validator=None,
-        metadata=None,
+        val_ids=[],
+        metadata=metadata,
         provenance=None,
     )
-    unet = UNetOptions(**{"num_classes": CLASSES, **UNET, "norm": norm})
-    state = create_state(unet, class_map, params.train, recipe, accelerator)
+    state = trainer.initial_state()
     synchronize_state(state, accelerator.process_group)
     return lambda: trainer.train_step(state, batch)
 

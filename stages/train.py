@@ -12,8 +12,7 @@ from roadseg.runtime.accelerator import join_process_group, select_accelerator
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import repository_path
-from roadseg.training.artifacts import RunPaths
-from roadseg.training.checkpointer import Checkpointer, NullCheckpointer
+from roadseg.training.checkpointer import Checkpointer, NullCheckpointer, RunPaths
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.setup import build_trainer
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import tests.training.factories  # noqa: F401 - what a training imports late
 from roadseg.commands import predict  # noqa: F401
-from roadseg.training.tensorboard import TensorBoardLogger
+from roadseg.training.logger import TrainingLogger
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
 from tests.conftest import write_params, write_pictures
 from tests.stage_runner import ORDER, arguments
@@ -112,7 +112,7 @@ def _run(
     out.close()
     err.close()
     set_start_method("fork", force=True)  # as in a process of its own
-    TensorBoardLogger.histograms = lambda *_: None  # most of the time of so small a training
+    TrainingLogger.log_histograms = lambda *_: None  # most of the time of so small a training
     if before is not None:
         before()
     _limit(limits)

@@ -5,7 +5,7 @@ import pytest
 
 from roadseg.config.params import Params
 from roadseg.data.prepared import PreparedDataset
-from roadseg.training.tensorboard import TensorBoardLogger
+from roadseg.training.logger import TrainingLogger
 from tests.training.factories import ended, made_cache, made_params
 
 
@@ -22,7 +22,7 @@ def params(tmp_path: Path) -> Params:
 @pytest.fixture
 def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time of so small a training."""
-    monkeypatch.setattr(TensorBoardLogger, "histograms", lambda *_: None)
+    monkeypatch.setattr(TrainingLogger, "log_histograms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

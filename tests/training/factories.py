@@ -22,12 +22,10 @@ from roadseg.prepare.remap import remap_dataset
 from roadseg.provenance.model_metadata import DataDigest, TrainingProvenance
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.errors import InputError
-from roadseg.training.artifacts import RunPaths
-from roadseg.training.checkpointer import Checkpointer
+from roadseg.training.checkpointer import Checkpointer, RunPaths
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import HistoryRow
 from roadseg.training.setup import build_trainer
-from roadseg.training.tensorboard import TensorBoardLogger
 from roadseg.training.trainer import Trainer
 from tests.conftest import ROOT, write_params, write_pictures
 
@@ -125,7 +123,7 @@ def train_in_a_process(
     prepared: Path, params: Params, folder: Path, limit: int | None = None, **options: object
 ) -> None:
     """Log to folder/log; no file may grow beyond `limit` bytes."""
-    TensorBoardLogger.histograms = lambda *_: None
+    TrainingLogger.log_histograms = lambda *_: None
     tqdm.set_lock(threading.RLock())  # else a killed process leaves a semaphore, and a warning
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

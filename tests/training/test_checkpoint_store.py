@@ -192,12 +192,13 @@ def test_other_code_is_one_short_clause(tmp_path: Path):
     other = now.model_copy(update={"code": {"stages/train.py": "0", "src/a.py": "1"}})
     with CheckpointStore(tmp_path, other).lock(lambda: None, fresh=False):
         pass
-    start = "no matching checkpoint; the closest checkpoint belongs to other code "
-    code = "(3 modules differ, for example stages/train.py)"
-    assert CheckpointStore(tmp_path, now).describe_closest() == start + code
+    code = (
+        "no matching checkpoint; the closest one differs in its code (3 modules, such as src/a.py)"
+    )
+    assert CheckpointStore(tmp_path, now).describe_closest() == code
     seed = now.model_copy(update={"train": {"seed": 1}})
-    also = "; it also differs in train.seed 0 -> 1"
-    assert CheckpointStore(tmp_path, seed).describe_closest() == start + code + also
+    also = "; train.seed 0 -> 1"
+    assert CheckpointStore(tmp_path, seed).describe_closest() == code + also
     with CheckpointStore(tmp_path, seed).lock(lambda: None, fresh=False):
         pass
     closest = CheckpointStore(tmp_path, now).describe_closest()

@@ -15,7 +15,6 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.provenance.model_metadata import Machine, TrainedModelMetadata, read_metadata
 from roadseg.runtime import accelerator
 from roadseg.runtime.accelerator import select_accelerator
-from roadseg.training.tensorboard import TensorBoardLogger
 from tests.training.factories import (
     EVERY_STEP,
     ODD,
@@ -181,27 +180,6 @@ def test_another_machine_goes_on_and_says_so(
     machines, later = (read_metadata(path, TrainedModelMetadata).machines for path in (best, last))
     assert later == [Machine(from_epoch=1, **here), Machine(from_epoch=2, **other)]
     assert machines in (later, later[:1])
-
-
-def test_a_validation_that_is_repeated_shows_the_same_gradients(
-    prepared: PreparedDataset, tmp_path: Path, monkeypatch
-):
-    shown = []
-    monkeypatch.setattr(
-        TensorBoardLogger,
-        "histograms",
-        lambda _, step, network: shown.append(
-            (step, [p.grad.clone() for p in network.parameters()])
-        ),
-    )
-    trainer = made_trainer(prepared, made_params(tmp_path), batch_size=6)
-    trained(trainer, tmp_path / "straight")
-    with pytest.raises(KeyboardInterrupt):  # within the first validation
-        trained(trainer, tmp_path / "a", stop=StopAfter(0))
-    trained(trainer, tmp_path / "a")
-    assert [step for step, _ in shown] == [1, 2, 1, 2]
-    for (_, straight), (_, again) in zip(shown[:2], shown[2:], strict=True):
-        assert all(map(torch.equal, straight, again))
 
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])

@@ -16,7 +16,6 @@ from roadseg.config.class_map import IGNORE_INDEX
 from roadseg.config.params import Params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.models.model_file import load_network
-from roadseg.provenance.fingerprint import list_differences
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
@@ -248,7 +247,7 @@ def test_a_training_starts_from_the_weights_of_another(prepared: PreparedDataset
     weights, _ = load_network(best, prepared.class_map())
     for name, weight in tuned.initial_state().network.named_parameters():
         assert torch.equal(weight, weights.get_parameter(name))
-    differ = list_differences(fresh.provenance, tuned.provenance)
+    differ = tuned.provenance.differences_from(fresh.provenance)
     assert differ == [f"train.start None -> {file_sha256(best)}"]
     losses = [trained(t, tmp_path / "then")[0].train_ce for t in (fresh, tuned)]
     assert losses[1] < losses[0]

@@ -1,6 +1,7 @@
 """Metadata in the header of a model file (safetensors); readable without torch."""
 
 import contextlib
+import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,33 @@ class TrainingProvenance(StrictModel):
         if "name" not in recipe:
             raise ValueError("should have the key name")
         return recipe
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that differ if anything differs."""
+        text = json.dumps(self.model_dump(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences_from(self, before: "TrainingProvenance") -> list[str]:
+        """List the differences as `recipe.learning_rate 0.001 -> 0.002`; first the code."""
+        names = before.code.keys() | self.code.keys()
+        modules = sorted(name for name in names if before.code.get(name) != self.code.get(name))
+        code = [f"its code ({len(modules)} modules, such as {modules[0]})"] if modules else []
+        old, new = (_flatten({**p.model_dump(), "code": {}}) for p in (before, self))
+        changed = sorted(key for key in old | new if old.get(key) != new.get(key))
+        return code + [_difference(key, old.get(key), new.get(key)) for key in changed]
+
+
+def _difference(key: tuple[str, ...], before: Any, now: Any) -> str:
+    if key[-1] == "sha256":
+        return f"content of the {key[1]} images"
+    reason = ", over which the recipe spreads its schedule" if key[-1] == "epochs" else ""
+    return f"{'.'.join(key)} {before} -> {now}{reason}"
+
+
+def _flatten(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(value, dict):
+        return {key: value}
+    return {path: leaf for k, v in value.items() for path, leaf in _flatten(v, (*key, k)).items()}
 
 
 class ModelMetadata(StrictModel):

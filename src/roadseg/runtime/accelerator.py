@@ -97,19 +97,15 @@ def select_accelerator(device: str, precision: str, said_as: str = "train.") -> 
         InputError: a device or precision that this computer does not have.
     """
     try:
-        return _machine(device, precision)
+        found = _device(device)
+        native = _multiplies_bf16(found)
+        if precision == "bf16" and not native:
+            raise InputError(f"precision: {found} has no native bf16; use fp32 or auto")
+        if precision == "auto":
+            precision = "bf16" if native else "fp32"
+        return Accelerator(found, precision)
     except InputError as error:
         raise InputError(f"{said_as}{error}") from None
-
-
-def _machine(device: str, precision: str) -> Accelerator:
-    found = _device(device)
-    native = _multiplies_bf16(found)
-    if precision == "bf16" and not native:
-        raise InputError(f"precision: {found} has no native bf16; use fp32 or auto")
-    if precision == "auto":
-        precision = "bf16" if native else "fp32"
-    return Accelerator(found, precision)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from pathlib import Path
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import is_out_of_memory
 
-_OF_NO_FILE = (errno.EMFILE, errno.ENFILE)
 _MORE_FILES = "raise the limit of open files (ulimit -n)"
 _ADVICE = {
     errno.ENOSPC: "make room, then run it again",
@@ -73,8 +72,7 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
             raise
         # disk full, no permission: the machine's fault, not ours
         reason = "; ".join(filter(None, [error.strerror or str(error), _ADVICE.get(error.errno)]))
-        place = error.filename or (None if error.errno in _OF_NO_FILE else os.getcwd())
-        sys.exit(one_line("error: " + ": ".join(filter(None, [place, reason]))))
+        sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {reason}"))
 
 
 def _end_with_parent(parent_pid: int) -> None:

@@ -43,7 +43,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with hide_temporary_names(path, temporary), attach_path(path):
+        with _hide_temporary_name(path, temporary), attach_path(path):
             yield temporary
             replace_file(temporary, path)
     finally:
@@ -71,21 +71,15 @@ def attach_path(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hide_temporary_names(path: Path, *temporary: Path) -> Iterator[None]:
-    """Let errors within name `path`, which says more than the `temporary` ones it is made under."""
-
-    def told(text: str) -> str:
-        for name in temporary:
-            text = text.replace(str(name), str(path))
-        return text
-
+def _hide_temporary_name(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors within the block name `path` instead of the `temporary` path it is written to."""
     try:
         yield
     except InputError as error:
-        error.args = (told(str(error)),)
+        error.args = (str(error).replace(str(temporary), str(path)),)
         raise
     except OSError as error:
-        error.filename = told(str(error.filename or path))
+        error.filename = str(error.filename or path).replace(str(temporary), str(path))
         raise
 
 
@@ -104,7 +98,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     staging = _temporary(path)
     fresh, old = staging / "new", staging / "old"
     try:
-        with hide_temporary_names(path, fresh, staging):
+        with _hide_temporary_name(path, staging), _hide_temporary_name(path, fresh):
             fresh.mkdir(parents=True)
             yield fresh
             if os.path.lexists(path):

@@ -24,11 +24,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from roadseg.config.json_files import read_model
-from roadseg.provenance.fingerprint import (
-    changed_modules,
-    fingerprint,
-    list_differences,
-)
 from roadseg.provenance.model_metadata import TrainingProvenance
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, file_sha256, write_json
@@ -46,7 +41,7 @@ class CheckpointStore:
 
     def __init__(self, root: Path, provenance: TrainingProvenance) -> None:
         self.root, self.provenance = root, provenance
-        self.folder = root / fingerprint(provenance)
+        self.folder = root / provenance.fingerprint()
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
@@ -69,8 +64,7 @@ class CheckpointStore:
     ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
         """Load the latest undamaged checkpoint whose first `epochs` weights are undamaged too.
 
-        A damaged checkpoint is reported and removed, and the previous one is loaded. A checkpoint
-        whose weights are damaged stays, because retraining gives them the same names.
+        What is damaged is reported, and the previous checkpoint is tried.
 
         Returns:
             What `save` was given: tensors, facts and names of weights; None without checkpoint.
@@ -79,19 +73,12 @@ class CheckpointStore:
         for path in reversed(paths):
             try:
                 checkpoint = _read(path)
-            except InputError as error:
-                print(f"warning: {error}; trying the previous checkpoint", file=sys.stderr)
-                path.unlink()
-                continue
-            try:
                 for name in checkpoint[2][:epochs]:
                     _require_undamaged(self.folder / name)
                 return checkpoint
             except InputError as error:
-                print(
-                    f"warning: {error}; {path.name} needs it, trying the previous checkpoint",
-                    file=sys.stderr,
-                )
+                warning = f"warning: {error}; {path.name} cannot be used, trying the previous one"
+                print(warning, file=sys.stderr)
         if paths:
             print(f"warning: {self.folder}: no usable checkpoint is left", file=sys.stderr)
         return None
@@ -136,24 +123,14 @@ class CheckpointStore:
             with contextlib.suppress(InputError):
                 if path.parent != self.folder:
                     other = read_model(TrainingProvenance, path)
-                    modules = changed_modules(other, self.provenance)
-                    others.append((list_differences(other, self.provenance), modules))
+                    others.append(self.provenance.differences_from(other))
         if not others:
             return "no earlier checkpoint"
-        # of two that are as close, rather the one of the same code
-        differences, modules = min(
-            others, key=lambda found: (len(found[0]) + bool(found[1]), bool(found[1]))
-        )
-        more = len(differences) - _MAX_DIFFERENCES
-        text = "; ".join(differences[:_MAX_DIFFERENCES] + ([f"{more} more"] if more > 0 else []))
-        if not modules:
-            return f"no matching checkpoint; the closest one differs in {text}"
-        count = f"{len(modules)} modules differ" if len(modules) > 1 else "1 module differs"
-        also = f"; it also differs in {text}" if differences else ""
-        return (
-            f"no matching checkpoint; the closest checkpoint belongs to other code ({count}, for "
-            f"example {modules[0]}){also}"
-        )
+        # of two that are as close, prefer the one of the same code
+        closest = min(others, key=lambda found: (len(found), found[0].startswith("its code")))
+        more = len(closest) - _MAX_DIFFERENCES
+        text = "; ".join(closest[:_MAX_DIFFERENCES] + ([f"{more} more"] if more > 0 else []))
+        return f"no matching checkpoint; the closest one differs in {text}"
 
     def remove_oldest_trainings(self, num_trainings: int) -> None:
         """Keep the checkpoints of the `num_trainings` used last, and of any that runs now."""
@@ -179,7 +156,7 @@ class CheckpointStore:
     def _touch(self) -> None:
         """Make this training the one used last, even if the clock was set back meanwhile."""
         now = max([time.time_ns(), *(use + _TICK for use in self._last_uses().values())])
-        with contextlib.suppress(OSError, OverflowError):
+        with contextlib.suppress(OSError):  # the directory of another user
             os.utime(self.folder, ns=(now, now))
 
     @property

@@ -2,25 +2,46 @@
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import Tensor
 
+from roadseg.config.json_files import write_model
 from roadseg.config.params import Resume
-from roadseg.provenance.model_metadata import ModelMetadata
+from roadseg.models.model_file import epoch_file, save_weights
+from roadseg.provenance.model_metadata import ModelMetadata, TrainedModelMetadata
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 from roadseg.system.cli import INTERRUPTED
+from roadseg.system.files import copy_file
 from roadseg.system.locks import hold_lock
-from roadseg.training.artifacts import RunPaths, restore_epochs, write_epoch
+from roadseg.system.tables import round_significant, write_table
 from roadseg.training.checkpoint_store import CheckpointStore
-from roadseg.training.metrics import HistoryRow
+from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
 from roadseg.training.train_state import TrainState
 
 FRESH = "FRESH"
 """Environment variable: 1 ignores and removes earlier checkpoints of the same training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPaths:
+    """Where a training writes: the outputs of its stage, and outside DVC `runs` and `states`."""
+
+    epochs: Path
+    best: Path
+    history: Path
+    metrics: Path
+    runs: Path
+    """TensorBoard runs."""
+    states: Path
+    """Checkpoints."""
 
 
 class Checkpointer:
@@ -76,10 +97,7 @@ class Checkpointer:
         if latest:
             tensors, facts, self._weights = latest
             state.restore(tensors, facts)
-        weights = [self.store.folder / name for name in self._weights[: self.epochs]]
-        restore_epochs(
-            self.outputs, weights, state.history[: self.epochs], state.draws[: self.epochs]
-        )
+        self._restore_outputs(state)
         self._saved_step, self._saved_at = state.step, time.monotonic()
         if state.epoch >= self.epochs:
             print(f"train: all {self.epochs} epochs are already trained; set {FRESH}=1 to retrain")
@@ -115,29 +133,58 @@ class Checkpointer:
         if not epoch_done or self.is_save_due() or state.epoch >= self.epochs:
             self._saved_step, self._saved_at = state.step, time.monotonic()
             tensors = state.tensors()
-        rows = list(state.history)
-        self._writing = self._writer.submit(self._write, state.facts(), rows, weights, tensors)
-
-    def _write(
-        self,
-        facts: dict[str, Any],
-        history: Sequence[HistoryRow],
-        weights: dict[str, Tensor] | None,
-        tensors: dict[str, Tensor] | None,
-    ) -> None:
-        if weights is not None:
-            draws, machines = facts["draws"], facts["machines"]
-            path = write_epoch(self.outputs, weights, self.metadata, machines, history, draws)
-            self._weights.append(self.store.add_weights(path))
-        if tensors is not None:
-            self.store.save(tensors, facts, self._weights)
-            self.store.keep_latest(self.resume.states)
+        self._writing = self._writer.submit(self._write, state.facts(), weights, tensors)
 
     def wait(self) -> None:
         """Wait until everything is written. Raises InputError if that failed."""
         if self._writing:
             writing, self._writing = self._writing, None
             writing.result()
+
+    def _write(
+        self,
+        facts: dict[str, Any],
+        weights: dict[str, Tensor] | None,
+        tensors: dict[str, Tensor] | None,
+    ) -> None:
+        if weights is not None:
+            path = self._write_epoch(weights, facts)
+            self._weights.append(self.store.add_weights(path))
+        if tensors is not None:
+            self.store.save(tensors, facts, self._weights)
+            self.store.keep_latest(self.resume.states)
+
+    def _write_epoch(self, weights: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+        """Write the outputs of the last epoch of `facts`, and return the file of the weights."""
+        history = [HistoryRow(**row) for row in facts["history"]]
+        last = history[-1]
+        path = epoch_file(self.outputs.epochs, last.epoch)
+        trained = {
+            "machines": facts["machines"],
+            "epoch": last.epoch,
+            "val_miou": round_significant(last.val_miou),
+        }
+        save_weights(path, weights, TrainedModelMetadata(**{**dict(self.metadata), **trained}))
+        self._write_summary(history, facts["draws"])
+        return path
+
+    def _restore_outputs(self, state: TrainState) -> None:
+        """Write the outputs of the epochs of `state`, and remove those of any other epoch."""
+        shutil.rmtree(self.outputs.epochs, ignore_errors=True)
+        for path in (self.outputs.best, self.outputs.history, self.outputs.metrics):
+            path.unlink(missing_ok=True)
+        for epoch, name in enumerate(self._weights[: self.epochs], start=1):
+            copy_file(self.store.folder / name, epoch_file(self.outputs.epochs, epoch))
+        if state.history:
+            self._write_summary(state.history[: self.epochs], state.draws[: self.epochs])
+
+    def _write_summary(self, history: Sequence[HistoryRow], draws: Sequence[list[float]]) -> None:
+        """Write the best model, the history and the metrics; each file is replaced atomically."""
+        best = best_epoch(history)
+        if best == len(history) or not self.outputs.best.exists():
+            copy_file(epoch_file(self.outputs.epochs, best), self.outputs.best)
+        write_table(self.outputs.history, pd.DataFrame(list(history)))
+        write_model(self.outputs.metrics, training_metrics(history, draws))
 
 
 class NullCheckpointer:

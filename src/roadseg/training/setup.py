@@ -1,10 +1,12 @@
 """Building a trainer from the parameters and the data."""
 
+import numpy as np
+import torch
+
 from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
-from roadseg.provenance.fingerprint import build_provenance
 from roadseg.provenance.model_metadata import (
     DataDigest,
     ModelMetadata,
@@ -16,7 +18,6 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, repository_path
 from roadseg.training.criterion import build_criterion
 from roadseg.training.trainer import Trainer
-from roadseg.training.validation import Validator
 
 
 def build_trainer(
@@ -51,13 +52,14 @@ def build_trainer(
     criterion = build_criterion(recipe, class_map, pixels, accelerator.device)
     return Trainer(
         accelerator=accelerator,
+        prepared=prepared,
         dataset=SegmentationDataset(
             prepared, split.train, train.seed, flip=recipe.flip, jitter=recipe.jitter
         ),
         criterion=criterion,
         recipe=recipe,
         train=train,
-        validator=Validator(prepared, split.val, recipe.batch_size, accelerator, criterion.ignored),
+        val_ids=split.val,
         metadata=ModelMetadata(
             unet={"num_classes": class_map.num_classes, **model.model_dump()},
             classes=class_map,
@@ -89,18 +91,25 @@ def _provenance(
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> TrainingProvenance:
+    """Collect everything that decides the weights.
+
+    The number of loader workers is left out, because it never changes a weight, and the number of
+    epochs if no step depends on it, so that a longer training can resume from a shorter one.
+    """
     train_data, val_data = (
         DataDigest(pictures=len(ids), sha256=prepared.digest(ids))
         for ids in (split.train, split.val)
     )
-    return build_provenance(
-        code,
-        TrainingData(train=train_data, val=val_data),
-        model,
-        train,
-        recipe,
-        accelerator,
-        start_sha256=None if train.start is None else _start_sha256(train.start),
+    epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
+    start = {} if train.start is None else {"start": _start_sha256(train.start)}
+    return TrainingProvenance(
+        code=code,
+        data=TrainingData(train=train_data, val=val_data),
+        model=model.model_dump(),
+        recipe={"name": train.recipe, **recipe.model_dump()},
+        train={"seed": train.seed, **epochs, **start},
+        machine={"device": accelerator.device.type, "precision": accelerator.precision},
+        versions={"torch": torch.__version__, "numpy": np.__version__},
     )
 
 

@@ -2,19 +2,30 @@
 
 import copy
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from roadseg.models.unet import UNet
+from roadseg.config.params import Recipe, Train
+from roadseg.models.layers.norm import set_process_group
+from roadseg.models.pretrained import load_pretrained
+from roadseg.models.unet import SMALLEST_SIDE, UNet
+from roadseg.provenance.model_metadata import ModelMetadata
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.runtime.distributed import ProcessGroup, wrap_ddp
+from roadseg.system.files import repository_path
+from roadseg.system.memory import keep_freed_memory
 from roadseg.training.metrics import EpochSum, HistoryRow, Validation
+from roadseg.training.optimizer import build_optimizer
+from roadseg.training.schedule import reduce_on_plateau, set_learning_rate
 
 _NETWORK, _AVERAGE, _OPTIMIZER, _RANDOM = "network/", "average/", "optimizer/", "random/"
-_GRADIENT = "gradient/"
 
 
 class StepResult(NamedTuple):
@@ -29,24 +40,15 @@ class StepResult(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class TrainState:
-    """Everything that changes while training; the rest is a function of the parameters."""
+class Progress:
+    """The part of the state that is saved as JSON."""
 
-    network: UNet
-    average: UNet | None
-    """Exponential moving average of the weights, if the recipe has one."""
-    optimizer: Optimizer
-    plateau: ReduceLROnPlateau | None
-    ddp: nn.Module | None = None
-    """`network` wrapped for several ranks; None in a single process."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
     """Finished steps."""
     loss: float = 0.0
     """Loss of the last step that was fetched."""
-    pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
-    """Step, learning rate and result of each step since then; the results are on the device."""
     epoch_sum: EpochSum = field(default_factory=EpochSum)
     validation_due: bool = False
     """The validation after the last step is not finished."""
@@ -58,6 +60,21 @@ class TrainState:
     """Each machine that trained, with its first epoch."""
     run: str = ""
     """Name of the TensorBoard run."""
+
+
+@dataclass(kw_only=True)
+class TrainState(Progress):
+    """Everything that changes while training; the rest is a function of the parameters."""
+
+    network: UNet
+    average: UNet | None
+    """Exponential moving average of the weights, if the recipe has one."""
+    optimizer: Optimizer
+    plateau: ReduceLROnPlateau | None
+    ddp: nn.Module | None = None
+    """`network` wrapped for several ranks; None in a single process."""
+    pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
+    """Step, learning rate and result of the steps since the last fetch; results on the device."""
 
     @property
     def eval_network(self) -> UNet:
@@ -103,17 +120,12 @@ class TrainState:
         return list(zip(steps, rates, losses, strict=True))
 
     def live_tensors(self) -> dict[str, Tensor]:
-        """Return the weights and the optimizer's averages themselves, not copies, by name.
-
-        The last gradients are among them if a validation is due, because it logs them.
-        """
+        """Return the weights and the optimizer's averages themselves, not copies, by name."""
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
         if self.average is not None:
             named |= {_AVERAGE + name: v for name, v in self.average.state_dict().items()}
         for index, averages in self.optimizer.state_dict()["state"].items():
             named |= {f"{_OPTIMIZER}{index}/{key}": value for key, value in averages.items()}
-        if self.validation_due:
-            named |= {_GRADIENT + name: p.grad for name, p in self.network.named_parameters()}
         return named
 
     def tensors(self) -> dict[str, Tensor]:
@@ -127,43 +139,24 @@ class TrainState:
 
     def facts(self) -> dict[str, Any]:
         """Return a copy of the rest as JSON (which may hold infinity)."""
-        facts = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss": self.loss,
+        progress = Progress(**{item.name: getattr(self, item.name) for item in fields(Progress)})
+        return {
+            **asdict(progress),
             "learning_rate": self.learning_rate,
             "plateau": self.plateau and self.plateau.state_dict(),
-            "epoch_sum": asdict(self.epoch_sum),
-            "validation_due": self.validation_due,
-            "validation": self.validation and asdict(self.validation),
-            "history": [asdict(row) for row in self.history],
-            "machines": self.machines,
-            "run": self.run,
         }
-        # the draws of an epoch never change; copying them would take longer with each epoch
-        return {**copy.deepcopy(facts), "draws": list(self.draws)}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Load what `tensors()` and `facts()` returned."""
         self.network.load_state_dict(_below(_NETWORK, tensors))
         if self.average is not None:
             self.average.load_state_dict(_below(_AVERAGE, tensors))
-        gradients = _below(_GRADIENT, tensors)
-        for name, parameter in self.network.named_parameters():
-            if name in gradients:
-                parameter.grad = torch.empty_like(parameter).copy_(gradients[name])
         self._restore_optimizer(tensors)
-        for group in self.optimizer.param_groups:
-            group["lr"] = facts["learning_rate"]
+        set_learning_rate(self.optimizer, facts["learning_rate"])
         if self.plateau is not None:
             self.plateau.load_state_dict(facts["plateau"])
-        self.epoch, self.step, self.loss = facts["epoch"], facts["step"], facts["loss"]
-        self.epoch_sum = EpochSum(**facts["epoch_sum"])
-        self.validation_due = facts["validation_due"]
-        self.validation = facts["validation"] and Validation(**facts["validation"])
-        self.history = [HistoryRow(**row) for row in facts["history"]]
-        self.draws = facts["draws"]
-        self.machines, self.run = facts["machines"], facts["run"]
+        for name, value in vars(TypeAdapter(Progress).validate_python(facts)).items():
+            setattr(self, name, value)
         _restore_random_state(self.device, _below(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
@@ -175,9 +168,42 @@ class TrainState:
         self.optimizer.load_state_dict({"state": averages, "param_groups": groups})
 
 
+def create_state(
+    metadata: ModelMetadata, train: Train, recipe: Recipe, accelerator: Accelerator
+) -> TrainState:
+    """Create the state before the first step.
+
+    The weights are random, or those of `train.start`.
+    """
+    make_deterministic()
+    keep_freed_memory()
+    torch.manual_seed(train.seed)
+    network = UNet(**metadata.unet.model_dump())
+    if train.start is not None:
+        weights = load_pretrained(repository_path(train.start), network, metadata.classes)
+        print(f"train: starting from {weights}")
+    accelerator.placed(network)
+    optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
+    on_plateau = recipe.schedule == "plateau"
+    return TrainState(
+        network=network,
+        average=copy.deepcopy(network) if recipe.ema else None,
+        optimizer=optimizer,
+        plateau=reduce_on_plateau(optimizer, recipe.patience) if on_plateau else None,
+    )
+
+
+def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
+    """Copy the state of rank 0 to all ranks, and let them train one network."""
+    if process_group.size > 1:
+        state.restore(*process_group.of_first(lambda: (state.tensors(), state.facts())))
+        example = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=state.device)
+        state.ddp = wrap_ddp(state.network, example)
+        set_process_group(state.network, process_group)
+
+
 def _copy(value: Tensor) -> Tensor:
-    like = {"device": "cpu", "memory_format": torch.contiguous_format}
-    return torch.empty_like(value.detach(), **like).copy_(value.detach())
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,16 +214,12 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _random_state(device: torch.device) -> dict[str, Tensor]:
     """Return the state of each random generator that dropout may draw from."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
 def _restore_random_state(device: torch.device, states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps":
-        torch.mps.set_rng_state(states["mps"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])

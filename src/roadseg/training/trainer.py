@@ -5,7 +5,7 @@ Shapes: N images, K classes, H and W pixels.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,13 @@ from roadseg.config.params import Recipe, Train
 from roadseg.data.collate import Batch
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches
+from roadseg.data.prepared import PreparedDataset
 from roadseg.data.sampler import EpochSampler
+from roadseg.evaluation.bootstrap import SEED, miou_draws
+from roadseg.evaluation.evaluate import evaluate
 from roadseg.models.losses import log_probabilities, nll_sum
 from roadseg.provenance.model_metadata import ModelMetadata, TrainingProvenance
+from roadseg.reporting.panels import comparison_panels
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.determinism import seed_torch
 from roadseg.runtime.signals import GracefulShutdown
@@ -25,13 +29,16 @@ from roadseg.training.batch import prepare_batch
 from roadseg.training.checkpointer import Checkpointer, NullCheckpointer
 from roadseg.training.criterion import Criterion
 from roadseg.training.errors import explain_out_of_memory, require_finite, require_finite_state
-from roadseg.training.initialization import create_state, synchronize_state
 from roadseg.training.logger import TrainingLogger
-from roadseg.training.metrics import EpochSum, HistoryRow, training_metrics
+from roadseg.training.metrics import EpochSum, HistoryRow, Validation, training_metrics
 from roadseg.training.optimizer import clip_gradients, step_optimizer, update_average
 from roadseg.training.schedule import is_halved, one_cycle, set_learning_rate, validation_steps
-from roadseg.training.train_state import StepResult, TrainState
-from roadseg.training.validation import Validator
+from roadseg.training.train_state import (
+    StepResult,
+    TrainState,
+    create_state,
+    synchronize_state,
+)
 
 _DROPOUT = 3  # the purpose of a generator, so that no two purposes draw the same numbers
 
@@ -41,11 +48,14 @@ class Trainer:
     """Holds everything that stays the same while training, and runs the loop."""
 
     accelerator: Accelerator
+    prepared: PreparedDataset
     dataset: SegmentationDataset
+    """The training images."""
+    val_ids: Sequence[str]
+    """Names of the validation images."""
     criterion: Criterion
     recipe: Recipe
     train: Train
-    validator: Validator
     metadata: ModelMetadata
     """Metadata of the models."""
     provenance: TrainingProvenance
@@ -89,8 +99,7 @@ class Trainer:
 
     def initial_state(self) -> TrainState:
         """Create the state before the first step."""
-        class_map, unet = self.validator.class_map, self.metadata.unet
-        return create_state(unet, class_map, self.train, self.recipe, self.accelerator)
+        return create_state(self.metadata, self.train, self.recipe, self.accelerator)
 
     def batches(self, state: TrainState) -> Iterator[Batch]:
         """Return an iterator over this rank's shard of each remaining batch of all epochs."""
@@ -181,18 +190,32 @@ class Trainer:
         """Evaluate the network on the validation images; the plateau schedule sees the result."""
         epoch = state.epoch + 1
         require_finite_state(state, epoch, self.provenance)
-        validation = self.validator.validate(
-            state.eval_network, state.learning_rate, before_batch=self.check_stop
+        evaluation = evaluate(
+            state.eval_network,
+            self.prepared,
+            self.val_ids,
+            self.recipe.batch_size,
+            self.accelerator,
+            ignored=self.criterion.ignored,
+            before_batch=self.check_stop,
         )
-        cross_entropy = validation.cross_entropy
+        cross_entropy = evaluation.cross_entropy
         name = "validation cross-entropy"
         require_finite(name, cross_entropy, state.step, epoch, self.provenance)
-        state.validation = validation
+        state.validation = Validation(
+            cross_entropy=cross_entropy,
+            miou=evaluation.figures()["miou"],
+            draws=miou_draws(evaluation.confusions, evaluation.void_id, SEED).tolist(),
+            learning_rate=state.learning_rate,
+        )
         if state.plateau is not None:
             state.plateau.step(cross_entropy)
-        self.logger.log_validation(state.step, validation, state.network)
+        self.logger.log_validation(state.step, state.validation, state.network)
         if self.accelerator.process_group.is_first:
-            self.logger.log_images(state.step, self.validator.panels(state.eval_network))
+            images = comparison_panels(
+                state.eval_network, self.prepared, self.val_ids[0], self.accelerator
+            )
+            self.logger.log_images(state.step, images)
         state.validation_due = False
 
     def finish_epoch(self, state: TrainState) -> None:
