@@ -11,7 +11,7 @@ from PIL import Image
 
 from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
-from roadseg.inference import batch_predict
+from roadseg.inference import batch_predict, predictor
 from roadseg.inference.predictor import Predictor
 from roadseg.inference.writers import write_prediction
 from roadseg.system.errors import InputError
@@ -159,6 +159,31 @@ def test_what_folders_hold_beside_pictures_is_counted(model, pictures, tmp_path,
     assert sorted(kinds.split(", ")) == [
         *("1 .bmp", "1 without suffix", "2 .tif"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"), [([], "--tile or --scale"), (["--batch-size", "2"], "--batch-size")]
+)
+def test_a_network_that_needs_too_much_memory_names_the_options(
+    model, tmp_path, capsys, monkeypatch, options, advice
+):
+    """The allocator is replaced: libraries may crash where the system refuses memory."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    same_size = tmp_path / "same_size"
+    same_size.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(striped_pair(32, 48, 0)[0]).save(same_size / name)
+    monkeypatch.setattr(predictor, "mean_logits", refuse)
+    with pytest.raises(InputError, match="images could not be predicted"):
+        run(model, tmp_path / "out", same_size, *options)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (1 if options else 2)
+    assert all(line.startswith("error: ") for line in lines)
+    assert all(line.endswith(f"out of memory; try a smaller {advice}") for line in lines)
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 def test_memory_that_runs_out_costs_one_picture(model, pictures, tmp_path, capsys, monkeypatch):

@@ -16,7 +16,7 @@ import torch
 from roadseg.data import dataset
 from roadseg.system.memory import is_out_of_memory
 from tests.conftest import write_params, write_pictures
-from tests.faults.limited_process import Limits, ended, one_line, staged, tree
+from tests.faults.limited_process import Limits, one_line, staged, tree
 
 MIB = 1 << 20
 
@@ -62,15 +62,6 @@ def test_address_space_that_runs_out(large: Path, tmp_path: Path, stage: str, ro
     outs = [name for name in left if name.split("/")[0] not in (".ckpt", "runs")]
     assert all(name.endswith(".lock") for name in outs), outs
     assert not [name for name in left if "tmp" in name or "unfinished" in name]
-
-
-def test_predict_says_what_needs_less(large: Path, tmp_path: Path):
-    argv = [str(large / "pictures/testing/image_2"), "--out", str(tmp_path), "--device", "cpu"]
-    argv += ["--model", str(large / "models/best.safetensors")]
-    said = ended("roadseg.__main__", ["predict", *argv], Limits(more_memory=48 * MIB))
-    assert said.code == 1, said
-    assert "Traceback" not in said.err
-    assert "out of memory; try a smaller" in said.err
 
 
 def allocate_on_a_cpu() -> None:

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import is_out_of_memory
 
@@ -55,6 +57,8 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Pillow warns of damage in images; an image that cannot be read is an error of our own
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    # the monitor thread of progress bars warns where memory is too short to start it
+    tqdm.monitor_interval = 0
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
