@@ -52,6 +52,13 @@ def test_bins_hold_their_upper_edge():
     assert counts_of(half, torch.zeros(1, 1, 1)).tolist()[0][7] == 1
 
 
+def test_pixels_with_nan_logits_are_in_no_bin():
+    """Their bin would be any integer; torch.bincount once allocated 16 GB for it."""
+    logits = torch.zeros(1, 2, 1, 3)
+    logits[0, :, 0, 0] = torch.nan
+    assert counts_of(logits, torch.zeros(1, 1, 3)).tolist()[0] == [0] * 7 + [2] + [0] * 7
+
+
 def test_agrees_with_a_plain_loop():
     logits, class_ids, counted = made_case(0)
     counts = counts_of(logits, class_ids, counted)

@@ -68,7 +68,7 @@ def with_odd_tensors(rng: random.Random, tensors: Tensors) -> Tensors:
     """One or two of them of other values, shapes, types or names, or none at all."""
     found = dict(tensors)
     for _ in range(rng.randint(1, 2)):
-        name, tensor = rng.choice(list(tensors.items()))
+        name, tensor = rng.choice(sorted(tensors.items()))
         kind = rng.randrange(8)
         if kind <= 2:
             found[name] = with_odd_values(rng, tensor)

@@ -26,7 +26,7 @@ def calibration_counts(
         logits: (N, K, H, W), any float type; the softmax is computed in float32.
         class_ids: (N, H, W) int64.
         predicted: (N, H, W) int64, the most probable class of each pixel.
-        counted: (N, H, W) bool; only these pixels are in any bin.
+        counted: (N, H, W) bool; only these pixels are in any bin, and of these no NaN.
 
     Returns:
         (3, M) int64: pixels, of these right, and the sum of the confidences in units of 2**-32.
@@ -34,7 +34,8 @@ def calibration_counts(
     """
     confidence = logits.float().softmax(1).amax(1)  # (N, H, W), above 1/K up to 1
     units = (confidence * _UNIT).long().reshape(-1)  # (P,), a power of two only shifts
-    bins = ((units * NUM_BINS - 1) // _UNIT).where(counted.reshape(-1), NUM_BINS)
+    known = (counted & ~confidence.isnan()).reshape(-1)  # NaN has no integer, and so no bin
+    bins = ((units * NUM_BINS - 1) // _UNIT).where(known, NUM_BINS)
     right = (predicted == class_ids).reshape(-1)
     pixels = torch.bincount(bins, minlength=NUM_BINS + 1)
     hits = torch.bincount(bins.where(right, NUM_BINS), minlength=NUM_BINS + 1)
