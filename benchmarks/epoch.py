@@ -173,7 +173,7 @@ def evaluation_row(prepared: PreparedDataset) -> Row:
     def evaluation() -> None:
         details = Accumulators(prepared.class_map(), accelerator.device)  # as the stage does
         evaluate(network, prepared, ids, size, accelerator, ignored=None, after_batch=details.add)
-        details.figures()
+        details.metrics()
 
     @torch.inference_mode()
     def passes() -> None:

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     with join_process_group(
         select_accelerator(params.train.device, params.train.precision)
     ) as accelerator:
-        accelerator.placed(network)
+        accelerator.to_device(network)
         details = Accumulators(class_map, accelerator.device)
         evaluation = evaluate(
             network,
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     if not accelerator.process_group.is_first:  # one writes
         return
     low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
-    values = {**evaluation.figures(), "miou_low": low, "miou_high": high, **details.figures()}
+    values = {**evaluation.metrics(), "miou_low": low, "miou_high": high, **details.metrics()}
     metrics = EvaluationMetrics(**{key: round_significant(v) for key, v in values.items()})
     table = per_class(class_map, evaluation.confusion, details.boundary_f)
     write_model(args.metrics, metrics)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT, write_params
+from tests.factories import ROOT, write_params
 
 STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
 SMALL = {

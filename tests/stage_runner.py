@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 from roadseg.config.schema import read_yaml
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 _STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 _BESIDE = {"runs", ".ckpt", ".downloads"}  # written, but no outs

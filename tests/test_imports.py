@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 CHECK = """
 import importlib, os, pkgutil, sys, threading, warnings

@@ -9,7 +9,7 @@ import yaml
 
 from roadseg.provenance.dependencies import renew_dependencies
 from roadseg.provenance.source_code import import_closure
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.__main__ import write_section
 from benchmarks.table import Row, in_turn
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 
 def test_a_median_leaves_the_first_round_and_the_outlier_out():

@@ -18,17 +18,16 @@ from safetensors.torch import load_file
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
 from tests.browser import needs_browser, opened_page, outside
-from tests.conftest import ROOT, striped_pair
-from tests.inference.factories import saved_model
+from tests.factories import ROOT, make_striped_pair, save_model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    saved_model(folder / "model.safetensors")
+    save_model(folder / "model.safetensors")
     (folder / "examples").mkdir()
     for shift in range(6):
-        picture, _ = striped_pair(40, 60, shift=shift)
+        picture, _ = make_striped_pair(40, 60, shift=shift)
         Image.fromarray(picture).save(folder / f"examples/{shift}.png")
     return folder
 

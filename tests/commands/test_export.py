@@ -25,7 +25,7 @@ from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 KINDS = list(itertools.product(("batch", "group"), (True, False)))

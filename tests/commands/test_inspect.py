@@ -14,17 +14,16 @@ from roadseg.provenance.model_metadata import KEY, ModelMetadata, read_metadata
 from roadseg.provenance.source_code import blob_id, import_closure, source_blobs
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
-from tests.conftest import ROOT
-from tests.training.factories import made_cache, made_params, made_trainer, trained
+from tests.factories import ROOT, make_params, make_prepared, make_trainer, run_training
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    prepared = made_cache(folder / "cached")
-    trainer = made_trainer(prepared, made_params(folder, seed=3))
+    prepared = make_prepared(folder / "cached")
+    trainer = make_trainer(prepared, make_params(folder, seed=3))
     trainer.provenance.code.update(source_blobs(ROOT / "stages/train.py"))
-    trained(trainer, folder)
+    run_training(trainer, folder)
     return folder / "best.safetensors"
 
 

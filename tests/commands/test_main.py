@@ -12,9 +12,8 @@ from PIL import Image
 
 from roadseg.commands.main import SUBCOMMANDS, VERSION, main
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT, striped_pair
 from tests.dvc_repository import copy_working_tree
-from tests.inference.factories import saved_model
+from tests.factories import ROOT, make_striped_pair, save_model
 
 SLOW_IMPORTS = ("torch", "numpy", "pandas", "matplotlib")
 HELP = f"""
@@ -130,8 +129,8 @@ def test_the_wheel_predicts_in_an_environment_without_the_repository(
     found = run(python, "-c", "import roadseg; print(roadseg.__file__)", cwd=work)
     assert Path(found.strip()) == installed / "roadseg/__init__.py"
 
-    saved_model(work / "a.safetensors")
-    Image.fromarray(striped_pair(40, 60, shift=1)[0]).save(work / "image.png")
+    save_model(work / "a.safetensors")
+    Image.fromarray(make_striped_pair(40, 60, shift=1)[0]).save(work / "image.png")
     options = ("image.png", "--model", "a.safetensors", "--device", "cpu")
     output = run(environment / "bin/roadseg", "predict", *options, "--out", "out", cwd=work)
     assert output.startswith("predict: 1 images by a.safetensors on cpu, in out\n")

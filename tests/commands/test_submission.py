@@ -17,8 +17,7 @@ from roadseg.inference.submission import (
     require_benchmark_classes,
 )
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT, striped_pair
-from tests.inference.factories import saved_model
+from tests.factories import ROOT, make_striped_pair, save_model
 
 SIZES = ((32, 48), (34, 50))
 
@@ -26,10 +25,10 @@ SIZES = ((32, 48), (34, 50))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
-    saved_model(folder / "model.safetensors", "cityscapes19", scale=0.9)
+    save_model(folder / "model.safetensors", "cityscapes19", scale=0.9)
     (folder / "pictures").mkdir()
     for number in range(200):
-        picture, _ = striped_pair(*SIZES[number % 2], shift=number)
+        picture, _ = make_striped_pair(*SIZES[number % 2], shift=number)
         Image.fromarray(picture).save(folder / f"pictures/{number:06d}_10.png")
     return folder
 
@@ -63,7 +62,7 @@ def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path
 
 
 def test_classes_that_cannot_fill_it_are_refused_with_the_reason(folder: Path, tmp_path: Path):
-    model = saved_model(tmp_path / "twelve.safetensors", "kitti12")
+    model = save_model(tmp_path / "twelve.safetensors", "kitti12")
     with pytest.raises(InputError) as found:
         main(["submission", "--model", str(model), "--out", str(tmp_path / "a.zip")])
     text = str(found.value)

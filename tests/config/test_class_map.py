@@ -7,7 +7,7 @@ import pytest
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, find_class_map, read_class_map
 from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 CLASSES = ROOT / "classes"
 # KITTI's label ids 0..33 in the classes that the course report's listing gives.

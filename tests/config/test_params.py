@@ -8,7 +8,7 @@ import pytest
 from roadseg.config.json_schema import params_schema
 from roadseg.config.params import load_params
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT, write_params
+from tests.factories import ROOT, write_params
 
 
 def test_the_projects_own_params_are_valid():

@@ -8,7 +8,7 @@ import pytest
 from roadseg.config.params import Params
 from roadseg.config.schema import read_yaml, validate
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 SMALL = read_yaml(ROOT / "params.yaml")
 SMALL["render"]["epochs"] = ["last"]

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from roadseg.config.params import Params, load_params
 from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 from tests.hypothesis_profiles import FEW, LAW, MANY
 
 SEED, SHARE = st.integers(0, 2**32 - 1), st.floats(0, 1, exclude_max=True)

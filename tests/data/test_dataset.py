@@ -18,16 +18,16 @@ from roadseg.evaluation.evaluate import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.distributed import ProcessGroup
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 OFF = {"flip": False, "jitter": 0.0}
 ALL = {"flip": True, "jitter": 0.3}
 
 
 @pytest.fixture
-def prepared(pictures: Path, tmp_path: Path) -> PreparedDataset:
+def prepared(raw_images: Path, tmp_path: Path) -> PreparedDataset:
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
-    remap_dataset(pictures, tmp_path / "prepared", class_map, 1.0)
+    remap_dataset(raw_images, tmp_path / "prepared", class_map, 1.0)
     return PreparedDataset(tmp_path / "prepared")
 
 

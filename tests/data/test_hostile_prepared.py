@@ -11,15 +11,15 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split, read_split
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 SPLIT = {"train": ["a", "b"], "val": ["c"], "test": ["a"]}
 
 
 @pytest.fixture
-def prepared(pictures: Path, tmp_path: Path) -> PreparedDataset:
+def prepared(raw_images: Path, tmp_path: Path) -> PreparedDataset:
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
-    remap_dataset(pictures, tmp_path / "prepared", class_map, 1.0)
+    remap_dataset(raw_images, tmp_path / "prepared", class_map, 1.0)
     return PreparedDataset(tmp_path / "prepared")
 
 

@@ -14,7 +14,7 @@ from stages import launch
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 16])
 def test_each_picture_of_a_batch_is_somebodys_once(size: int, count: int):
-    shares = [list(range(count)[ProcessGroup(rank, size).share(count)]) for rank in range(size)]
+    shares = [list(range(count)[ProcessGroup(rank, size).shard(count)]) for rank in range(size)]
     assert [picture for share in shares for picture in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

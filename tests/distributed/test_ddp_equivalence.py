@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from stages import train
-from tests.conftest import ROOT, write_params
 from tests.distributed.torchrun import (
     DROPOUT,
     PLAIN_SGD,
@@ -23,6 +22,7 @@ from tests.distributed.torchrun import (
     training,
     weights,
 )
+from tests.factories import ROOT, write_params
 from tests.stage_runner import WRITTEN, arguments, run_stage
 
 

@@ -13,7 +13,7 @@ import psutil
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.conftest import ROOT, write_params, write_pictures
+from tests.factories import ROOT, write_images, write_params
 from tests.stage_runner import arguments, run_stage
 
 SETTINGS = {
@@ -39,7 +39,7 @@ ALONE = {"PET_NNODES": "1", "OMP_NUM_THREADS": "1"}
 
 def made_data(folder: Path, **params: object) -> Path:
     """Everything that a training reads, below `folder`."""
-    write_pictures(folder / "pictures", num_train=17)
+    write_images(folder / "pictures", num_train=17)
     source = str(folder / "pictures")
     write_params(folder / "params.yaml", data__source=source, **{**SETTINGS, **params})
     for stage in ("fetch", "remap", "split"):

@@ -10,7 +10,7 @@ import torch
 from roadseg.config.class_map import IGNORE_INDEX
 from roadseg.evaluation.accumulators import Accumulators
 from roadseg.evaluation.evaluate import evaluate
-from tests.evaluation.factories import CPU, PAIRS, THREE, RedIsTheClass, made_cache
+from tests.factories import CPU, RED_PAIRS, THREE_CLASSES, RedChannelNetwork, make_red_dataset
 
 # Two pictures of one size, so that they can pass together; rest (0) is void.
 ALIKE = [
@@ -20,17 +20,20 @@ ALIKE = [
 
 
 def detailed(folder: Path, pairs, batch_size: int = 1):
-    prepared, details = made_cache(folder, pairs), Accumulators(THREE, torch.device("cpu"))
+    prepared, details = (
+        make_red_dataset(folder, pairs),
+        Accumulators(THREE_CLASSES, torch.device("cpu")),
+    )
     ids = [str(i) for i in range(len(pairs))]
     found = evaluate(
-        RedIsTheClass(), prepared, ids, batch_size, CPU, ignored=None, after_batch=details.add
+        RedChannelNetwork(), prepared, ids, batch_size, CPU, ignored=None, after_batch=details.add
     )
     return found, details
 
 
 def test_figures_by_hand(tmp_path: Path):
     found, details = detailed(tmp_path, ALIKE)
-    figures = details.figures()
+    figures = details.metrics()
     # 9 pixels count, 7 of them right, each said to be right with 3/5
     assert figures["ece"] == pytest.approx(7 / 9 - 3 / 5, rel=1e-6)
     # boundaries: in the first picture as they are; in the second one pixel of each class, two off
@@ -50,17 +53,17 @@ def test_batches_change_no_bit(tmp_path: Path):
     (one, apart), (two, together) = (
         detailed(folder, ALIKE, size) for folder, size in zip(folders, (1, 2), strict=True)
     )
-    assert json.dumps(apart.figures()) == json.dumps(together.figures())
+    assert json.dumps(apart.metrics()) == json.dumps(together.metrics())
     assert np.array_equal(apart.calibration, together.calibration)
     assert np.array_equal(one.confusions, two.confusions)
 
 
 def test_a_class_with_a_boundary_on_one_side_only_has_none_right(tmp_path: Path):
-    _, details = detailed(tmp_path, PAIRS)
+    _, details = detailed(tmp_path, RED_PAIRS)
     assert np.array_equal(details.boundary_f, [np.nan, 0, 0], equal_nan=True)
-    assert details.figures()["boundary_f"] == 0
+    assert details.metrics()["boundary_f"] == 0
 
 
 def test_without_any_boundary_the_figure_is_not_there(tmp_path: Path):
     _, details = detailed(tmp_path, [([[1, 1]], [[1, 1]])])
-    assert list(details.figures()) == ["ece"]
+    assert list(details.metrics()) == ["ece"]

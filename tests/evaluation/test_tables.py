@@ -6,7 +6,7 @@ import pytest
 from roadseg.config.class_map import read_class_map
 from roadseg.evaluation.tables import confusion_pairs, per_class, per_image
 from roadseg.system.tables import write_table
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 # Two classes used of the twelve: void (0) and road (1); the rest is absent.

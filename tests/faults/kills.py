@@ -18,9 +18,9 @@ import psutil
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from tests.conftest import write_params
 from tests.dvc_repository import SMALL as REPOSITORY
 from tests.dvc_repository import commit, create_repository, environment, results, succeeds
+from tests.factories import write_params
 
 SMALL = {"train__epochs": 1, "render__epochs": ["last"], "render__num_pictures": 1}
 VICTIMS = ("dvc", "stage", "all")

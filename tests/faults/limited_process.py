@@ -11,11 +11,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import tests.training.factories  # noqa: F401 - what a training imports late
+import torch._dynamo  # noqa: F401 - the optimizers import it late, and it takes 2 s
+
 from roadseg.commands import predict  # noqa: F401
 from roadseg.training.logger import TrainingLogger
 from stages import card, check, evaluate, fetch, remap, render, split, train  # noqa: F401
-from tests.conftest import write_params, write_pictures
+from tests.factories import write_images, write_params
 from tests.stage_runner import ORDER, arguments
 
 
@@ -90,7 +91,7 @@ def tree(folder: Path, *without: str) -> dict[str, bytes]:
 
 def everything_done(folder: Path) -> Path:
     """All stages on eight pictures."""
-    source = write_pictures(folder / "pictures")
+    source = write_images(folder / "pictures")
     changes = {"data__source": str(source), "render__num_pictures": 1, "train__precision": "fp32"}
     write_params(folder / "params.yaml", **changes)
     for stage in ORDER:

@@ -8,25 +8,26 @@ from pathlib import Path
 import pytest
 
 from roadseg.training.checkpoint_store import CheckpointStore
-from tests.conftest import write_params, write_pictures
-from tests.faults.limited_process import staged, tree
-from tests.training.factories import (
+from tests.factories import (
     EVERY_STEP,
     ODD,
     StopAfter,
-    made_params,
-    made_trainer,
-    outs,
-    provenance,
-    trained,
+    make_params,
+    make_provenance,
+    make_trainer,
+    read_outputs,
+    run_training,
+    write_images,
+    write_params,
 )
+from tests.faults.limited_process import staged, tree
 
 YEAR = 365 * 24 * 3600
 NS = 10**9
 
 
 def store(root: Path, number: int) -> CheckpointStore:
-    return CheckpointStore(root, provenance(seed=number))
+    return CheckpointStore(root, make_provenance(seed=number))
 
 
 def used(one: CheckpointStore) -> None:
@@ -73,7 +74,7 @@ def test_a_training_from_the_future_is_not_kept_for_ever(tmp_path: Path, ahead: 
 @pytest.mark.parametrize("jump", [-10 * YEAR, -3600, 3600, 10 * YEAR])
 def test_a_clock_that_jumps_at_each_look(prepared, tmp_path, monkeypatch, without_histograms, jump):
     """While training, stopped and going on: the bytes and the states of an undisturbed one."""
-    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "straight")
+    run_training(make_trainer(prepared, make_params(tmp_path), **ODD), tmp_path / "straight")
     real, looks = time.time, [0]
 
     def jumping() -> float:
@@ -83,18 +84,20 @@ def test_a_clock_that_jumps_at_each_look(prepared, tmp_path, monkeypatch, withou
     monkeypatch.setattr(time, "time", jumping)
     monkeypatch.setattr(time, "time_ns", lambda: int(jumping() * NS))
     with pytest.raises(KeyboardInterrupt):
-        trained(
-            made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", stop=StopAfter(3)
+        run_training(
+            make_trainer(prepared, make_params(tmp_path), **ODD), tmp_path / "a", stop=StopAfter(3)
         )
-    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", resume=EVERY_STEP)
-    assert outs(tmp_path / "a") == outs(tmp_path / "straight")
+    run_training(
+        make_trainer(prepared, make_params(tmp_path), **ODD), tmp_path / "a", resume=EVERY_STEP
+    )
+    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "straight")
     assert looks[0] > 3
 
 
 @pytest.mark.parametrize("when", [0, 1, 2**31, 2**33])
 def test_files_of_any_time_give_the_same(done: Path, tmp_path: Path, when: int):
-    """1970, 2038 and beyond, of inputs and of earlier outs."""
-    write_pictures(tmp_path / "pictures")
+    """1970, 2038 and beyond, of inputs and of earlier read_outputs."""
+    write_images(tmp_path / "pictures")
     write_params(tmp_path / "params.yaml", data__source=str(tmp_path / "pictures"))
     for _ in range(2):
         for path in tmp_path.rglob("*"):

@@ -13,14 +13,14 @@ from roadseg.runtime import accelerator
 from roadseg.training.errors import DivergenceError
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
-from tests.training.factories import (
+from tests.factories import (
     EVERY_STEP,
     ODD,
     RARELY,
-    made_params,
-    made_trainer,
-    outs,
-    trained,
+    make_params,
+    make_trainer,
+    read_outputs,
+    run_training,
 )
 
 pytestmark = pytest.mark.usefixtures("without_histograms")
@@ -52,14 +52,14 @@ def require_finite_files(folder: Path) -> None:
 )
 def test_an_absurd_learning_rate(prepared, tmp_path, precision: str, optimizer: str, clip: str):
     """Beyond what params.yaml may say, to diverge within steps: one line, no file of it."""
-    params = made_params(tmp_path, precision=precision)
+    params = make_params(tmp_path, precision=precision)
     changes = {"optimizer": optimizer, "clip": clip, "clip_limit": 0.5, "schedule": "constant"}
-    trainer = made_trainer(prepared, params, **changes, **ODD)
+    trainer = make_trainer(prepared, params, **changes, **ODD)
     for rate in ("learning_rate", "rest_learning_rate"):
         object.__setattr__(trainer.recipe, rate, 1e30)
     trainer.provenance.recipe["learning_rate"] = 1e30
     with pytest.raises(DivergenceError) as caught:
-        trained(trainer, tmp_path / "a", resume=EVERY_STEP)
+        run_training(trainer, tmp_path / "a", resume=EVERY_STEP)
     said = str(caught.value)
     assert re.search(r"(at|after) step [1-6], epoch [12]", said)
     assert "lower the recipe's learning_rate (1e+30)" in said
@@ -120,12 +120,14 @@ def test_a_poisoned_number(
     prepared: PreparedDataset, straight, tmp_path, place, value, after, resume
 ):
     """As a flaw of memory would do it: the next run goes on before it, to the right bytes."""
-    trainer = made_trainer(prepared, made_params(tmp_path), **ODD)
+    trainer = make_trainer(prepared, make_params(tmp_path), **ODD)
     with pytest.raises(DivergenceError, match=rf"(at|after) step [{after}-6], epoch [12]"):
-        trained(poisoned(trainer, place, value, after), tmp_path / "a", resume=resume)
+        run_training(poisoned(trainer, place, value, after), tmp_path / "a", resume=resume)
     require_finite_files(tmp_path / "a")
-    trained(made_trainer(prepared, made_params(tmp_path), **ODD), tmp_path / "a", resume=resume)
-    assert outs(tmp_path / "a") == straight
+    run_training(
+        make_trainer(prepared, make_params(tmp_path), **ODD), tmp_path / "a", resume=resume
+    )
+    assert read_outputs(tmp_path / "a") == straight
 
 
 @pytest.fixture(scope="module")
@@ -133,5 +135,5 @@ def straight(
     prepared: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("straight")
-    trained(made_trainer(prepared, made_params(folder), **ODD), folder / "a", resume=RARELY)
-    return outs(folder / "a")
+    run_training(make_trainer(prepared, make_params(folder), **ODD), folder / "a", resume=RARELY)
+    return read_outputs(folder / "a")

@@ -15,7 +15,7 @@ import torch
 
 from roadseg.data import dataset
 from roadseg.system.memory import is_out_of_memory
-from tests.conftest import write_params, write_pictures
+from tests.factories import write_images, write_params
 from tests.faults.limited_process import Limits, one_line, staged, tree
 
 MIB = 1 << 20
@@ -26,7 +26,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything before render, of pictures that a network needs some memory for."""
     folder = tmp_path_factory.mktemp("large")
     sizes = ((360, 640), (368, 640))
-    source = write_pictures(folder / "pictures", num_train=4, sizes=sizes)
+    source = write_images(folder / "pictures", num_train=4, sizes=sizes)
     changes = {"data__source": str(source), "render__num_pictures": 1, "train__epochs": 1}
     one = {"render__epochs": ["last"], "model__base_channels": 4, "train__precision": "fp32"}
     write_params(folder / "params.yaml", **changes, **one)
@@ -117,12 +117,12 @@ def fail_in_a_loader(picture: int, fail: Callable[[], None]) -> None:
     """Call `fail` where a loader process makes its picture of that number."""
     trainer, fetched, seen = os.getpid(), dataset.SegmentationDataset.__getitem__, [0]
 
-    def failing(pictures, key):
+    def failing(dataset, key):
         if os.getpid() != trainer:
             seen[0] += 1
             if seen[0] == picture:
                 fail()
-        return fetched(pictures, key)
+        return fetched(dataset, key)
 
     dataset.SegmentationDataset.__getitem__ = failing
 

@@ -13,7 +13,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
-from tests.conftest import LABEL_IDS
+from tests.factories import LABEL_IDS
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
 from tests.fuzz.oracles import require_counted

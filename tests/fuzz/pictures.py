@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
-from tests.conftest import LABEL_IDS, striped_pair
+from tests.factories import LABEL_IDS, make_striped_pair
 from tests.fuzz import png
 from tests.fuzz.case import Case, Make
 from tests.fuzz.mutation import cut_bytes, mutated_bytes
@@ -110,7 +110,7 @@ def by_hand(rng: random.Random, work: Path) -> Case:
         values = np.array(LABEL_IDS)[values % len(LABEL_IDS)] % (1 << depth)
     chunks = png.chunks_of(values, color_type, depth, interlaced=rng.random() < 0.5)
     bring(work, "pictures")
-    pair = striped_pair(*size, shift=0)
+    pair = make_striped_pair(*size, shift=0)
     for folder, array in zip((TRAIN_IMAGES, TRAIN_MASKS), pair, strict=True):
         Image.fromarray(array).save(work / "pictures" / folder / NAME)
     folder = TRAIN_MASKS if is_mask else TRAIN_IMAGES

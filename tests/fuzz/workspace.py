@@ -20,7 +20,7 @@ from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
 from stages import check, evaluate, fetch, remap, render, split, train
-from tests.conftest import ROOT, write_params, write_pictures
+from tests.factories import ROOT, write_images, write_params
 from tests.fuzz.case import Step
 
 CLASSES = ROOT / "classes"
@@ -108,7 +108,7 @@ EXPORT = Step(roadseg, ["export", MODEL, "--out", "out/model.pt2"], ("out",))
 def whole() -> Path:
     """The folder of a workspace in which every stage up to evaluate has what it needs."""
     folder = _temporary_folder()
-    write_pictures(folder / "pictures", 4, 1)
+    write_images(folder / "pictures", 4, 1)
     write_params(
         folder / "params.yaml",
         data__source="pictures",

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from roadseg.inference.image_files import evenly_spaced, find_images, read_image
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 
 def corner(mode: str = "RGB") -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import winograd
 from roadseg.models.layers.convolution import Conv3x3
 from roadseg.models.unet import UNet
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 needs_kernels = pytest.mark.skipif(
     not winograd.is_available(), reason="needs a CPU with AVX512-BF16"
@@ -40,7 +40,7 @@ def in_float64(conv: Conv3x3, x: Tensor, gradient: Tensor) -> list[Tensor]:
     return results(plain, x.double(), gradient)
 
 
-def pictures(n: int, channels: int, height: int, width: int) -> Tensor:
+def random_images(n: int, channels: int, height: int, width: int) -> Tensor:
     return torch.randn(n, channels, height, width).bfloat16().to(memory_format=torch.channels_last)
 
 
@@ -67,7 +67,7 @@ def test_small_whole_numbers_come_out_exactly(shape):
 def test_random_numbers_come_out_as_far_as_bf16_holds_them(shape):
     n, channels, outs, height, width = shape
     conv = layer(channels, outs)
-    x, gradient = pictures(n, channels, height, width), pictures(n, outs, height, width)
+    x, gradient = random_images(n, channels, height, width), random_images(n, outs, height, width)
     found, expected = results(conv, x, gradient), in_float64(conv, x, gradient)
     for one, other in zip(found, expected, strict=True):
         # transformed pixels, filters and the result are each rounded to 8 bits: 0.0023 each
@@ -76,7 +76,7 @@ def test_random_numbers_come_out_as_far_as_bf16_holds_them(shape):
 
 @needs_kernels
 def test_more_tiles_than_are_paired_at_a_time_add_up(monkeypatch):
-    conv, x, gradient = layer(32, 32), pictures(1, 32, 40, 50), pictures(1, 32, 40, 50)
+    conv, x, gradient = layer(32, 32), random_images(1, 32, 40, 50), random_images(1, 32, 40, 50)
     at_once = results(conv, x, gradient)
     monkeypatch.setattr("winograd.convolution._PAIRED_BYTES", 1)
     in_parts = results(conv, x, gradient)
@@ -87,7 +87,7 @@ def test_more_tiles_than_are_paired_at_a_time_add_up(monkeypatch):
 
 @needs_kernels
 def test_threads_and_neighbours_in_a_batch_change_no_bit():
-    conv, x, gradient = layer(64, 32), pictures(2, 64, 11, 18), pictures(2, 32, 11, 18)
+    conv, x, gradient = layer(64, 32), random_images(2, 64, 11, 18), random_images(2, 32, 11, 18)
     both = results(conv, x, gradient)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -106,9 +106,9 @@ def test_fewer_threads_than_were_asked_for_do_all_of_it():
     """As where the user limits them, by OMP_THREAD_LIMIT."""
     code = (
         "import torch\n"
-        "from tests.models.test_convolution import layer, pictures, results\n"
+        "from tests.models.test_convolution import layer, random_images, results\n"
         "torch.set_num_threads(4)\n"
-        "found = results(layer(32, 64), pictures(1, 32, 9, 40), pictures(1, 64, 9, 40))\n"
+        "found = results(layer(32, 64), random_images(1, 32, 9, 40), random_images(1, 64, 9, 40))\n"
         "print([value.abs().sum().item() for value in found[:3]])"
     )
     said = []
@@ -121,7 +121,7 @@ def test_fewer_threads_than_were_asked_for_do_all_of_it():
 
 @needs_kernels
 def test_a_pixel_that_is_no_number_spoils_its_surroundings_only():
-    conv, x = layer(32, 32), pictures(1, 32, 16, 16)
+    conv, x = layer(32, 32), random_images(1, 32, 16, 16)
     x[0, 3, 5, 6] = float("nan")
     spoiled = conv(x).isnan().any(1)[0]
     assert spoiled[4:7, 5:8].all()

@@ -12,7 +12,7 @@ from roadseg.models.model_file import load_network, save_weights
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch", "dropout": 0.0}

@@ -14,7 +14,7 @@ from roadseg.models.pretrained import load_pretrained
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 from tests.models.test_model_file import UNET, facts
 from tests.training.test_report_recipe import ReportUNet
 

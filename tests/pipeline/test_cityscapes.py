@@ -10,7 +10,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from roadseg.system.errors import InputError
-from tests.conftest import ROOT, striped_pair, write_params
+from tests.factories import ROOT, make_striped_pair, write_params
 from tests.stage_runner import ORDER, run_stage
 
 CITIES = {
@@ -27,7 +27,7 @@ def write_cityscapes(root: Path) -> None:
         for number, city in enumerate(cities):
             for frame in range(PER_CITY):
                 name = f"{city}_{number:06d}_{frame:06d}"
-                image, label_ids = striped_pair(32, 64, shift=number + frame)
+                image, label_ids = make_striped_pair(32, 64, shift=number + frame)
                 if part == "test":  # the site's are dummies: ego vehicle and border alone
                     label_ids = np.where(np.arange(32)[:, None] < 28, 2, 1).repeat(64, axis=1)
                 label_ids = label_ids.astype(np.uint8)
@@ -79,7 +79,7 @@ def test_masks_are_the_label_ids_and_those_of_test_are_not_read(done: Path):
     masks = sorted(path.name for path in (done / "data/raw/training/semantic").iterdir())
     assert len(masks) == 6 * PER_CITY
     assert not [name for name in masks if "berlin" in name]
-    _, label_ids = striped_pair(32, 64, shift=1)
+    _, label_ids = make_striped_pair(32, 64, shift=1)
     raw = Image.open(done / "data/raw/training/semantic/aachen_000000_000001.png")
     assert np.array_equal(np.asarray(raw), label_ids)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.dvc_repository import commit, create_repository, succeeds
+from tests.factories import ROOT
 
 MODULE = "src/roadseg/prepare/split.py"
 EDIT = """

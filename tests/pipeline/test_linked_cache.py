@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_params, write_pictures
 from tests.dvc_repository import SMALL, create_repository, run, succeeds
+from tests.factories import write_images, write_params
 from tests.faults.limited_process import tree
 
 
 @pytest.mark.parametrize("kind", ["hardlink", "symlink"])
 def test_a_picture_is_added(tmp_path: Path, kind: str):
-    write_pictures(tmp_path / "eight")
-    write_pictures(tmp_path / "nine", num_train=9)
+    write_images(tmp_path / "eight")
+    write_images(tmp_path / "nine", num_train=9)
     folder = create_repository(tmp_path / "repository", data__source=str(tmp_path / "eight"))
     succeeds(folder, "dvc", "config", "--local", "cache.type", kind)
     succeeds(folder, "dvc", "repro", "remap")

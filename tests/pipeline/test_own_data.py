@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from roadseg.system.errors import InputError
-from tests.conftest import write_params
+from tests.factories import write_params
 from tests.stage_runner import ORDER, run_stage
 
 CLASS_MAP = """

@@ -14,7 +14,6 @@ from PIL import Image
 
 from roadseg.config.schema import read_yaml
 from roadseg.prepare.layout import TRAIN_MASKS
-from tests.conftest import write_params, write_pictures
 from tests.dvc_repository import (
     SMALL,
     STAGES,
@@ -25,6 +24,7 @@ from tests.dvc_repository import (
     stages_run,
     succeeds,
 )
+from tests.factories import write_images, write_params
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_experiments_metrics_and_plots(repository: Path):
 
 
 def test_relative_sources_count_from_the_root_also_in_a_copy(repository: Path):
-    pictures = write_pictures(repository.parent / "own")
+    pictures = write_images(repository.parent / "own")
     with zipfile.ZipFile(repository.parent / "own.zip", "w") as archive:
         for path in sorted(pictures.rglob("*.png")):
             archive.write(path, path.relative_to(pictures))
@@ -139,12 +139,12 @@ def test_remap_with_earlier_parameters_is_restored_and_not_run(repository: Path)
     assert after == before
 
 
-def no_masks(pictures: Path) -> None:
-    shutil.rmtree(pictures / TRAIN_MASKS)
+def no_masks(raw_images: Path) -> None:
+    shutil.rmtree(raw_images / TRAIN_MASKS)
 
 
-def unknown_id(pictures: Path) -> None:
-    path = pictures / TRAIN_MASKS / "000002_10.png"
+def unknown_id(raw_images: Path) -> None:
+    path = raw_images / TRAIN_MASKS / "000002_10.png"
     mask = np.array(Image.open(path))
     mask[:2, :3] = 200
     Image.fromarray(mask).save(path)
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_the_results_stay(repository, tmp_path, change
     before = results(repository)
     source = changes.get("data__source")
     if callable(source):
-        pictures = write_pictures(tmp_path / "pictures")
+        pictures = write_images(tmp_path / "pictures")
         source(pictures)
         archive = shutil.make_archive(str(tmp_path / "bad"), "zip", pictures)
         changes = {"data__source": archive}

@@ -9,8 +9,8 @@ from playwright.sync_api import Page
 
 from roadseg.config.class_map import read_class_map
 from tests.browser import needs_browser, opened_page, outside
-from tests.conftest import ROOT
 from tests.dvc_repository import commit, create_repository, succeeds
+from tests.factories import ROOT
 
 TEMPLATE = (ROOT / ".dvc/page.html").read_text()
 SCRIPTS = {

@@ -11,8 +11,8 @@ from roadseg.prepare.fetch.source import fetch
 from roadseg.system.errors import InputError
 from stages import check
 from stages import fetch as fetch_stage
-from tests.conftest import LIMITS, ROOT, STORE, write_params, write_pictures
 from tests.dvc_repository import SMALL, commit, create_repository, run, succeeds
+from tests.factories import LIMITS, ROOT, STORE, write_images, write_params
 from tests.prepare.test_source import SAMPLE, tree, zipped
 
 OUTPUTS = stage_outputs(ROOT / "dvc.yaml")
@@ -53,7 +53,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_check_and_fetch_refuse_a_source_in_an_output(folder: Path, form: str):
     source = form.replace("{absolute}", str(folder))
-    write_pictures(folder / "data/raw/mine")
+    write_images(folder / "data/raw/mine")
     write_params(folder / "params.yaml", data__source=source)
     before = tree(folder)
     message = rf"data.source: \S+ lies in {FORMS[form]}, {ADVICE} datasets/"
@@ -95,7 +95,7 @@ def test_check_accepts_a_source_elsewhere(folder: Path, source: str):
 
 def test_a_link_in_an_output_is_refused_wherever_it_leads(folder: Path):
     """The link itself would be deleted."""
-    write_pictures(folder / "elsewhere")
+    write_images(folder / "elsewhere")
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/mine").symlink_to(folder / "elsewhere")
     with pytest.raises(InputError, match="data/raw/mine lies in data/raw"):
@@ -103,7 +103,7 @@ def test_a_link_in_an_output_is_refused_wherever_it_leads(folder: Path):
 
 
 def test_an_output_that_is_a_link_is_known_by_its_other_name(folder: Path):
-    write_pictures(folder / "disk/mine")
+    write_images(folder / "disk/mine")
     (folder / "data").mkdir()
     (folder / "data/raw").symlink_to(folder / "disk")
     with pytest.raises(InputError, match="disk/mine lies in data/raw"):
@@ -123,7 +123,7 @@ def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(f
     Outputs inside such a source are then neither copied nor replaced by reading it. A pattern that
     finds pictures in an output would make fetch delete them.
     """
-    write_pictures(folder / "data/mine/set")
+    write_images(folder / "data/mine/set")
     mine = FilePatterns(
         images="mine/set/training/image_2/{id}.png",
         masks="mine/set/training/semantic/{id}.png",
@@ -144,7 +144,7 @@ def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(f
 
 def with_originals(folder: Path) -> dict[str, bytes]:
     """Pictures of a user, and an archive of them, in an output of fetch."""
-    pictures = write_pictures(folder / "data/raw/mine")
+    pictures = write_images(folder / "data/raw/mine")
     zipped(pictures, folder / "data/raw/set.zip")
     return originals(folder)
 

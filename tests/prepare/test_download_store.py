@@ -17,7 +17,7 @@ from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.system.errors import InputError
 from stages import fetch as stage
-from tests.conftest import LIMITS, ROOT, write_params, write_pictures
+from tests.factories import LIMITS, ROOT, write_images, write_params
 from tests.prepare.http_server import Answer, Server
 from tests.prepare.test_download import busy, server
 from tests.prepare.test_source import SAMPLE, tree, zipped
@@ -27,9 +27,9 @@ HUGE = 10**9
 
 
 @pytest.fixture
-def body(server: Server, pictures: Path, tmp_path: Path) -> bytes:
+def body(server: Server, raw_images: Path, tmp_path: Path) -> bytes:
     """An archive, which the server serves."""
-    body = zipped(pictures, tmp_path / "data.zip").read_bytes()
+    body = zipped(raw_images, tmp_path / "data.zip").read_bytes()
     server.answers = [Answer(body=body)]
     return body
 
@@ -51,11 +51,11 @@ def archives(folder: Path) -> set[str]:
 
 
 def test_a_second_fetch_sends_no_request_and_writes_the_same(
-    server: Server, body: bytes, pictures: Path, tmp_path: Path, capsys
+    server: Server, body: bytes, raw_images: Path, tmp_path: Path, capsys
 ):
     manifest = fetched(server.url, tmp_path)
     first = tree(tmp_path / "raw")
-    assert first == {**tree(pictures), "manifest.json": first["manifest.json"]}
+    assert first == {**tree(raw_images), "manifest.json": first["manifest.json"]}
     assert "using" not in capsys.readouterr().out
     fetched("sample", tmp_path)
     assert tree(tmp_path / "raw") != first
@@ -125,7 +125,7 @@ def test_the_least_recently_used_archives_are_removed_beyond_the_limit(
 ):
     urls, sums = [], []
     for number in range(3):
-        pictures = write_pictures(tmp_path / str(number), num_train=8 + number)
+        pictures = write_images(tmp_path / str(number), num_train=8 + number)
         data = zipped(pictures, tmp_path / f"{number}.zip").read_bytes()
         urls.append(server.url.replace("data", str(number)))
         sums.append(sha256_of(data))
@@ -145,7 +145,7 @@ def test_the_least_recently_used_archives_are_removed_beyond_the_limit(
 
 
 def test_a_download_that_broke_off_is_resumed(
-    server: Server, body: bytes, pictures: Path, tmp_path: Path, monkeypatch
+    server: Server, body: bytes, raw_images: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     server.answers = [Answer(body=body, sent=500), busy(404)]
@@ -156,7 +156,7 @@ def test_a_download_that_broke_off_is_resumed(
     fetched(server.url, tmp_path)
     assert server.asked[-1]["Range"] == "bytes=500-"
     found = tree(tmp_path / "raw")
-    assert found == {**tree(pictures), "manifest.json": found["manifest.json"]}
+    assert found == {**tree(raw_images), "manifest.json": found["manifest.json"]}
 
 
 def test_a_download_that_was_killed_before_it_was_named_is_resumed(

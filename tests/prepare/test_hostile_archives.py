@@ -13,7 +13,7 @@ import pytest
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.system.errors import InputError
-from tests.conftest import LIMITS, STORE
+from tests.factories import LIMITS, STORE
 from tests.prepare.test_source import SAMPLE, tree, zipped
 
 IMAGE, MASK = "training/image_2/000001_10.png", "training/semantic/000001_10.png"
@@ -188,9 +188,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_hostile_archive_changes_nothing(pictures: Path, tmp_path: Path, kind: str):
+def test_a_hostile_archive_changes_nothing(raw_images: Path, tmp_path: Path, kind: str):
     change, message = REFUSED[kind]
-    archive = zipped(pictures, tmp_path / "data.zip")
+    archive = zipped(raw_images, tmp_path / "data.zip")
     change(archive)
     out = tmp_path / "work" / "raw"
     fetch("sample", None, KITTI, LIMITS, SAMPLE, out, STORE, set())
@@ -224,11 +224,13 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize("kind", LEFT_OUT)
-def test_what_does_not_belong_to_the_data_set_stays_out(pictures: Path, tmp_path: Path, kind: str):
-    archive = zipped(pictures, tmp_path / "data.zip")
+def test_what_does_not_belong_to_the_data_set_stays_out(
+    raw_images: Path, tmp_path: Path, kind: str
+):
+    archive = zipped(raw_images, tmp_path / "data.zip")
     LEFT_OUT[kind](archive)
     fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "work" / "raw", STORE, set())
-    expected = {f"raw/{name}": content for name, content in tree(pictures).items()}
+    expected = {f"raw/{name}": content for name, content in tree(raw_images).items()}
     found = tree(tmp_path / "work")
     found.pop("raw/manifest.json")
     assert found == expected
@@ -247,8 +249,8 @@ FEW, SMALL = {"files": 10}, {"pixels": 1000}
         (True, {"bytes": 1000}, "data.max_gigabytes allows 1,000"),
     ],
 )
-def test_limits_hold_for_archives_and_folders(pictures, tmp_path, packed, limits, message):
-    source = zipped(pictures, tmp_path / "data.zip") if packed else pictures
+def test_limits_hold_for_archives_and_folders(raw_images, tmp_path, packed, limits, message):
+    source = zipped(raw_images, tmp_path / "data.zip") if packed else raw_images
     with pytest.raises(InputError, match=message):
         fetch(
             str(source),
@@ -264,9 +266,9 @@ def test_limits_hold_for_archives_and_folders(pictures, tmp_path, packed, limits
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_bomb_that_states_a_small_size_takes_no_memory(pictures: Path, tmp_path: Path, method):
+def test_a_bomb_that_states_a_small_size_takes_no_memory(raw_images: Path, tmp_path: Path, method):
     """These methods' decompressors give all that a piece unpacks to at once."""
-    archive = zipped(pictures, tmp_path / "data.zip")
+    archive = zipped(raw_images, tmp_path / "data.zip")
     name = "training/image_2/bomb.png"
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(name, bytes(100 << 20), method)

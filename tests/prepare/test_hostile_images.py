@@ -18,7 +18,7 @@ from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
 from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.errors import InputError
-from tests.conftest import LIMITS, ROOT, STORE
+from tests.factories import LIMITS, ROOT, STORE
 from tests.prepare.test_source import SAMPLE, tree
 
 KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")
@@ -97,12 +97,12 @@ TAKEN: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_pictures_of_every_kind_are_taken(pictures: Path, tmp_path: Path, kind: str, recwarn):
-    (pictures / IMAGE).write_bytes(TAKEN[kind](colors(pictures)))
-    with Image.open(pictures / IMAGE) as picture:
+def test_pictures_of_every_kind_are_taken(raw_images: Path, tmp_path: Path, kind: str, recwarn):
+    (raw_images / IMAGE).write_bytes(TAKEN[kind](colors(raw_images)))
+    with Image.open(raw_images / IMAGE) as picture:
         rgb = picture.convert("RGBA").convert("RGB") if picture.mode == "P" else picture
         expected = np.asarray(rgb.convert("RGB"))
-    found = cached(pictures, tmp_path).image(NAME)
+    found = cached(raw_images, tmp_path).image(NAME)
     assert found.shape == (34, 50, 3)
     assert np.array_equal(found, expected)
     assert not recwarn.list
@@ -111,31 +111,31 @@ def test_pictures_of_every_kind_are_taken(pictures: Path, tmp_path: Path, kind: 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_turned_picture_lies_on_its_mask(
-    pictures: Path, tmp_path: Path, kind: str, orientation: int
+    raw_images: Path, tmp_path: Path, kind: str, orientation: int
 ):
     """The mask was drawn on what one sees."""
     ways = ["", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90"]
     way = [*ways, "TRANSVERSE", "ROTATE_270"][orientation - 1]
-    seen = colors(pictures)
+    seen = colors(raw_images)
     stored = seen.transpose(Image.Transpose[way]) if way else seen
-    (pictures / IMAGE).write_bytes(encoded(stored, kind, exif=turned(orientation)))
-    found = cached(pictures, tmp_path).image(NAME).astype(int)
+    (raw_images / IMAGE).write_bytes(encoded(stored, kind, exif=turned(orientation)))
+    found = cached(raw_images, tmp_path).image(NAME).astype(int)
     assert np.abs(found - np.asarray(seen)).mean() < (1 if kind == "PNG" else 40)
     assert found.shape == (34, 50, 3)
 
 
-def test_grey_of_few_bits_behind_another_chunk_is_refused(pictures: Path, tmp_path: Path):
+def test_grey_of_few_bits_behind_another_chunk_is_refused(raw_images: Path, tmp_path: Path):
     few = png(2, 0, [bytes(13)] * 34, 50)
     text = b"tEXta\0b"
     chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-    (pictures / MASK).write_bytes(few[:8] + chunk + few[8:])
+    (raw_images / MASK).write_bytes(few[:8] + chunk + few[8:])
     with pytest.raises(InputError, match=f"{NAME}.png"):
-        cached(pictures, tmp_path)
+        cached(raw_images, tmp_path)
 
 
-def test_an_interlaced_picture_and_mask_are_read(pictures: Path, tmp_path: Path):
+def test_an_interlaced_picture_and_mask_are_read(raw_images: Path, tmp_path: Path):
     # one row of pixels in the seventh pass only would be wrong; 1x1 blocks: all passes of 1 pixel
-    path = pictures / MASK
+    path = raw_images / MASK
     ids = np.asarray(Image.open(path))
     rows = [ids[y].tobytes() for y in range(ids.shape[0])]
     passes = []
@@ -148,19 +148,19 @@ def test_an_interlaced_picture_and_mask_are_read(pictures: Path, tmp_path: Path)
     woven = bytearray(png(8, 0, passes, ids.shape[1], interlaced=True))
     struct.pack_into(">I", woven, 20, ids.shape[0])
     struct.pack_into(">I", woven, 29, zlib.crc32(woven[12:29]))
-    before = plain and cached(pictures, tmp_path).mask(NAME).copy()
+    before = plain and cached(raw_images, tmp_path).mask(NAME).copy()
     path.write_bytes(bytes(woven))
     shutil.rmtree(tmp_path / "prepared")
-    assert np.array_equal(cached(pictures, tmp_path).mask(NAME), before)
+    assert np.array_equal(cached(raw_images, tmp_path).mask(NAME), before)
 
 
-def test_palette_masks_keep_their_indices_whatever_the_depth(pictures: Path, tmp_path: Path):
+def test_palette_masks_keep_their_indices_whatever_the_depth(raw_images: Path, tmp_path: Path):
     ids = np.zeros((34, 50), np.uint8)
     ids[:, 25:] = 7
     mask = Image.fromarray(ids)
     mask.putpalette(list(range(255, 207, -1)))
-    mask.save(pictures / MASK, bits=4)
-    assert set(np.unique(cached(pictures, tmp_path).mask(NAME))) == {0, 1}
+    mask.save(raw_images / MASK, bits=4)
+    assert set(np.unique(cached(raw_images, tmp_path).mask(NAME))) == {0, 1}
 
 
 def written(name: str, content: Callable[[Path], bytes]) -> Callable[[Path], None]:
@@ -293,20 +293,20 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_right_is_refused_by_name(pictures: Path, tmp_path: Path, kind: str):
+def test_what_cannot_be_right_is_refused_by_name(raw_images: Path, tmp_path: Path, kind: str):
     spoil, message = REFUSED[kind]
-    spoil(pictures)
-    before = tree(pictures)
+    spoil(raw_images)
+    before = tree(raw_images)
     with pytest.raises(InputError, match=message) as caught:
-        cached(pictures, tmp_path)
+        cached(raw_images, tmp_path)
     assert "\n" not in str(caught.value)
-    assert tree(pictures) == before
+    assert tree(raw_images) == before
 
 
-def test_a_name_that_is_no_text_is_refused(pictures: Path, tmp_path: Path):
-    shutil.copy(pictures / IMAGE, bytes(pictures / "training/image_2") + b"/\xff\xfe.png")
+def test_a_name_that_is_no_text_is_refused(raw_images: Path, tmp_path: Path):
+    shutil.copy(raw_images / IMAGE, bytes(raw_images / "training/image_2") + b"/\xff\xfe.png")
     with pytest.raises(InputError, match=r"udcff.* is named otherwise"):
-        cached(pictures, tmp_path)
+        cached(raw_images, tmp_path)
 
 
 def test_pictures_of_64_million_pixels_are_taken(tmp_path: Path):

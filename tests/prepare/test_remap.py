@@ -17,31 +17,33 @@ from roadseg.prepare.resize import scaled_size
 from roadseg.system import files
 from roadseg.system.errors import InputError
 from roadseg.system.locks import acquire_lock
-from tests.conftest import ROOT, SIZES, striped_pair, write_pictures
+from tests.factories import ROOT, SIZES, make_striped_pair, write_images
 from tests.faults.limited_process import tree
 
 KITTI12, KITTI11 = (read_class_map(ROOT / f"classes/kitti{n}.yaml") for n in (12, 11))
 
 
-def test_cached_arrays_are_the_pictures(pictures: Path, tmp_path: Path):
-    pixels = remap_dataset(pictures, tmp_path / "prepared", KITTI12, 1.0)
+def test_cached_arrays_are_the_pictures(raw_images: Path, tmp_path: Path):
+    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
     prepared = PreparedDataset(tmp_path / "prepared")
     assert prepared.train_ids() == [f"{i:06d}_10" for i in range(8)]
     assert prepared.test_ids() == ["000000_10", "000001_10"]
     total = np.zeros(256, dtype=np.int64)
     for i, name in enumerate(prepared.train_ids()):
-        image, label_ids = striped_pair(*SIZES[i % 2], shift=i)
+        image, label_ids = make_striped_pair(*SIZES[i % 2], shift=i)
         assert np.array_equal(prepared.image(name), image)
         assert np.array_equal(prepared.mask(name), KITTI12.table()[0][label_ids])
         total += np.bincount(prepared.mask(name).reshape(-1), minlength=256)
-    assert np.array_equal(prepared.test_image("000001_10"), striped_pair(*SIZES[1], shift=4)[0])
+    assert np.array_equal(
+        prepared.test_image("000001_10"), make_striped_pair(*SIZES[1], shift=4)[0]
+    )
     assert pixels.tolist() == total.tolist()
     assert (pixels[:12] > 0).all()
 
 
 def test_scaling_invents_no_class(tmp_path: Path):
     """Masks with only two far-apart classes keep exactly these; every pixel is one of them."""
-    pictures = write_pictures(tmp_path / "pictures", 1, 0, sizes=[(128, 192)])
+    pictures = write_images(tmp_path / "pictures", 1, 0, sizes=[(128, 192)])
     path = pictures / TRAIN_MASKS / "000000_10.png"
     rng = np.random.default_rng(1)
     label_ids = np.where(rng.random((128, 192)) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
@@ -58,16 +60,16 @@ def test_scaling_invents_no_class(tmp_path: Path):
 
 def test_recorded_sizes_survive_the_scaling(tmp_path: Path):
     sizes = [(128, 192), (129, 191)]
-    pictures = write_pictures(tmp_path / "pictures", 2, 0, sizes=sizes)
+    pictures = write_images(tmp_path / "pictures", 2, 0, sizes=sizes)
     remap_dataset(pictures, tmp_path / "prepared", KITTI12, 0.5)
     prepared = PreparedDataset(tmp_path / "prepared")
     assert list(prepared.recorded_sizes().values()) == sizes
     assert prepared.class_map() == KITTI12
 
 
-def test_a_picture_too_small_for_the_network_is_named(pictures: Path, tmp_path: Path):
+def test_a_picture_too_small_for_the_network_is_named(raw_images: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"_10.png: 2\dx3\d pixels at remap.scale 0.7; .* 32"):
-        remap_dataset(pictures, tmp_path / "prepared", KITTI12, 0.7)
+        remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 0.7)
 
 
 def test_sizes_are_rounded_and_never_zero():
@@ -75,17 +77,17 @@ def test_sizes_are_rounded_and_never_zero():
     assert scaled_size(3, 3, 0.01) == (1, 1)
 
 
-def test_a_label_id_without_a_class_is_named(pictures: Path, tmp_path: Path):
-    path = pictures / TRAIN_MASKS / "000003_10.png"
+def test_a_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
+    path = raw_images / TRAIN_MASKS / "000003_10.png"
     mask = np.asarray(Image.open(path)).copy()
     mask[5, 6:9] = 200
     Image.fromarray(mask).save(path)
     with pytest.raises(InputError, match=r"000003_10.png: label id 200 \(3 pixels\) has no class"):
-        remap_dataset(pictures, tmp_path / "prepared", KITTI12, 1.0)
+        remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
 
 
-def test_ignored_ids_become_the_ignore_index(pictures: Path, tmp_path: Path):
-    pixels = remap_dataset(pictures, tmp_path / "prepared", KITTI11, 1.0)
+def test_ignored_ids_become_the_ignore_index(raw_images: Path, tmp_path: Path):
+    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI11, 1.0)
     mask = PreparedDataset(tmp_path / "prepared").mask("000000_10")
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
     assert mask[0, 4] == 0  # the next is road
@@ -93,14 +95,14 @@ def test_ignored_ids_become_the_ignore_index(pictures: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("folder", [TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES])
-def test_a_picture_cut_short_is_named(pictures: Path, tmp_path: Path, folder: str):
-    path = pictures / folder / "000001_10.png"
+def test_a_picture_cut_short_is_named(raw_images: Path, tmp_path: Path, folder: str):
+    path = raw_images / folder / "000001_10.png"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=f"{folder}/000001_10.png: cannot be decoded"):
-        remap_dataset(pictures, tmp_path / "prepared", KITTI12, 1.0)
+        remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
 
 
-def killed_at_array(number: int, pictures: Path, out: Path) -> None:
+def killed_at_array(number: int, raw_images: Path, out: Path) -> None:
     save, count = remap.save_array, iter(range(1, 1000))
 
     def save_or_die(path: Path, array: np.ndarray) -> str:
@@ -110,43 +112,43 @@ def killed_at_array(number: int, pictures: Path, out: Path) -> None:
         return save(path, array)
 
     remap.save_array = save_or_die
-    remap_dataset(pictures, out, KITTI11, 1.0)
+    remap_dataset(raw_images, out, KITTI11, 1.0)
 
 
-def test_a_killed_remap_leaves_the_old_cache_and_the_next_one_cleans_up(pictures, tmp_path: Path):
+def test_a_killed_remap_leaves_the_old_cache_and_the_next_one_cleans_up(raw_images, tmp_path: Path):
     out = tmp_path / "data/prepared"
-    remap_dataset(pictures, out, KITTI12, 1.0)
+    remap_dataset(raw_images, out, KITTI12, 1.0)
     before = tree(out)
-    process = get_context("fork").Process(target=killed_at_array, args=(12, pictures, out))
+    process = get_context("fork").Process(target=killed_at_array, args=(12, raw_images, out))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert tree(out) == before
     assert (out.parent / f".prepared.{process.pid}.tmp/new/images").is_dir()
     files._left_over.cache_clear()  # as in a new process
-    remap_dataset(pictures, out, KITTI11, 1.0)
+    remap_dataset(raw_images, out, KITTI11, 1.0)
     assert sorted(path.name for path in out.parent.iterdir()) == [".prepared.lock", "prepared"]
-    remap_dataset(pictures, tmp_path / "straight", KITTI11, 1.0)
+    remap_dataset(raw_images, tmp_path / "straight", KITTI11, 1.0)
     assert tree(out) == tree(tmp_path / "straight") != before
 
 
-def test_an_error_leaves_the_old_cache(pictures: Path, tmp_path: Path):
+def test_an_error_leaves_the_old_cache(raw_images: Path, tmp_path: Path):
     out = tmp_path / "data/prepared"
-    remap_dataset(pictures, out, KITTI12, 1.0)
+    remap_dataset(raw_images, out, KITTI12, 1.0)
     before = tree(out)
-    path = pictures / TRAIN_MASKS / "000005_10.png"
+    path = raw_images / TRAIN_MASKS / "000005_10.png"
     Image.fromarray(np.full(SIZES[1], 200, np.uint8)).save(path)
     with pytest.raises(InputError, match="label id 200"):
-        remap_dataset(pictures, out, KITTI12, 1.0)
+        remap_dataset(raw_images, out, KITTI12, 1.0)
     assert tree(out) == before
     assert sorted(path.name for path in out.parent.iterdir()) == [".prepared.lock", "prepared"]
 
 
-def test_a_second_remap_of_the_same_out_waits(pictures: Path, tmp_path: Path):
+def test_a_second_remap_of_the_same_out_waits(raw_images: Path, tmp_path: Path):
     lock = acquire_lock(tmp_path / ".prepared.lock")
     with ThreadPoolExecutor(1) as pool:
         with lock:
-            second = pool.submit(remap_dataset, pictures, tmp_path / "prepared", KITTI12, 1.0)
+            second = pool.submit(remap_dataset, raw_images, tmp_path / "prepared", KITTI12, 1.0)
             with pytest.raises(TimeoutError):
                 second.result(timeout=2)
             assert not (tmp_path / "prepared").exists()

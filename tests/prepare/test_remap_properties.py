@@ -18,7 +18,7 @@ from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.prepare.lut import look_up
 from roadseg.prepare.remap import remap_dataset
 from roadseg.prepare.resize import scaled_size
-from tests.conftest import LIMITS
+from tests.factories import LIMITS
 from tests.hypothesis_profiles import FEW, LAW
 
 NAMING = FilePatterns(

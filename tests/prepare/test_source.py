@@ -15,7 +15,7 @@ from PIL import Image
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
 from roadseg.prepare.fetch.source import fetch, folder_sha256
 from roadseg.system.errors import InputError
-from tests.conftest import LIMITS, STORE, write_pictures
+from tests.factories import LIMITS, STORE, write_images
 
 SAMPLE = {"num_train": 3, "num_test": 1, "height": 36, "width": 64, "seed": 0}
 MASK = "training/semantic/000001_10.png"
@@ -33,19 +33,19 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_a_folder_and_its_zip_bring_the_same_pictures(pictures: Path, tmp_path: Path):
-    archive = zipped(pictures, tmp_path / "data.zip")
+def test_a_folder_and_its_zip_bring_the_same_pictures(raw_images: Path, tmp_path: Path):
+    archive = zipped(raw_images, tmp_path / "data.zip")
     from_folder = fetch(
-        str(pictures), None, KITTI, LIMITS, SAMPLE, tmp_path / "folder", STORE, set()
+        str(raw_images), None, KITTI, LIMITS, SAMPLE, tmp_path / "folder", STORE, set()
     )
     from_zip = fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "zip", STORE, set())
     for out in ("folder", "zip"):
         copied = tree(tmp_path / out)
         assert json.loads(copied.pop("manifest.json"))
-        assert copied == tree(pictures)
+        assert copied == tree(raw_images)
     assert from_zip.bytes == archive.stat().st_size
     assert from_zip.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert from_folder.sha256 == folder_sha256(pictures, KITTI.files(pictures))
+    assert from_folder.sha256 == folder_sha256(raw_images, KITTI.files(raw_images))
     for manifest in (from_folder, from_zip):
         assert (manifest.num_train, manifest.num_test) == (8, 2)
         assert manifest.train_sizes == {"32x48": 4, "34x50": 4}
@@ -62,15 +62,15 @@ def test_the_sample_is_brought_like_any_other(tmp_path: Path):
     assert tree(tmp_path / "again") == tree(tmp_path / "raw")
 
 
-def test_a_relative_path_counts_from_the_repositorys_root(pictures, tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(pictures.parent))
+def test_a_relative_path_counts_from_the_repositorys_root(raw_images, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(raw_images.parent))
     monkeypatch.chdir("/")
     manifest = fetch("pictures", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest.source, manifest.num_train) == ("pictures", 8)
 
 
-def test_only_the_layouts_pictures_leave_the_archive(pictures: Path, tmp_path: Path):
-    archive = zipped(pictures, tmp_path / "data.zip")
+def test_only_the_layouts_pictures_leave_the_archive(raw_images: Path, tmp_path: Path):
+    archive = zipped(raw_images, tmp_path / "data.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         for name in (
             "training/image_2/deep/other.png",
@@ -82,7 +82,7 @@ def test_only_the_layouts_pictures_leave_the_archive(pictures: Path, tmp_path: P
         ):
             opened.writestr(name, b"x")
     fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "out" / "raw", STORE, set())
-    assert set(tree(tmp_path / "out")) == {f"raw/{n}" for n in tree(pictures)} | {
+    assert set(tree(tmp_path / "out")) == {f"raw/{n}" for n in tree(raw_images)} | {
         "raw/manifest.json"
     }
 
@@ -135,13 +135,13 @@ FAULTS = [
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
 def test_a_faulty_data_set_is_named_and_the_old_one_stays(
-    pictures, tmp_path, spoil, message, packed
+    raw_images, tmp_path, spoil, message, packed
 ):
     out = tmp_path / "work" / "raw"
     fetch("sample", None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     before = tree(tmp_path / "work")
-    spoil(pictures)
-    source = zipped(pictures, tmp_path / "data.zip") if packed else pictures
+    spoil(raw_images)
+    source = zipped(raw_images, tmp_path / "data.zip") if packed else raw_images
     with pytest.raises(InputError, match=message) as caught:
         fetch(str(source), None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     assert str(source) in str(caught.value)
@@ -154,9 +154,9 @@ def test_a_missing_source_says_what_would_be_right(tmp_path: Path):
 
 
 @pytest.mark.parametrize("source", ["sample", "folder", "zip"])
-def test_another_hash_than_given_is_refused(pictures: Path, tmp_path: Path, source: str):
-    archive = zipped(pictures, tmp_path / "data.zip")
-    names = {"sample": "sample", "folder": str(pictures), "zip": str(archive)}
+def test_another_hash_than_given_is_refused(raw_images: Path, tmp_path: Path, source: str):
+    archive = zipped(raw_images, tmp_path / "data.zip")
+    names = {"sample": "sample", "folder": str(raw_images), "zip": str(archive)}
     with pytest.raises(InputError, match=r"data.sha256: .* expected 0000"):
         fetch(names[source], "0" * 64, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert not (tmp_path / "raw").exists()
@@ -170,23 +170,23 @@ def test_another_hash_than_given_is_refused(pictures: Path, tmp_path: Path, sour
         (lambda data: data[:300] + bytes([data[300] ^ 255]) + data[301:], "is damaged"),
     ],
 )
-def test_a_damaged_zip_is_refused(pictures: Path, tmp_path: Path, change, message):
-    archive = zipped(pictures, tmp_path / "data.zip")
+def test_a_damaged_zip_is_refused(raw_images: Path, tmp_path: Path, change, message):
+    archive = zipped(raw_images, tmp_path / "data.zip")
     archive.write_bytes(change(archive.read_bytes()))
     with pytest.raises(InputError, match=message):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert not (tmp_path / "raw").exists()
 
 
-def test_twice_the_same_member_and_links_are_refused(pictures: Path, tmp_path: Path):
-    archive = zipped(pictures, tmp_path / "twice.zip")
+def test_twice_the_same_member_and_links_are_refused(raw_images: Path, tmp_path: Path):
+    archive = zipped(raw_images, tmp_path / "twice.zip")
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(IMAGE, b"another")
     with pytest.raises(InputError, match=f"{IMAGE} stands in the archive twice"):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     link = zipfile.ZipInfo(IMAGE.replace("000001", "000099"))
     link.external_attr = 0o120777 << 16
-    archive = zipped(pictures, tmp_path / "link.zip")
+    archive = zipped(raw_images, tmp_path / "link.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(link, "/etc/hostname")
     with pytest.raises(InputError, match=r"000099_10\.png is a link"):
@@ -194,7 +194,7 @@ def test_twice_the_same_member_and_links_are_refused(pictures: Path, tmp_path: P
 
 
 def test_a_zip_of_other_things_says_what_is_expected(tmp_path: Path):
-    root = write_pictures(tmp_path / "p")
+    root = write_images(tmp_path / "p")
     archive = zipped(root, tmp_path / "data.zip", prefix="some/where/")
     with pytest.raises(InputError, match=r"no file is named training/image_2/\{id\}.png or "):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
@@ -205,7 +205,7 @@ OWN = FilePatterns(images="*/photos/{id}.jpeg", masks="*/labels/{id}_L.png", tes
 
 def own_data(root: Path) -> Path:
     """JPEG pictures and palette masks, in folders by drive."""
-    pictures = write_pictures(root / "kitti")
+    pictures = write_images(root / "kitti")
     for path in sorted((pictures / "training/image_2").iterdir()):
         drive = root / "own" / f"drive{path.stem[5]}"
         for folder in ("photos", "labels"):
@@ -247,10 +247,10 @@ def test_faults_of_own_data_are_told_in_their_own_names(tmp_path: Path, change, 
         fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
-def test_a_folder_beyond_what_is_allowed_is_refused(pictures: Path, tmp_path: Path):
+def test_a_folder_beyond_what_is_allowed_is_refused(raw_images: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"holds [\d,]+ bytes; data.max_gigabytes allows 1,000"):
         fetch(
-            str(pictures),
+            str(raw_images),
             None,
             KITTI,
             replace(LIMITS, bytes=1000),
@@ -261,8 +261,8 @@ def test_a_folder_beyond_what_is_allowed_is_refused(pictures: Path, tmp_path: Pa
         )
 
 
-def test_a_folder_whose_name_is_no_text_is_read(pictures: Path, tmp_path: Path):
-    shutil.copytree(pictures, tmp_path / "data" / os.fsdecode(b"t\xff"))
+def test_a_folder_whose_name_is_no_text_is_read(raw_images: Path, tmp_path: Path):
+    shutil.copytree(raw_images, tmp_path / "data" / os.fsdecode(b"t\xff"))
     manifest = fetch(
         str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set()
     )

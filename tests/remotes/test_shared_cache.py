@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-from tests.conftest import write_params
 from tests.dvc_repository import (
     SMALL,
     STAGES,
@@ -13,6 +12,7 @@ from tests.dvc_repository import (
     stages_run,
     succeeds,
 )
+from tests.factories import write_params
 
 MODEL = "models/best.safetensors"
 QUICK = {**SMALL, "train__epochs": 1, "render__epochs": ["last"]}

@@ -11,7 +11,7 @@ from roadseg.prepare.class_frequency import class_frequency
 from roadseg.reporting.animation import save_animation
 from roadseg.reporting.figures import DPI, PAGE_WIDTH, ImageRow, save_image_grid
 from roadseg.system.tables import read_table, round_significant, write_table
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 

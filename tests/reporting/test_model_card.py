@@ -11,7 +11,7 @@ from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.provenance.model_metadata import TrainedModelMetadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
 from roadseg.reporting.model_card import model_card
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 COUNTS = {"pictures": 60, "sha256": "0" * 64}

@@ -39,7 +39,7 @@ def test_images_are_shares_in_the_layout_of_the_precision(precision, layout):
     images = accelerator.images(pixels)
     assert torch.equal(images, pixels.float() / 255)
     assert images.is_contiguous(memory_format=layout)
-    weight = accelerator.placed(torch.nn.Conv2d(3, 2, 3)).weight
+    weight = accelerator.to_device(torch.nn.Conv2d(3, 2, 3)).weight
     assert weight.is_contiguous(memory_format=layout)
     assert accelerator.class_ids(torch.tensor([[[255]]], dtype=torch.uint8)).dtype == torch.int64
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from roadseg.runtime.signals import GracefulShutdown
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 ONE_LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"  # half an hour
 STEPS = """

@@ -16,7 +16,7 @@ from PIL import Image
 from roadseg.config.class_map import read_class_map
 from roadseg.system.errors import InputError
 from stages import check, fetch, remap, split, train
-from tests.conftest import ROOT, write_params, write_pictures
+from tests.factories import ROOT, write_images, write_params
 from tests.stage_runner import ORDER, run_stage
 
 FETCH = (
@@ -34,7 +34,7 @@ def arguments(folder: Path, **paths: str) -> list[str]:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All stages, run once."""
     folder = tmp_path_factory.mktemp("stages")
-    source = write_pictures(folder / "pictures")
+    source = write_images(folder / "pictures")
     changes = {"data__source": str(source), "render__num_pictures": 3}
     write_params(folder / "params.yaml", **changes)
     for stage in ORDER:
@@ -168,7 +168,7 @@ def test_the_same_again_gives_the_same_bytes(done: Path):
 
 def test_ignored_pixels_are_neither_trained_nor_counted(tmp_path: Path):
     """kitti11 on the stripes: void is 255 in the masks and in no figure."""
-    source = write_pictures(tmp_path / "pictures")
+    source = write_images(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": "kitti11", "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
     for stage in ("fetch", "remap", "split"):
@@ -192,7 +192,7 @@ def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
         "  - {name: rest, color: [0, 0, 0], label_ids: []}\n"
         "  - {name: road, color: [255, 0, 0], label_ids: [7]}\n"
     )
-    source = write_pictures(tmp_path / "pictures")
+    source = write_images(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": str(own), "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
     run_stage("fetch", tmp_path)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 WORKS = """
 import os, time

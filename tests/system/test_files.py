@@ -10,7 +10,7 @@ import pytest
 
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, atomic_folder, read_json, repository_path, write_json
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 
 class BrokenError(Exception):

@@ -6,17 +6,17 @@ import pytest
 from roadseg.config.params import Params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.training.logger import TrainingLogger
-from tests.training.factories import ended, made_cache, made_params
+from tests.factories import join, make_params, make_prepared
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    return made_cache(tmp_path_factory.mktemp("cached"))
+    return make_prepared(tmp_path_factory.mktemp("cached"))
 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
-    return made_params(tmp_path)
+    return make_params(tmp_path)
 
 
 @pytest.fixture
@@ -29,6 +29,6 @@ def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
 def processes():
     """Starts processes in which torch is imported already."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.factories"])
-    assert ended(context.Process(target=print)) == 0  # the imports are done
+    context.set_forkserver_preload(["tests.factories", "torch._dynamo"])
+    assert join(context.Process(target=print)) == 0  # the imports are done
     return context.Process

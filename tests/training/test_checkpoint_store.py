@@ -9,18 +9,18 @@ import pytest
 from roadseg.config.params import Resume
 from roadseg.data.prepared import PreparedDataset
 from roadseg.training.checkpoint_store import CheckpointStore
-from tests.training.factories import (
+from tests.factories import (
     EVERY_STEP,
     ODD,
     RARELY,
     StopAfter,
-    ended,
-    made_params,
-    made_trainer,
-    outs,
-    provenance,
-    train_in_a_process,
-    trained,
+    join,
+    make_params,
+    make_provenance,
+    make_trainer,
+    read_outputs,
+    run_training,
+    train_in_process,
 )
 
 pytestmark = pytest.mark.usefixtures("without_histograms")
@@ -34,61 +34,61 @@ def states(folder: Path) -> list[Path]:
 def test_a_damaged_state_is_named_and_the_one_before_it_used(
     prepared: PreparedDataset, tmp_path: Path, damage: str, capsys
 ):
-    params = made_params(tmp_path)
-    trained(made_trainer(prepared, params), tmp_path / "straight")
+    params = make_params(tmp_path)
+    run_training(make_trainer(prepared, params), tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
-        trained(made_trainer(prepared, params), tmp_path / "a", stop=StopAfter(7))
+        run_training(make_trainer(prepared, params), tmp_path / "a", stop=StopAfter(7))
     _, newest = states(tmp_path / "a")
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes({"flipped": content, "cut": content[:-1], "empty": b""}[damage])
     capsys.readouterr()
-    trained(made_trainer(prepared, params), tmp_path / "a")
+    run_training(make_trainer(prepared, params), tmp_path / "a")
     out, err = capsys.readouterr()
     assert err.startswith(f"warning: {newest}: is damaged")
     assert err.count("\n") == 1
     assert "resuming after step 5 (epoch 2 of 2)" in out
     assert not newest.exists()
-    assert outs(tmp_path / "a") == outs(tmp_path / "straight")
+    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "straight")
 
 
 def test_weights_of_an_epoch_that_are_gone_take_their_states_with_them(
     prepared: PreparedDataset, tmp_path: Path, capsys
 ):
-    params = made_params(tmp_path)
-    trained(made_trainer(prepared, params), tmp_path)
-    straight = outs(tmp_path)
+    params = make_params(tmp_path)
+    run_training(make_trainer(prepared, params), tmp_path)
+    straight = read_outputs(tmp_path)
     (checkpoint,) = (tmp_path / "states").glob("*/epoch_001*")
     checkpoint.unlink()
     capsys.readouterr()
-    trained(made_trainer(prepared, params), tmp_path)
+    run_training(make_trainer(prepared, params), tmp_path)
     out, err = capsys.readouterr()
     assert err.count(f"warning: {checkpoint}: is missing; state_") == 2
     assert "no usable checkpoint is left" in err
     assert "starting at step 0" in out
-    assert outs(tmp_path) == straight
+    assert read_outputs(tmp_path) == straight
 
 
 def test_states_are_saved_by_the_clock_and_at_the_end(prepared: PreparedDataset, tmp_path: Path):
     """Each epoch's weights are kept; its state is not, unless it is due."""
-    trainer = made_trainer(prepared, made_params(tmp_path, epochs=3), **ODD)
-    trained(trainer, tmp_path / "a", resume=RARELY)
+    trainer = make_trainer(prepared, make_params(tmp_path, epochs=3), **ODD)
+    run_training(trainer, tmp_path / "a", resume=RARELY)
     first, last = states(tmp_path / "a")
     assert [path.name[:14] for path in (first, last)] == ["state_00000001", "state_00000002"]
     assert len(list((tmp_path / "a").glob("states/*/epoch_*"))) == 3
     often = RARELY.model_copy(update={"minutes": 0})
-    trained(trainer, tmp_path / "b", resume=often)
+    run_training(trainer, tmp_path / "b", resume=often)
     assert int(states(tmp_path / "b")[-1].name[6:14]) > 3 + 1
 
 
 def test_a_full_disk_costs_the_last_interval(prepared: PreparedDataset, tmp_path: Path, processes):
-    params = made_params(tmp_path)
+    params = make_params(tmp_path)
     model = params.model.model_copy(update={"base_channels": 8})
     params = params.model_copy(update={"model": model})
-    trained(made_trainer(prepared, params, **ODD), tmp_path / "straight")
+    run_training(make_trainer(prepared, params, **ODD), tmp_path / "straight")
     folder = tmp_path / "a"
     with pytest.raises(KeyboardInterrupt):
-        trained(made_trainer(prepared, params, **ODD), folder, stop=StopAfter(4))
+        run_training(make_trainer(prepared, params, **ODD), folder, stop=StopAfter(4))
     (newest,) = states(folder)[-1:]
     for limit, message in (
         (newest.stat().st_size // 2, "the checkpoint cannot be saved ("),
@@ -96,32 +96,35 @@ def test_a_full_disk_costs_the_last_interval(prepared: PreparedDataset, tmp_path
     ):
         resume = EVERY_STEP if "checkpoint" in message else RARELY
         train = processes(
-            target=train_in_a_process,
+            target=train_in_process,
             args=(prepared.root, params, folder, limit),
             kwargs={"resume": resume},
         )
-        assert ended(train) == 1
+        assert join(train) == 1
         *_, last = (folder / "log").read_text().splitlines()
         assert last.startswith("error: ")
         assert message in last
         assert newest in states(folder)
         assert not list(folder.rglob("*unfinished*"))
-    trained(made_trainer(prepared, params, **ODD), folder)
-    assert {**outs(folder), "log": None} == {**outs(tmp_path / "straight"), "log": None}
+    run_training(make_trainer(prepared, params, **ODD), folder)
+    assert {**read_outputs(folder), "log": None} == {
+        **read_outputs(tmp_path / "straight"),
+        "log": None,
+    }
 
 
 def test_who_trains_the_same_waits_and_takes_it(
     prepared: PreparedDataset, tmp_path: Path, processes
 ):
-    """As two experiments with the same parameters do: outs of their own, states in common."""
-    params = made_params(tmp_path, epochs=4)
+    """Two experiments with the same parameters have outputs of their own and share checkpoints."""
+    params = make_params(tmp_path, epochs=4)
     folders = [tmp_path / "a", tmp_path / "b"]
     (tmp_path / "states").mkdir()
     for folder in folders:
         folder.mkdir()
         (folder / "states").symlink_to(tmp_path / "states")
     both = [
-        processes(target=train_in_a_process, args=(prepared.root, params, folder))
+        processes(target=train_in_process, args=(prepared.root, params, folder))
         for folder in folders
     ]
     for process in both:
@@ -130,14 +133,16 @@ def test_who_trains_the_same_waits_and_takes_it(
     logs = [(folder / "log").read_text() for folder in folders]
     assert sum("all 4 epochs are already trained" in log for log in logs) == 1
     assert sum("trains exactly this already; waiting for its end" in log for log in logs) == 1
-    first, second = ({k: v for k, v in outs(f).items() if k != "log"} for f in folders)
+    first, second = ({k: v for k, v in read_outputs(f).items() if k != "log"} for f in folders)
     assert first == second
 
 
 def test_old_states_and_trainings_are_removed(prepared: PreparedDataset, tmp_path: Path):
     keep = Resume(minutes=0, states=3, trainings=2)
     for seed in (1, 2, 3):
-        trained(made_trainer(prepared, made_params(tmp_path, seed=seed)), tmp_path, resume=keep)
+        run_training(
+            make_trainer(prepared, make_params(tmp_path, seed=seed)), tmp_path, resume=keep
+        )
     folders = list((tmp_path / "states").iterdir())
     seeds = {json.loads((f / "provenance.json").read_text())["train"]["seed"] for f in folders}
     assert seeds == {2, 3}
@@ -147,7 +152,7 @@ def test_old_states_and_trainings_are_removed(prepared: PreparedDataset, tmp_pat
 
 
 def test_the_training_that_saved_last_is_not_the_oldest(tmp_path: Path):
-    stores = [CheckpointStore(tmp_path, provenance(seed)) for seed in range(4)]
+    stores = [CheckpointStore(tmp_path, make_provenance(seed)) for seed in range(4)]
     with stores[0].lock(lambda: None, fresh=False):
         for other in stores[1:3]:
             with other.lock(lambda: None, fresh=False):
@@ -159,7 +164,7 @@ def test_the_training_that_saved_last_is_not_the_oldest(tmp_path: Path):
 
 
 def test_what_cannot_be_removed_stops_no_training(tmp_path: Path):
-    old, new = (CheckpointStore(tmp_path, provenance(seed)) for seed in range(2))
+    old, new = (CheckpointStore(tmp_path, make_provenance(seed)) for seed in range(2))
     with old.lock(lambda: None, fresh=False):
         (old.folder / "folder of somebody").mkdir()
     with new.lock(lambda: None, fresh=False):
@@ -168,7 +173,7 @@ def test_what_cannot_be_removed_stops_no_training(tmp_path: Path):
 
 
 def test_who_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path):
-    holder, waiter = (CheckpointStore(tmp_path, provenance()) for _ in range(2))
+    holder, waiter = (CheckpointStore(tmp_path, make_provenance()) for _ in range(2))
 
     def evicted() -> None:
         shutil.rmtree(holder.folder, ignore_errors=True)
@@ -181,12 +186,14 @@ def test_who_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path):
 def test_a_foreign_file_stops_no_training(tmp_path: Path, content: str):
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "provenance.json").write_text(content)
-    assert CheckpointStore(tmp_path, provenance()).describe_closest() == "no earlier checkpoint"
+    assert (
+        CheckpointStore(tmp_path, make_provenance()).describe_closest() == "no earlier checkpoint"
+    )
 
 
 def test_other_code_is_one_short_clause(tmp_path: Path):
     """Also that of a checkpoint whose modules had other names."""
-    now = provenance().model_copy(
+    now = make_provenance().model_copy(
         update={"code": {"stages/train.py": "1", "src/roadseg/a.py": "1"}}
     )
     other = now.model_copy(update={"code": {"stages/train.py": "0", "src/a.py": "1"}})
@@ -207,7 +214,7 @@ def test_other_code_is_one_short_clause(tmp_path: Path):
 
 def test_who_writes_into_a_model_writes_into_no_other(prepared: PreparedDataset, tmp_path: Path):
     """In place, as most libraries save: neither the epoch's weights nor the kept ones change."""
-    trained(made_trainer(prepared, made_params(tmp_path)), tmp_path)
+    run_training(make_trainer(prepared, make_params(tmp_path)), tmp_path)
     epochs, kept = sorted(tmp_path.glob("epochs/*")), sorted(tmp_path.glob("states/*/epoch_*"))
     whole = [path.read_bytes() for path in epochs]
     (tmp_path / "best.safetensors").write_bytes(b"of somebody")

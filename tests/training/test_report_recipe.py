@@ -20,8 +20,7 @@ from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.remap import remap_dataset
 from roadseg.training.setup import build_trainer
 from roadseg.training.trainer import Trainer
-from tests.conftest import LIMITS, ROOT, STORE, write_params
-from tests.training.factories import epoch_batches
+from tests.factories import LIMITS, ROOT, STORE, epoch_batches, write_params
 
 NUM_STEPS = 20
 

@@ -17,8 +17,7 @@ from roadseg.runtime.distributed import ProcessGroup
 from roadseg.training.batch import prepare_batch
 from roadseg.training.criterion import build_criterion
 from roadseg.training.optimizer import update_average
-from tests.conftest import ROOT
-from tests.training.factories import made_trainer, outputs, trained
+from tests.factories import ROOT, make_trainer, run_paths, run_training
 
 CPU = Accelerator(torch.device("cpu"), "fp32")
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
@@ -100,11 +99,11 @@ def test_the_average_follows_the_network():
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_what_is_kept_and_judged_is_the_average(prepared, params, tmp_path, ema):
-    trainer = made_trainer(prepared, params, ema=ema)
+    trainer = make_trainer(prepared, params, ema=ema)
     state = trainer.initial_state()
     trainer.initial_state = lambda: state
-    trained(trainer, tmp_path)
-    kept, _ = load_network(outputs(tmp_path).epochs / "epoch_002.safetensors", TWELVE)
+    run_training(trainer, tmp_path)
+    kept, _ = load_network(run_paths(tmp_path).epochs / "epoch_002.safetensors", TWELVE)
     last, average = state.network.state_dict(), (state.average or state.network).state_dict()
     for name, weight in kept.state_dict().items():
         assert torch.equal(weight, average[name])
@@ -112,7 +111,7 @@ def test_what_is_kept_and_judged_is_the_average(prepared, params, tmp_path, ema)
 
 
 def test_halved_steps_come_first(prepared, params, monkeypatch):
-    trainer = made_trainer(prepared, params, halved=0.5)
+    trainer = make_trainer(prepared, params, halved=0.5)
     sizes, state = [], trainer.initial_state()
     hook = state.network.register_forward_hook(lambda _, seen, __: sizes.append(seen[0].shape[2:]))
     monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
@@ -134,7 +133,7 @@ def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
         raise DrawnError(torch.rand(8).tolist())
 
     monkeypatch.setattr(Accelerator, "logits", draw)
-    trainer = made_trainer(prepared, params)
+    trainer = make_trainer(prepared, params)
     state = trainer.initial_state()
 
     def drawn(rank: int, restored: int) -> list[float]:

@@ -22,12 +22,12 @@ from roadseg.system.files import file_sha256, write_json
 from roadseg.system.tables import round_significant
 from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
 from roadseg.training.optimizer import in_memory_order
-from tests.training.factories import (
+from tests.factories import (
     epoch_batches,
-    made_params,
-    made_trainer,
-    outputs,
-    trained,
+    make_params,
+    make_trainer,
+    run_paths,
+    run_training,
 )
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
@@ -40,7 +40,7 @@ def test_golden_losses(prepared: PreparedDataset, tmp_path: Path, recipe: str):
     Rewritten only by REWRITE_GOLDEN=1. The tolerance is for other processors: they sum in another
     order, and training amplifies what that rounds off.
     """
-    trainer = made_trainer(prepared, made_params(tmp_path, recipe))
+    trainer = make_trainer(prepared, make_params(tmp_path, recipe))
     state, losses = trainer.initial_state(), []
     for epoch in (1, 2):
         batches = epoch_batches(trainer, epoch)
@@ -57,7 +57,7 @@ def test_the_optimizer_sees_contiguous_arrays(prepared, tmp_path, precision):
     """torch's fused optimizers on a CPU copy all others, or mix their entries up in silence."""
     if precision == "bf16" and select_accelerator("cpu", "auto").precision != "bf16":
         pytest.skip("no native bf16")
-    trainer = made_trainer(prepared, made_params(tmp_path, precision=precision))
+    trainer = make_trainer(prepared, make_params(tmp_path, precision=precision))
     state = trainer.initial_state()
     trainer.train_step(state, next(epoch_batches(trainer, 1, 2)))
     kept = tmp_path / "kept"
@@ -89,7 +89,7 @@ def test_the_order_of_memory_is_the_parameters():
 
 
 def test_a_step_never_waits_for_the_device(prepared, params, monkeypatch):
-    trainer = made_trainer(prepared, params)
+    trainer = make_trainer(prepared, params)
     state, batch = trainer.initial_state(), next(epoch_batches(trainer, 1, 2))
     trainer.train_step(state, batch)
 
@@ -106,9 +106,9 @@ def test_a_step_never_waits_for_the_device(prepared, params, monkeypatch):
 def test_what_is_written_agrees_with_the_history(
     prepared: PreparedDataset, params: Params, tmp_path: Path
 ):
-    out = outputs(tmp_path)
-    trainer = made_trainer(prepared, params, learning_rate=0.02)
-    history = trained(trainer, tmp_path)
+    out = run_paths(tmp_path)
+    trainer = make_trainer(prepared, params, learning_rate=0.02)
+    history = run_training(trainer, tmp_path)
     table = pd.read_csv(out.history)
     assert list(table.columns) == ["epoch", "train_ce", "val_ce", "val_miou", "lr"]
     assert table["epoch"].tolist() == [1, 2]
@@ -130,14 +130,14 @@ def test_the_train_curve_is_the_mean_over_all_pixels(
 ):
     """Not the last batch's loss, nor a mean of means: pictures here have two sizes."""
     changes = {"clip": "none", "void": "class"}
-    trainer = made_trainer(prepared, params, **changes)
+    trainer = make_trainer(prepared, params, **changes)
     state, total, pixels = trainer.initial_state(), 0.0, 0
     for batch in epoch_batches(trainer, 1):
         result = trainer.train_step(state, batch)
         total += result.cross_entropy.item()
         pixels += int((batch.masks != IGNORE_INDEX).sum())
         assert result.pixels.item() == (batch.masks != IGNORE_INDEX).sum()
-    history = trained(made_trainer(prepared, params, **changes), tmp_path)
+    history = run_training(make_trainer(prepared, params, **changes), tmp_path)
     assert history[0].train_ce == pytest.approx(total / pixels, rel=1e-6)
 
 
@@ -145,14 +145,14 @@ def test_it_learns_the_stripes(prepared: PreparedDataset, params: Params, tmp_pa
     """Colour tells the class, so a few epochs must get far above chance (1/12)."""
     train = params.train.model_copy(update={"epochs": 30})
     params = params.model_copy(update={"train": train})
-    trainer = made_trainer(prepared, params, rest_learning_rate=0.03, jitter=0.0)
-    history = trained(trainer, tmp_path)
+    trainer = make_trainer(prepared, params, rest_learning_rate=0.03, jitter=0.0)
+    history = run_training(trainer, tmp_path)
     assert history[-1].val_ce < history[0].val_ce
     assert history[-1].val_miou > 0.5
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_epoch(prepared, params, tmp_path):
-    trainer = made_trainer(
+    trainer = make_trainer(
         prepared,
         params,
         learning_rate=10.0,
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_epoch(prepared, params, t
 
     trainer.train_step = broken_step
     with pytest.raises(InputError, match=r"the loss is nan at step 1, epoch 1; lower .* \(10\)"):
-        trained(trainer, tmp_path)
+        run_training(trainer, tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_validation_that_is_not_finite_stops_and_saves_nothing(
 ):
     """Also where the weights are, as logits that overflow leave them."""
     monkeypatch.setattr("roadseg.training.trainer.require_finite_state", lambda *_: None)
-    trainer = made_trainer(prepared, params)
+    trainer = make_trainer(prepared, params)
     state, step = trainer.initial_state(), trainer.train_step
 
     def diverging_step(state, batch):
@@ -192,15 +192,15 @@ def test_a_validation_that_is_not_finite_stops_and_saves_nothing(
     trainer.steps_per_epoch, trainer.validate_after = 1, {1}
     trainer.initial_state, trainer.train_step = lambda: state, diverging_step
     with pytest.raises(InputError, match=r"validation cross-entropy is nan at step 1, epoch 1"):
-        trained(trainer, tmp_path)
+        run_training(trainer, tmp_path)
     assert not (tmp_path / "epochs").exists()
 
 
 def test_tensorboard_has_what_the_report_logged(
     prepared: PreparedDataset, params: Params, tmp_path: Path
 ):
-    trainer = made_trainer(prepared, made_params(tmp_path, "report"), batch_size=2)
-    trained(trainer, tmp_path)
+    trainer = make_trainer(prepared, make_params(tmp_path, "report"), batch_size=2)
+    run_training(trainer, tmp_path)
     (run,) = (tmp_path / "runs").iterdir()
     board, epochs = (
         EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
@@ -240,24 +240,24 @@ def test_the_best_epoch_is_the_first_of_the_highest():
 
 
 def test_a_training_starts_from_the_weights_of_another(prepared: PreparedDataset, tmp_path: Path):
-    trained(made_trainer(prepared, made_params(tmp_path)), tmp_path / "first")
+    run_training(make_trainer(prepared, make_params(tmp_path)), tmp_path / "first")
     best = tmp_path / "first/best.safetensors"
-    tuned = made_trainer(prepared, made_params(tmp_path, start=str(best)))
-    fresh = made_trainer(prepared, made_params(tmp_path))
+    tuned = make_trainer(prepared, make_params(tmp_path, start=str(best)))
+    fresh = make_trainer(prepared, make_params(tmp_path))
     weights, _ = load_network(best, prepared.class_map())
     for name, weight in tuned.initial_state().network.named_parameters():
         assert torch.equal(weight, weights.get_parameter(name))
     differ = tuned.provenance.differences_from(fresh.provenance)
     assert differ == [f"train.start None -> {file_sha256(best)}"]
-    losses = [trained(t, tmp_path / "then")[0].train_ce for t in (fresh, tuned)]
+    losses = [run_training(t, tmp_path / "then")[0].train_ce for t in (fresh, tuned)]
     assert losses[1] < losses[0]
 
 
 def test_a_start_that_is_not_there_is_named(prepared: PreparedDataset, tmp_path: Path):
     with pytest.raises(InputError, match=r"train.start: nowhere.pt: No such file"):
-        made_trainer(prepared, made_params(tmp_path, start="nowhere.pt"))
+        make_trainer(prepared, make_params(tmp_path, start="nowhere.pt"))
 
 
 def test_batches_larger_than_the_data_set_are_refused(prepared: PreparedDataset, params: Params):
     with pytest.raises(InputError, match=r"recipes.modern.batch_size: 7 is more than the 6 train"):
-        made_trainer(prepared, params, batch_size=7)
+        make_trainer(prepared, params, batch_size=7)

@@ -63,4 +63,4 @@ class EpochSampler(Sampler[BatchKeys]):
                 drawn, order = epoch, epoch_order(self.seed, epoch, self.num_samples).tolist()
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             keys = [(epoch, index) for index in indices]
-            yield BatchKeys(keys, self.process_group.share(len(keys)))
+            yield BatchKeys(keys, self.process_group.shard(len(keys)))

@@ -55,7 +55,7 @@ class Accumulators:
         """(K,) float64, the boundary F-score of each class, 0..1 or NaN."""
         return boundary_f(self._boundaries.cpu().numpy(), self.void_id)
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """ece and boundary_f, the mean over the classes with a boundary.
 
         0..1; NaN where nothing counts. Without any boundary, boundary_f is not there.

@@ -38,7 +38,7 @@ class Evaluation:
         """(K, K) int64, of all images."""
         return self.confusions.sum(0)
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         return {
             "cross_entropy": self.cross_entropy,
             **segmentation_metrics(self.confusion, self.void_id),
@@ -109,13 +109,13 @@ def evaluate(
             results.append((sums, torch.stack(confusions)))
             after_batch(logits, class_ids, predicted)
     ours = [(sums.cpu().numpy(), confusions.cpu().numpy()) for sums, confusions in results]
-    of_rank = process_group.gathered(ours)
+    of_rank = process_group.all_gather(ours)
     in_order = [of_rank[i % len(of_rank)][i // len(of_rank)] for i in range(len(groups))]
     by_batch = np.stack([sums for sums, _ in in_order])  # (batches, 2)
     total, pixels = (sum(column.tolist()) for column in by_batch.T)
     by_image = np.concatenate([confusions for _, confusions in in_order])  # (P, K, K)
     evaluation = Evaluation(total / max(1.0, pixels), by_image, class_map.void_id)
-    if math.isnan(evaluation.figures()["miou"]):
+    if math.isnan(evaluation.metrics()["miou"]):
         raise InputError(f"{prepared.root}: no pixel counts in the masks of {', '.join(ids[:5])}")
     return evaluation
 

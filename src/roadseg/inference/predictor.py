@@ -55,7 +55,7 @@ class Predictor:
         make_deterministic()
         keep_freed_memory()
         self.network, self.metadata = load_model(path)
-        self.accelerator.placed(self.network)
+        self.accelerator.to_device(self.network)
         self.class_map = self.metadata.classes
         self.scale = scale or self.metadata.scale
         self.views = TTA_VIEWS if tta else (IDENTITY,)

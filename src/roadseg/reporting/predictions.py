@@ -116,7 +116,7 @@ def _caption(name: str, miou: float) -> str:
 
 
 def _network(path: Path, class_map: ClassMap, accelerator: Accelerator) -> nn.Module:
-    return accelerator.placed(load_network(path, class_map)[0])
+    return accelerator.to_device(load_network(path, class_map)[0])
 
 
 def _draw_epoch(

@@ -50,7 +50,7 @@ class Accelerator:
         unused = reserved - torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + unused
 
-    def placed(self, network: nn.Module) -> nn.Module:
+    def to_device(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in that memory format."""
         return network.to(self.device, memory_format=self.memory_format)
 

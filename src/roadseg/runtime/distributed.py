@@ -52,7 +52,7 @@ class ProcessGroup:
         """A progress bar, of the first process alone."""
         return tqdm(**options, disable=None if self.is_first else True)
 
-    def share(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """Which of `count` things are ours: neighbours, as many as any other's or one more."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
@@ -73,7 +73,7 @@ class ProcessGroup:
         torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX, self.control)
         return bool(votes)
 
-    def of_first(self, made: Callable[[], T]) -> T:
+    def broadcast_object(self, made: Callable[[], T]) -> T:
         """What the first process makes; the others only get it."""
         if self.size == 1:
             return made()
@@ -81,7 +81,7 @@ class ProcessGroup:
         torch.distributed.broadcast_object_list(told, 0, self.control)
         return told[0]
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """What each process has given for `value`, by rank."""
         if self.size == 1:
             return [value]

@@ -42,7 +42,7 @@ def build_trainer(
     """
     accelerator = accelerator or select_accelerator(train.device, train.precision)
     _require_batch_size(train.recipe, recipe, len(split.train), accelerator.process_group.size)
-    pixels, provenance = accelerator.process_group.of_first(
+    pixels, provenance = accelerator.process_group.broadcast_object(
         lambda: (
             prepared.class_pixels(split.train),
             _provenance(code, prepared, split, model, train, recipe, accelerator),

@@ -182,7 +182,7 @@ def create_state(
     if train.start is not None:
         weights = load_pretrained(repository_path(train.start), network, metadata.classes)
         print(f"train: starting from {weights}")
-    accelerator.placed(network)
+    accelerator.to_device(network)
     optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
     on_plateau = recipe.schedule == "plateau"
     return TrainState(
@@ -196,7 +196,7 @@ def create_state(
 def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
     """Copy the state of rank 0 to all ranks, and let them train one network."""
     if process_group.size > 1:
-        state.restore(*process_group.of_first(lambda: (state.tensors(), state.facts())))
+        state.restore(*process_group.broadcast_object(lambda: (state.tensors(), state.facts())))
         example = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=state.device)
         state.ddp = wrap_ddp(state.network, example)
         set_process_group(state.network, process_group)

@@ -204,7 +204,7 @@ class Trainer:
         require_finite(name, cross_entropy, state.step, epoch, self.provenance)
         state.validation = Validation(
             cross_entropy=cross_entropy,
-            miou=evaluation.figures()["miou"],
+            miou=evaluation.metrics()["miou"],
             draws=miou_draws(evaluation.confusions, evaluation.void_id, SEED).tolist(),
             learning_rate=state.learning_rate,
         )
