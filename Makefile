@@ -64,10 +64,12 @@ deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.ya
 schema: $(VENV)/installed ## Write params.schema.json, with which editors complete and explain params.yaml
 	python -m roadseg.config.json_schema > params.schema.json
 
-lint: $(VENV)/installed-dev ## Check the code's form
+lint: $(VENV)/installed-dev ## Check style, types, imports and spelling
 	ruff check .
 	ruff format --check .
 	lint-imports --no-logo
+	mypy
+	git ls-files | xargs codespell
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
