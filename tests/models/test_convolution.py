@@ -109,9 +109,9 @@ def test_omp_thread_limit_does_not_change_the_result():
         "import torch\n"
         "from tests.models.test_convolution import compute, make_images, make_layer\n"
         "torch.set_num_threads(4)\n"
-        "x, gradient = make_images(1, 32, 9, 40), make_images(1, 64, 9, 40)\n"
-        "values = compute(make_layer(32, 64), x, gradient)[:3]\n"
-        "print([value.abs().sum().item() for value in values])"
+        "conv = make_layer(32, 64)\n"
+        "values = compute(conv, make_images(1, 32, 9, 40), make_images(1, 64, 9, 40))\n"
+        "print([value.abs().sum().item() for value in values[:3]])"
     )
     outputs = []
     for limit in ("1", "8"):
