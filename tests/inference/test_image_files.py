@@ -10,9 +10,9 @@ from PIL import Image, PngImagePlugin
 
 from roadseg.inference.image_files import (
     count_skipped_types,
-    evenly_spaced,
     find_images,
     read_image,
+    select_evenly,
 )
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
@@ -219,6 +219,6 @@ def test_arguments_without_images_and_duplicate_names_raise_an_error(tmp_path: P
 
 def test_evenly_spaced_includes_the_first_and_the_last():
     ids = [str(i) for i in range(20)]
-    assert evenly_spaced(ids, 5) == ["0", "5", "10", "14", "19"]
-    assert evenly_spaced(ids[:3], 5) == ["0", "1", "2"]
-    assert evenly_spaced([], 5) == []
+    assert select_evenly(ids, 5) == ["0", "5", "10", "14", "19"]
+    assert select_evenly(ids[:3], 5) == ["0", "1", "2"]
+    assert select_evenly([], 5) == []

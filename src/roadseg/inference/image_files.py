@@ -118,7 +118,7 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
         return np.asarray(to_upright_rgb(image))
 
 
-def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+def select_evenly(items: Sequence[T], count: int) -> list[T]:
     """Select `count` items, evenly spaced from first to last; all of them if there are fewer."""
     if count >= len(items):
         return list(items)
