@@ -217,7 +217,7 @@ def test_arguments_without_images_and_duplicate_names_raise_an_error(tmp_path: P
             find_names(argument)
 
 
-def test_evenly_spaced_includes_the_first_and_the_last():
+def test_select_evenly_includes_the_first_and_the_last():
     ids = [str(i) for i in range(20)]
     assert select_evenly(ids, 5) == ["0", "5", "10", "14", "19"]
     assert select_evenly(ids[:3], 5) == ["0", "1", "2"]

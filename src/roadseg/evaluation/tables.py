@@ -28,8 +28,8 @@ def per_class(class_map: ClassMap, confusion: np.ndarray, boundary_f: np.ndarray
 
     Returns:
         Columns class, iou, dice, accuracy and boundary_f (0..1, NaN if absent), pixels, and color
-        (#rrggbb), in class order. The row of void has the metrics that it has as an ordinary class,
-        except boundary_f, which is NaN.
+        (#rrggbb), in class order. In the row of void, void counts as an ordinary class, but its
+        boundary_f is NaN.
     """
     void_id = class_map.void_id
     without_void = exclude_true_class(confusion, void_id)

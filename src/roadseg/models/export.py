@@ -60,7 +60,7 @@ class _UInt8Input(nn.Module):
 def export_program(network: UNet) -> ExportedProgram:
     """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to logits.
 
-    N is dynamic, and so are H and W from SMALLEST_SIDE on.
+    N is dynamic, and so are H and W (at least SMALLEST_SIDE).
     """
     sides = {axis: Dim(_AXES[axis], min=SMALLEST_SIDE) for axis in (2, 3)}
     example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)
