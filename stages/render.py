@@ -3,7 +3,7 @@
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
-from roadseg.inference.image_files import evenly_spaced
+from roadseg.inference.image_files import select_evenly
 from roadseg.reporting.predictions import SelectedImages, draw_epochs, draw_extremes
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     make_deterministic()
     keep_freed_memory()
     chosen = SelectedImages(
-        training=evenly_spaced(split.train, count),
-        validation=evenly_spaced(split.val, count),
-        test=evenly_spaced(split.test, count),
+        training=select_evenly(split.train, count),
+        validation=select_evenly(split.val, count),
+        test=select_evenly(split.test, count),
     )
     mious = read_table(args.pictures, "picture", "miou").set_index("picture")["miou"]
     with atomic_folder(args.out) as folder:

@@ -216,9 +216,9 @@ def test_it_tells_what_it_wrote(models, pt2_file, told):
     kind, size = f"torch.export of torch {torch.__version__}", pt2_file.stat().st_size / 1e6
     assert written == f"{pt2_file}: {models['batch', True]} as {kind}, {size:.1f} MB"
     assert inside == (
-        "  inside: classes, ignored_class, input, output, provenance, scale, source_sha256, unet"
+        "  metadata: classes, ignored_class, input, output, provenance, scale, source_sha256, unet"
     )
-    assert checked.startswith("  checked on 4 sizes: logits differ by at most ")
+    assert checked.startswith("  checked on 4 image sizes: logits differ by at most ")
 
 
 def test_another_ending_is_one_line(tmp_path: Path):
@@ -226,5 +226,5 @@ def test_another_ending_is_one_line(tmp_path: Path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
     assert result.stderr == (
-        f"error: --out {tmp_path}/a.pth: expected a name that ends in .onnx or .pt2\n"
+        f"error: --out {tmp_path}/a.pth: expected a file name that ends in .onnx or .pt2\n"
     )

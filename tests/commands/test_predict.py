@@ -229,7 +229,7 @@ def test_what_cannot_be_written_or_is_too_large_is_left_out(model, raw_images, t
     with pytest.raises(InputError, match="1 of 2 images"):
         run(grouped, tmp_path / "group", large, raw_images / "a.png", "--tile", 64)
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {large}: 100x200 pixels would pass by tiles of 64, ")
+    assert error.startswith(f"error: {large}: 100x200 pixels need tiles of 64, ")
     assert (tmp_path / "group/label_ids/a.png").is_file()
 
 
@@ -250,11 +250,41 @@ def test_wrong_options_are_refused(model, raw_images, tmp_path, capsys, option, 
 
 def test_nothing_is_written_where_nothing_can_be_predicted(model, raw_images, tmp_path):
     for arguments, message in (
-        ((tmp_path / "nowhere",), "no pictures"),
+        ((tmp_path / "nowhere",), "no images found"),
         ((raw_images, "--device", "cuda:99"), "--device: cuda:99: this computer has"),
         ((raw_images, "--device", "meta"), "--device: 'meta' names no device"),
-        (("",), "no pictures"),
+        (("",), "no images found"),
     ):
         with pytest.raises(InputError, match=message):
             run(model, tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_hidden_folders_are_neither_predicted_nor_counted(model, raw_images, tmp_path, capsys):
+    whole = (raw_images / "a.png").read_bytes()
+    for folder in (".ipynb_checkpoints", ".thumbnails", "drive/.Trash-1000/files"):
+        (raw_images / folder).mkdir(parents=True)
+        (raw_images / folder / "hidden.png").write_bytes(whole)
+        (raw_images / folder / "notes.txt").touch()
+    run(model, tmp_path / "out", raw_images)
+    printed = capsys.readouterr().out
+    assert printed.startswith("predict: 5 images by ")
+    assert "skipped" not in printed
+    assert not list((tmp_path / "out").rglob("*hidden*"))
+
+
+@pytest.mark.parametrize("folder", ["pictures", "."])
+def test_results_can_be_written_next_to_the_images(model, raw_images, monkeypatch, folder, capsys):
+    monkeypatch.chdir(raw_images.parent)
+    for _ in range(2):
+        run(model, Path("."), folder)
+        printed = capsys.readouterr().out
+        assert printed.startswith("predict: 5 images by ")
+        assert "skipped" not in printed
+    name = "a" if folder == "pictures" else "pictures/a"
+    assert Path(f"color/{name}.png").is_file()
+    assert len(list(Path("color").rglob("*.png"))) == 5
+    (raw_images / "a.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match="1 of 5 images could not be predicted"):
+        run(model, Path("."), folder)
+    assert not Path(f"color/{name}.png").exists()

@@ -1,4 +1,4 @@
-"""One pass over a data set, by hand: a network whose logits are given."""
+"""Evaluation of a network with known logits on small data sets, by hand."""
 
 import math
 from pathlib import Path
@@ -19,17 +19,17 @@ from tests.factories import CPU, RED_PAIRS, RedChannelNetwork, make_red_dataset
 def test_cross_entropy_and_confusion_by_hand(tmp_path: Path, batch_size: int):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
     evaluation = evaluate(RedChannelNetwork(), prepared, ["0", "1"], batch_size, CPU, ignored=None)
-    # rows are the truth: rest, road, sky
+    # rows are the true classes: rest, road, sky
     assert evaluation.confusion.tolist() == [[1, 0, 1], [0, 1, 1], [0, 1, 1]]
     hits, misses = -math.log(3 / 5), -math.log(1 / 5)
     assert evaluation.cross_entropy == pytest.approx((3 * hits + 3 * misses) / 6, rel=1e-6)
-    figures = evaluation.metrics()
-    assert figures["cross_entropy"] == evaluation.cross_entropy
-    assert figures["miou"] == pytest.approx((1 / 3 + 1 / 3) / 2)
-    assert figures["pixel_accuracy"] == pytest.approx(2 / 4)
+    metrics = evaluation.metrics()
+    assert metrics["cross_entropy"] == evaluation.cross_entropy
+    assert metrics["miou"] == pytest.approx((1 / 3 + 1 / 3) / 2)
+    assert metrics["pixel_accuracy"] == pytest.approx(2 / 4)
 
 
-def test_each_batch_is_shown_after_it(tmp_path: Path):
+def test_after_batch_gets_logits_class_ids_and_predictions(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
     seen = []
     evaluate(
@@ -46,20 +46,20 @@ def test_each_batch_is_shown_after_it(tmp_path: Path):
         assert (class_ids[0].tolist(), predicted[0].tolist()) == (mask, red)
 
 
-def test_an_ignored_class_is_not_in_the_cross_entropy(tmp_path: Path):
+def test_cross_entropy_excludes_the_ignored_class(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
-    all_pixels, some = (
+    all_pixels, without_sky = (
         evaluate(RedChannelNetwork(), prepared, ["0", "1"], 8, CPU, ignored=ignored)
         for ignored in (None, 2)
     )
-    # of the pixels of class 2 one is right, one wrong
+    # one of the two pixels of class 2 is correct
     hits, misses = -math.log(3 / 5), -math.log(1 / 5)
-    assert some.cross_entropy == pytest.approx((2 * hits + 2 * misses) / 4, rel=1e-6)
-    assert some.confusion.tolist() == all_pixels.confusion.tolist()
+    assert without_sky.cross_entropy == pytest.approx((2 * hits + 2 * misses) / 4, rel=1e-6)
+    assert without_sky.confusion.tolist() == all_pixels.confusion.tolist()
 
 
-class LeftIsBright(nn.Module):
-    """Class 1 where a pixel is brighter than its right neighbour, in the logits' scale."""
+class BrighterThanRight(nn.Module):
+    """Predicts class 1 for pixels that are brighter than their right neighbours."""
 
     def forward(self, images: Tensor) -> Tensor:
         grey = images.mean(1, keepdim=True)
@@ -67,55 +67,49 @@ class LeftIsBright(nn.Module):
         return torch.cat([right, grey], dim=1) * 10
 
 
-def test_views_are_averaged_where_the_picture_lies():
-    images = torch.rand(2, 3, 20, 24)
-    network, plain = LeftIsBright(), machine_logits(images)
-    mirrored = machine_logits(images.flip(3)).flip(3)
-    found = mean_logits(network, images, CPU, [IDENTITY, View(1.0, True)])
-    expected = (plain.softmax(1) + mirrored.softmax(1)) / 2
-    torch.testing.assert_close(found.softmax(1), expected)
-    assert torch.equal(mean_logits(network, images, CPU, [IDENTITY]), plain)
-
-
-def machine_logits(images: Tensor) -> Tensor:
-    return LeftIsBright()(images)
+def test_probabilities_of_views_are_averaged_in_the_original_orientation():
+    images, network = torch.rand(2, 3, 20, 24), BrighterThanRight()
+    logits, flipped = network(images), network(images.flip(3)).flip(3)
+    averaged = mean_logits(network, images, CPU, [IDENTITY, View(1.0, True)])
+    expected = (logits.softmax(1) + flipped.softmax(1)) / 2
+    torch.testing.assert_close(averaged.softmax(1), expected)
+    assert torch.equal(mean_logits(network, images, CPU, [IDENTITY]), logits)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 2.0])
-def test_a_scaled_view_has_the_pictures_size(scale):
+def test_logits_of_a_scaled_view_have_the_size_of_the_image(scale):
     ramp = torch.linspace(0, 1, 40).expand(1, 3, 32, 40)
-    found = mean_logits(RedChannelNetwork(), ramp * 2 / 255, CPU, [View(scale, False)])
-    assert found.shape == (1, 3, 32, 40)
+    logits = mean_logits(RedChannelNetwork(), ramp * 2 / 255, CPU, [View(scale, False)])
+    assert logits.shape == (1, 3, 32, 40)
     expected = RedChannelNetwork()(ramp * 2 / 255).argmax(1)
-    assert (found.argmax(1) == expected).float().mean() > 0.9
+    assert (logits.argmax(1) == expected).float().mean() > 0.9
 
 
-def test_a_mask_is_predicted_at_the_pictures_size(tmp_path: Path):
+def test_predict_mask_has_the_size_of_the_image(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
     predicted = predict_mask(RedChannelNetwork(), prepared.image("1"), CPU)
     assert predicted.dtype == np.uint8
     assert predicted.tolist() == RED_PAIRS[1][0]
 
 
-@pytest.mark.parametrize("nothing", [IGNORE_INDEX, 0])
-def test_masks_in_which_nothing_counts_are_named(tmp_path: Path, nothing: int):
-    red = [[0, 0]]
-    prepared = make_red_dataset(tmp_path, [(red, [[nothing, nothing]])])
-    with pytest.raises(InputError, match="no pixel counts in the masks of 0"):
+@pytest.mark.parametrize("class_id", [IGNORE_INDEX, 0])
+def test_masks_without_counted_pixels_raise_an_error(tmp_path: Path, class_id: int):
+    prepared = make_red_dataset(tmp_path, [([[0, 0]], [[class_id, class_id]])])
+    with pytest.raises(InputError, match="all pixels are void or ignored in the masks of 0"):
         evaluate(RedChannelNetwork(), prepared, ["0"], 1, CPU, ignored=None)
 
 
-class Overflows(RedChannelNetwork):
-    """As weights do that are finite, but too large."""
+class OverflowingNetwork(RedChannelNetwork):
+    """Logits overflow, as with finite weights that are too large."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images) * 1e38 * 1e38
 
 
-def test_logits_that_are_no_numbers_are_no_result(tmp_path: Path):
+def test_require_finite_raises_an_error_for_infinite_logits(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
-    evaluation = evaluate(Overflows(), prepared, ["0", "1"], 8, CPU, ignored=None)
-    with pytest.raises(InputError, match=r"a.safetensors: its cross-entropy is nan, no finite"):
+    evaluation = evaluate(OverflowingNetwork(), prepared, ["0", "1"], 8, CPU, ignored=None)
+    with pytest.raises(InputError, match=r"a.safetensors: the cross-entropy is nan, not a finite"):
         evaluation.require_finite(Path("a.safetensors"))
-    right = evaluate(RedChannelNetwork(), prepared, ["0", "1"], 8, CPU, ignored=None)
-    right.require_finite(Path("a.safetensors"))
+    finite = evaluate(RedChannelNetwork(), prepared, ["0", "1"], 8, CPU, ignored=None)
+    finite.require_finite(Path("a.safetensors"))

@@ -1,4 +1,4 @@
-"""Laws of the figures: they are what their definitions say of sets of pixels, slowly counted.
+"""Property tests: the metrics agree with their definitions on sets of pixels.
 
 Shapes: K classes, N pixels.
 """
@@ -16,46 +16,49 @@ from roadseg.evaluation.metrics import (
     class_accuracy,
     confusion_matrix,
     dice,
+    exclude_true_class,
     iou,
     pixel_accuracy,
     segmentation_metrics,
-    without_truth,
 )
 from tests.hypothesis_profiles import FEW, LAW
 
 Pixels = list[tuple[int, int]]
+Case = tuple[int, Pixels]
 
 
 @st.composite
-def judged(draw: st.DrawFn, max_size: int = 40) -> tuple[int, Pixels]:
-    """K, and the true and the predicted class of each pixel; the true one may be ignored."""
+def class_pairs(draw: st.DrawFn, max_size: int = 40) -> Case:
+    """K, and the true class (or IGNORE_INDEX) and predicted class of each pixel."""
     count = draw(st.integers(1, 6))
     truth = st.sampled_from([*range(count), IGNORE_INDEX])
     pixels = st.lists(st.tuples(truth, st.integers(0, count - 1)), max_size=max_size)
     return count, draw(pixels)
 
 
-def confusion_of(count: int, pixels: Pixels) -> np.ndarray:
+def make_confusion(count: int, pixels: Pixels) -> np.ndarray:
     truth, predicted = torch.tensor(pixels, dtype=torch.int64).reshape(-1, 2).T
     return confusion_matrix(truth, predicted, count).numpy()
 
 
-def share(hits: int, of: int) -> float:
-    return hits / of if of else math.nan
+def fraction(count: int, total: int) -> float:
+    return count / total if total else math.nan
 
 
-def by_definition(count: int, pixels: Pixels, void: int | None = None) -> dict[str, list[float]]:
-    """IoU, Dice and recall of each class, of sets of places."""
-    places = {i: pixel for i, pixel in enumerate(pixels) if pixel[0] not in (IGNORE_INDEX, void)}
-    found: dict[str, list[float]] = {"iou": [], "dice": [], "recall": []}
+def compute_by_definition(
+    count: int, pixels: Pixels, void: int | None = None
+) -> dict[str, list[float]]:
+    """IoU, Dice and recall of each class, from sets of pixel indices."""
+    counted = {i: pixel for i, pixel in enumerate(pixels) if pixel[0] not in (IGNORE_INDEX, void)}
+    metrics: dict[str, list[float]] = {"iou": [], "dice": [], "recall": []}
     for class_id in range(count):
-        true = {i for i, (truth, _) in places.items() if truth == class_id}
-        guessed = {i for i, (_, guess) in places.items() if guess == class_id}
+        true = {i for i, (truth, _) in counted.items() if truth == class_id}
+        guessed = {i for i, (_, guess) in counted.items() if guess == class_id}
         both = len(true & guessed)
-        found["iou"].append(share(both, len(true | guessed)))
-        found["dice"].append(share(2 * both, len(true) + len(guessed)))
-        found["recall"].append(share(both, len(true)))
-    return found
+        metrics["iou"].append(fraction(both, len(true | guessed)))
+        metrics["dice"].append(fraction(2 * both, len(true) + len(guessed)))
+        metrics["recall"].append(fraction(both, len(true)))
+    return metrics
 
 
 def mean(values: list[float]) -> float:
@@ -64,129 +67,126 @@ def mean(values: list[float]) -> float:
 
 
 @LAW
-@given(judged())
-def test_the_matrix_counts_each_pixel_that_is_not_ignored_once(drawn: tuple[int, Pixels]):
+@given(class_pairs())
+def test_confusion_matrix_counts_each_pixel_that_is_not_ignored(drawn: Case):
     count, pixels = drawn
     expected = np.zeros((count, count), dtype=int)
     for truth, guess in pixels:
         if truth != IGNORE_INDEX:
             expected[truth, guess] += 1
-    assert np.array_equal(confusion_of(count, pixels), expected)
+    assert np.array_equal(make_confusion(count, pixels), expected)
 
 
 @LAW
-@given(judged())
-def test_figures_of_a_class_are_those_of_sets_of_pixels(drawn: tuple[int, Pixels]):
+@given(class_pairs())
+def test_metrics_of_a_class_agree_with_sets_of_pixels(drawn: Case):
     count, pixels = drawn
-    confusion, expected = confusion_of(count, pixels), by_definition(count, pixels)
-    for figure, name in ((iou, "iou"), (dice, "dice"), (class_accuracy, "recall")):
-        np.testing.assert_array_equal(figure(confusion), expected[name])
+    confusion, expected = make_confusion(count, pixels), compute_by_definition(count, pixels)
+    for metric, name in ((iou, "iou"), (dice, "dice"), (class_accuracy, "recall")):
+        np.testing.assert_array_equal(metric(confusion), expected[name])
     counted = [pixel for pixel in pixels if pixel[0] != IGNORE_INDEX]
-    right = sum(truth == guess for truth, guess in counted)
-    np.testing.assert_array_equal(pixel_accuracy(confusion), share(right, len(counted)))
+    correct = sum(truth == guess for truth, guess in counted)
+    np.testing.assert_array_equal(pixel_accuracy(confusion), fraction(correct, len(counted)))
 
 
 @LAW
-@given(judged(), st.data())
-def test_figures_without_void(drawn: tuple[int, Pixels], data: st.DataObject):
+@given(class_pairs(), st.data())
+def test_metrics_without_void_agree_with_the_definition(drawn: Case, data: st.DataObject):
     count, pixels = drawn
     void = data.draw(st.sampled_from([None, *range(count)]))
-    found = segmentation_metrics(confusion_of(count, pixels), void)
-    expected = by_definition(count, pixels, void)
+    found = segmentation_metrics(make_confusion(count, pixels), void)
+    expected = compute_by_definition(count, pixels, void)
     kept = {
         name: [value for class_id, value in enumerate(values) if class_id != void]
         for name, values in expected.items()
     }
     counted = [pixel for pixel in pixels if pixel[0] not in (IGNORE_INDEX, void)]
-    slow = {
-        "pixel_accuracy": share(sum(t == p for t, p in counted), len(counted)),
+    reference = {
+        "pixel_accuracy": fraction(sum(t == p for t, p in counted), len(counted)),
         "mean_class_accuracy": mean(kept["recall"]),
         "mean_dice": mean(kept["dice"]),
         "miou": mean(kept["iou"]),
-        "miou_with_void": mean(by_definition(count, pixels)["iou"]),
+        "miou_with_void": mean(compute_by_definition(count, pixels)["iou"]),
     }
-    assert found.keys() == slow.keys()
-    for name, value in slow.items():
-        # sums in another order: the last digits
+    assert found.keys() == reference.keys()
+    for name, value in reference.items():
+        # the order of summation differs
         np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
 
 
 @LAW
-@given(judged(), st.data())
-def test_renaming_the_classes_permutes_their_figures(
-    drawn: tuple[int, Pixels], data: st.DataObject
-):
+@given(class_pairs(), st.data())
+def test_permuting_the_classes_permutes_their_metrics(drawn: Case, data: st.DataObject):
     count, pixels = drawn
     names = data.draw(st.permutations(range(count)))  # old class -> new class
     void = data.draw(st.sampled_from([None, *range(count)]))
-    renamed = [(t if t == IGNORE_INDEX else names[t], names[p]) for t, p in pixels]
-    before, after = confusion_of(count, pixels), confusion_of(count, renamed)
-    for figure in (iou, dice, class_accuracy):
-        np.testing.assert_array_equal(figure(after)[list(names)], figure(before))
-    figures = segmentation_metrics(before, void)
+    permuted = [(t if t == IGNORE_INDEX else names[t], names[p]) for t, p in pixels]
+    before, after = make_confusion(count, pixels), make_confusion(count, permuted)
+    for metric in (iou, dice, class_accuracy):
+        np.testing.assert_array_equal(metric(after)[list(names)], metric(before))
+    metrics = segmentation_metrics(before, void)
     others = segmentation_metrics(after, None if void is None else names[void])
-    for name, value in figures.items():
+    for name, value in metrics.items():
         np.testing.assert_allclose(others[name], value, rtol=1e-12, err_msg=name)
 
 
 @LAW
-@given(judged(), st.data())
-def test_parts_add_up_in_any_order(drawn: tuple[int, Pixels], data: st.DataObject):
+@given(class_pairs(), st.data())
+def test_confusion_matrices_of_parts_add_up_in_any_order(drawn: Case, data: st.DataObject):
     count, pixels = drawn
     shuffled = data.draw(st.permutations(pixels))
     cut = data.draw(st.integers(0, len(pixels)))
-    parts = confusion_of(count, shuffled[:cut]) + confusion_of(count, shuffled[cut:])
-    assert np.array_equal(parts, confusion_of(count, pixels))
+    parts = make_confusion(count, shuffled[:cut]) + make_confusion(count, shuffled[cut:])
+    assert np.array_equal(parts, make_confusion(count, pixels))
 
 
 @LAW
-@given(judged(), st.data())
-def test_ignored_pixels_change_nothing(drawn: tuple[int, Pixels], data: st.DataObject):
+@given(class_pairs(), st.data())
+def test_ignored_pixels_do_not_change_the_confusion_matrix(drawn: Case, data: st.DataObject):
     count, pixels = drawn
     guesses = data.draw(st.lists(st.integers(0, count - 1)))
     more = [*pixels, *((IGNORE_INDEX, guess) for guess in guesses)]
-    assert np.array_equal(confusion_of(count, more), confusion_of(count, pixels))
+    assert np.array_equal(make_confusion(count, more), make_confusion(count, pixels))
 
 
 @LAW
-@given(judged(), st.data())
-def test_classes_that_are_absent_change_nothing(drawn: tuple[int, Pixels], data: st.DataObject):
-    """More classes in the map, none of them in any pixel."""
+@given(class_pairs(), st.data())
+def test_absent_classes_do_not_change_the_metrics(drawn: Case, data: st.DataObject):
     count, pixels = drawn
     more = count + data.draw(st.integers(1, 5))
     void = data.draw(st.sampled_from([None, *range(count)]))
-    figures = segmentation_metrics(confusion_of(count, pixels), void)
-    others = segmentation_metrics(confusion_of(more, pixels), void)
-    for name, value in figures.items():
+    metrics = segmentation_metrics(make_confusion(count, pixels), void)
+    others = segmentation_metrics(make_confusion(more, pixels), void)
+    for name, value in metrics.items():
         np.testing.assert_allclose(others[name], value, rtol=1e-12, err_msg=name)
-    assert np.isnan(iou(confusion_of(more, pixels))[count:]).all()
+    assert np.isnan(iou(make_confusion(more, pixels))[count:]).all()
 
 
 @LAW
-@given(judged(), st.data())
-def test_bounds(drawn: tuple[int, Pixels], data: st.DataObject):
+@given(class_pairs(), st.data())
+def test_metrics_are_between_0_and_1(drawn: Case, data: st.DataObject):
     count, pixels = drawn
-    confusion = confusion_of(count, pixels)
+    confusion = make_confusion(count, pixels)
     void = data.draw(st.sampled_from([None, *range(count)]))
     values = [value for value in segmentation_metrics(confusion, void).values() if value == value]
     assert all(0 <= value <= 1 for value in values)
     present = ~np.isnan(iou(confusion))
     assert (iou(confusion)[present] <= dice(confusion)[present]).all()
-    perfect = confusion_of(count, [(truth, truth) for truth, _ in pixels if truth < count])
+    perfect = make_confusion(count, [(truth, truth) for truth, _ in pixels if truth < count])
     assert set(iou(perfect)[~np.isnan(iou(perfect))]) <= {1.0}
-    assert without_truth(confusion, void).sum() == sum(t not in (void, 255) for t, _ in pixels)
+    assert exclude_true_class(confusion, void).sum() == sum(t not in (void, 255) for t, _ in pixels)
 
 
 @FEW
-@given(st.lists(judged(max_size=10), min_size=1, max_size=4), st.data())
-def test_draws_of_pictures_lie_where_mious_do(parts: list[tuple[int, Pixels]], data: st.DataObject):
+@given(st.lists(class_pairs(max_size=10), min_size=1, max_size=4), st.data())
+def test_bootstrap_interval_is_between_0_and_1(parts: list[Case], data: st.DataObject):
     count = max(count for count, _ in parts)
     void = data.draw(st.sampled_from([None, *range(count)]))
-    confusions = np.stack([confusion_of(count, pixels) for _, pixels in parts])
+    confusions = np.stack([make_confusion(count, pixels) for _, pixels in parts])
     low, high = miou_interval(confusions, void, seed=0)
     if not math.isnan(low):
         assert 0 <= low <= high <= 1
-    # of one picture each draw is that picture
+    # all draws of a single image are equal
     own = segmentation_metrics(confusions[0], void)["miou"]
     draws = miou_draws(confusions[:1], void, seed=0)
     np.testing.assert_allclose(draws, np.full(len(draws), own), rtol=1e-12)

@@ -9,7 +9,7 @@ from roadseg.system.tables import write_table
 from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
-# Two classes used of the twelve: void (0) and road (1); the rest is absent.
+# Only two of the twelve classes occur: void (0) and road (1).
 CONFUSION = np.zeros((12, 12), dtype=int)
 CONFUSION[0, 0], CONFUSION[0, 1], CONFUSION[1, 0], CONFUSION[1, 1] = 2, 6, 1, 3
 BOUNDARY_F = np.array([np.nan, 0.5, *[np.nan] * 10])
@@ -17,7 +17,7 @@ BOUNDARY_F = np.array([np.nan, 0.5, *[np.nan] * 10])
 
 def test_per_class_table_by_hand():
     table = per_class(TWELVE, CONFUSION, BOUNDARY_F).set_index("class")
-    # void as a class: 2 hits, 6 lost, 1 too many; road without the true void: 3 hits, 1 lost
+    # void: TP 2, FN 6, FP 1; road, without true void pixels: TP 3, FN 1
     assert table.loc["void", "iou"] == pytest.approx(2 / 9)
     assert table.loc["road", "iou"] == pytest.approx(3 / 4)
     assert table.loc["road", "accuracy"] == pytest.approx(3 / 4)
@@ -25,7 +25,7 @@ def test_per_class_table_by_hand():
     assert table["pixels"].tolist() == [8, 4] + [0] * 10
 
 
-def test_an_absent_class_is_an_empty_field(tmp_path: Path):
+def test_metrics_of_an_absent_class_are_empty_fields(tmp_path: Path):
     write_table(tmp_path / "t.csv", per_class(TWELVE, CONFUSION, BOUNDARY_F))
     lines = (tmp_path / "t.csv").read_text().splitlines()
     assert lines[0] == "class,iou,dice,accuracy,boundary_f,pixels,color"
@@ -34,7 +34,7 @@ def test_an_absent_class_is_an_empty_field(tmp_path: Path):
     assert lines[3] == "sidewalk,,,,,0,#f423e8"
 
 
-def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():
+def test_confusion_pairs_are_in_class_order_with_fractions_of_the_actual_class():
     table = confusion_pairs(TWELVE, CONFUSION)
     assert len(table) == 144
     assert table["actual"].tolist()[::12] == TWELVE.names
@@ -44,12 +44,12 @@ def test_confusion_pairs_are_shares_of_the_actual_class_in_class_order():
     assert table["share"][24:].isna().all()
 
 
-def test_pictures_stand_from_the_hardest_to_the_best():
-    right, wrong, void = (np.zeros((12, 12), dtype=np.int64) for _ in range(3))
-    right[1, 1], right[2, 2] = 30, 10
-    wrong[1, 1], wrong[1, 2] = 10, 30  # IoU of road a quarter, of sidewalk none
-    void[0, 3] = 40  # nothing of it counts
-    table = per_image(TWELVE, ["a", "b", "c"], np.stack([right, wrong, void]))
+def test_per_image_sorts_by_ascending_miou_and_omits_void_images():
+    correct, wrong, void = (np.zeros((12, 12), dtype=np.int64) for _ in range(3))
+    correct[1, 1], correct[2, 2] = 30, 10
+    wrong[1, 1], wrong[1, 2] = 10, 30  # IoU of road 1/4, of sidewalk 0
+    void[0, 3] = 40  # not counted
+    table = per_image(TWELVE, ["a", "b", "c"], np.stack([correct, wrong, void]))
     assert table.to_dict("list") == {
         "rank": [1, 2],
         "picture": ["b", "a"],

@@ -20,89 +20,89 @@ def fp32(model: Path, **options: object) -> Predictor:
 
 
 @pytest.mark.parametrize("size", [(40, 60), (37, 51), (20, 90), (1, 1)])
-def test_any_size_gives_classes_of_that_size(model: Path, size: tuple[int, int]):
-    picture, _ = make_striped_pair(*size, shift=1)
-    (class_ids,) = fp32(model).class_ids([picture])
+def test_class_ids_have_the_size_of_the_image(model: Path, size: tuple[int, int]):
+    image, _ = make_striped_pair(*size, shift=1)
+    (class_ids,) = fp32(model).class_ids([image])
     assert (class_ids.shape, class_ids.dtype) == (size, np.uint8)
 
 
-def test_it_predicts_what_the_network_does(model: Path):
+def test_class_ids_equal_those_of_predict_mask(model: Path):
     predictor = fp32(model)
-    picture, _ = make_striped_pair(40, 60, shift=1)
-    (class_ids,) = predictor.class_ids([picture])
-    expected = predict_mask(predictor.network, picture, predictor.accelerator)
+    image, _ = make_striped_pair(40, 60, shift=1)
+    (class_ids,) = predictor.class_ids([image])
+    expected = predict_mask(predictor.network, image, predictor.accelerator)
     assert np.array_equal(class_ids, expected)
     assert len(np.unique(class_ids)) > 2
 
 
-def test_a_batch_gives_what_its_pictures_give(model: Path):
-    pictures = [make_striped_pair(40, 60, shift=i)[0] for i in range(3)]
-    together = fp32(model).logits(pictures)
-    alone = torch.cat([fp32(model).logits([picture]) for picture in pictures])
-    torch.testing.assert_close(together, alone)
+def test_logits_of_a_batch_equal_those_of_its_images(model: Path):
+    images = [make_striped_pair(40, 60, shift=i)[0] for i in range(3)]
+    batched = fp32(model).logits(images)
+    single = torch.cat([fp32(model).logits([image]) for image in images])
+    torch.testing.assert_close(batched, single)
 
 
-def test_pictures_pass_at_the_scale_of_the_training(tmp_path: Path):
+def test_images_are_resized_to_the_scale_of_the_training(tmp_path: Path):
     half = fp32(save_model(tmp_path / "half.safetensors", scale=0.5))
-    seen = []
-    half.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
-    picture, _ = make_striped_pair(80, 121, shift=1)
-    assert half.class_ids([picture]).shape == (1, 80, 121)
-    own = fp32(tmp_path / "half.safetensors", scale=1.0)
-    assert own.scale == 1.0
-    assert [tuple(shape) for shape in seen] == [(1, 3, 40, 60)]
+    shapes = []
+    half.network.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    image, _ = make_striped_pair(80, 121, shift=1)
+    assert half.class_ids([image]).shape == (1, 80, 121)
+    full_size = fp32(tmp_path / "half.safetensors", scale=1.0)
+    assert full_size.scale == 1.0
+    assert [tuple(shape) for shape in shapes] == [(1, 3, 40, 60)]
 
 
-def test_tiles_change_little(model: Path):
-    picture, _ = make_striped_pair(150, 200, shift=1)
-    whole = fp32(model).logits([picture])
-    assert (fp32(model, tile=64).logits([picture]) - whole).abs().max() < 1e-3
+def test_tiles_hardly_change_the_logits(model: Path):
+    image, _ = make_striped_pair(150, 200, shift=1)
+    whole = fp32(model).logits([image])
+    assert (fp32(model, tile=64).logits([image]) - whole).abs().max() < 1e-3
 
 
-def test_two_looks_are_the_mean_of_the_picture_and_its_mirror_image(model: Path):
-    picture, _ = make_striped_pair(40, 61, shift=1)
-    plain = fp32(model).logits([picture]).softmax(1)
-    mirrored = fp32(model).logits([np.ascontiguousarray(picture[:, ::-1])]).softmax(1).flip(3)
-    looks = fp32(model, tta=True).logits([picture])
-    torch.testing.assert_close(looks.exp(), (plain + mirrored) / 2)
-    assert not torch.allclose(plain, mirrored, atol=0.01)
+def test_tta_averages_the_probabilities_of_the_image_and_its_mirror_image(model: Path):
+    image, _ = make_striped_pair(40, 61, shift=1)
+    original = fp32(model).logits([image]).softmax(1)
+    mirrored = fp32(model).logits([np.ascontiguousarray(image[:, ::-1])]).softmax(1).flip(3)
+    averaged = fp32(model, tta=True).logits([image])
+    torch.testing.assert_close(averaged.exp(), (original + mirrored) / 2)
+    assert not torch.allclose(original, mirrored, atol=0.01)
 
 
 @pytest.mark.parametrize("options", [{}, {"tile": 64}, {"scale": 0.5}, {"tta": True}])
-def test_classes_are_those_of_the_largest_logits(model: Path, options: dict):
+def test_class_ids_are_those_of_the_largest_logits(model: Path, options: dict):
     predictor = fp32(model, **options)
-    pictures = [make_striped_pair(131, 150, shift=i)[0] for i in range(2)]
-    found = predictor.class_ids(pictures)
-    assert np.array_equal(found, predictor.logits(pictures).argmax(1).numpy())
-    assert len(np.unique(found)) > 2
-    ids, chances = predictor.class_ids_and_probabilities(pictures)
-    assert np.array_equal(ids, found)
-    assert chances.shape == (2, 12, 131, 150)
+    images = [make_striped_pair(131, 150, shift=i)[0] for i in range(2)]
+    class_ids = predictor.class_ids(images)
+    assert np.array_equal(class_ids, predictor.logits(images).argmax(1).numpy())
+    assert len(np.unique(class_ids)) > 2
+    ids, probabilities = predictor.class_ids_and_probabilities(images)
+    assert np.array_equal(ids, class_ids)
+    assert probabilities.shape == (2, 12, 131, 150)
 
 
 @pytest.mark.parametrize(("count", "advice"), [(1, "--tile or --scale"), (2, "--batch-size")])
-def test_memory_that_runs_out_is_one_line_and_says_what_helps(
+def test_out_of_memory_error_names_the_options_to_lower(
     model: Path, monkeypatch, count: int, advice: str
 ):
     predictor = fp32(model)
 
-    def fails(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(predictor.network, "forward", fails)
+    monkeypatch.setattr(predictor.network, "forward", refuse)
     with pytest.raises(InputError) as caught:
         predictor.class_ids([make_striped_pair(40, 60, shift=1)[0]] * count)
     assert str(caught.value) == f"40x60 pixels: out of memory; try a smaller {advice}"
 
 
-def test_no_model_is_one_line(tmp_path: Path):
+def test_missing_model_raises_an_error(tmp_path: Path):
     with pytest.raises(InputError, match="no such model"):
         Predictor(tmp_path / "none.safetensors")
 
 
-def test_logits_that_are_no_numbers_are_no_classes(model: Path):
+def test_logits_that_are_not_finite_raise_an_error(model: Path):
     predictor = fp32(model)
     for parameter in predictor.network.parameters():
         parameter.data.mul_(1e30)
-    with pytest.raises(InputError, match="gives no finite numbers; its weights are too large"):
+    with pytest.raises(InputError, match="the logits are not finite, because the weights"):
         predictor.logits([make_striped_pair(40, 60, shift=1)[0]])

@@ -18,27 +18,27 @@ TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 2, "bilinear": True, "norm": "batch", "dropout": 0.0}
 
 
-def facts(class_map: ClassMap) -> dict[str, object]:
+def make_facts(class_map: ClassMap) -> dict[str, object]:
     return {"classes": class_map.model_dump(), "ignored_class": None, "scale": 1.0}
 
 
-def saved(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
+def save_network(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UNet:
     torch.manual_seed(3)
     network = UNet(**{**UNET, **unet})
-    network.inc[1].running_mean.fill_(0.25)  # a buffer, not a parameter
-    metadata = ModelMetadata(**facts(class_map), unet={**UNET, **unet})
+    network.inc[1].running_mean.fill_(0.25)  # a buffer
+    metadata = ModelMetadata(**make_facts(class_map), unet={**UNET, **unet})
     save_weights(path, network.state_dict(), metadata)
     return network
 
 
 def save_with(path: Path, network: UNet, **metadata: object) -> None:
-    """Save `network` with metadata that `save_weights` would not take."""
-    text = json.dumps({**facts(TWELVE), "unet": UNET, **metadata})
+    """Save `network` with metadata that `save_weights` would refuse."""
+    text = json.dumps({**make_facts(TWELVE), "unet": UNET, **metadata})
     save_file(network.state_dict(), path, metadata={"model": text})
 
 
-def test_a_model_comes_back_whole(tmp_path: Path):
-    network = saved(tmp_path / "a.safetensors", norm="batch", bilinear=False)
+def test_load_network_restores_weights_and_metadata(tmp_path: Path):
+    network = save_network(tmp_path / "a.safetensors", norm="batch", bilinear=False)
     loaded, metadata = load_network(tmp_path / "a.safetensors", TWELVE)
     assert metadata.unet.bilinear is False
     assert metadata.classes == TWELVE
@@ -50,24 +50,24 @@ def test_a_model_comes_back_whole(tmp_path: Path):
         assert torch.equal(value, expected[name]), name
 
 
-def test_the_same_weights_give_the_same_bytes(tmp_path: Path):
+def test_equal_weights_give_equal_files(tmp_path: Path):
     for name in ("a", "another_name"):
-        saved(tmp_path / name)
+        save_network(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "another_name").read_bytes()
 
 
-def test_other_classes_are_refused(tmp_path: Path):
-    saved(tmp_path / "a.safetensors")
+def test_other_classes_raise_an_error(tmp_path: Path):
+    save_network(tmp_path / "a.safetensors")
     eleven = read_class_map(ROOT / "classes/kitti11.yaml")
     with pytest.raises(InputError, match=r"a.safetensors: was trained on other classes"):
         load_network(tmp_path / "a.safetensors", eleven)
 
 
-def test_what_is_no_model_is_named(tmp_path: Path):
+def test_invalid_model_files_raise_an_error_that_names_them(tmp_path: Path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match=r"a.safetensors: no such model"):
         load_network(path, TWELVE)
-    network = saved(path)
+    network = save_network(path)
     whole = path.read_bytes()
     damaged = {
         "cut": whole[:-100],
@@ -111,15 +111,15 @@ def test_what_is_no_model_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "[]", "null", "{", '{"unet": {}}', "9" * 5000])
-def test_a_description_of_another_form_is_named(tmp_path: Path, text: str):
+def test_malformed_metadata_raise_an_error(tmp_path: Path, text: str):
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors", metadata={"model": text})
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
         load_network(tmp_path / "a.safetensors", TWELVE)
 
 
-def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
-    """Of 1024 channels it would be 17 GB, which were taken before the weights were compared."""
-    network = saved(tmp_path / "a.safetensors")
+def test_oversized_network_in_metadata_allocates_no_memory(tmp_path: Path):
+    """1024 channels would take 17 GB; the shapes are compared before the weights are allocated."""
+    network = save_network(tmp_path / "a.safetensors")
     save_with(tmp_path / "a.safetensors", network, unet={**UNET, "base_channels": 1024})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"do not fit the network: .* is \(\[.*, expected \(\["):
@@ -130,38 +130,41 @@ def test_a_network_that_is_claimed_takes_no_memory(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("out.weight", torch.nan, "out.weight holds values that are not finite"),
-        ("inc.1.running_mean", torch.inf, "inc.1.running_mean holds .* not finite"),
+        ("out.weight", torch.nan, "out.weight contains values that are not finite"),
+        ("inc.1.running_mean", torch.inf, "inc.1.running_mean contains .* not finite"),
     ],
 )
-def test_weights_that_cannot_be_are_named(tmp_path: Path, name: str, value: float, message: str):
-    weights = saved(tmp_path / "a.safetensors").state_dict()
+def test_weights_that_are_not_finite_raise_an_error(
+    tmp_path: Path, name: str, value: float, message: str
+):
+    weights = save_network(tmp_path / "a.safetensors").state_dict()
     weights[name].reshape(-1)[-1] = value
-    save_weights(tmp_path / "a.safetensors", weights, ModelMetadata(**facts(TWELVE), unet=UNET))
+    save_weights(
+        tmp_path / "a.safetensors", weights, ModelMetadata(**make_facts(TWELVE), unet=UNET)
+    )
     with pytest.raises(InputError, match=message):
         load_network(tmp_path / "a.safetensors", TWELVE)
 
 
-def test_weights_under_other_names_or_of_another_type_are_named(tmp_path: Path):
-    weights = saved(tmp_path / "a.safetensors").state_dict()
+def test_weights_with_other_names_or_dtypes_raise_an_error(tmp_path: Path):
+    weights = save_network(tmp_path / "a.safetensors").state_dict()
     bias = weights.pop("out.bias")
     for changes, message in (
         ({}, "do not fit the network: out.bias is missing, expected"),
         (
             {"out.bias": bias, "x": bias.clone()},
-            "do not fit the network: x is .*, expected no such weight",
+            "do not fit the network: x is .*, expected no such tensor",
         ),
         ({"out.bias": bias.double()}, r"out.bias is \(\[12\], 'F64'\), expected .*'F32'\)"),
     ):
         path = tmp_path / "a.safetensors"
-        save_weights(path, {**weights, **changes}, ModelMetadata(**facts(TWELVE), unet=UNET))
+        save_weights(path, {**weights, **changes}, ModelMetadata(**make_facts(TWELVE), unet=UNET))
         with pytest.raises(InputError, match=message):
             load_network(path, TWELVE)
 
 
-def test_metadata_of_other_versions_are_read(tmp_path: Path):
-    """Those of a later version may hold more, those of an earlier one only what it takes."""
-    save_with(tmp_path / "a.safetensors", saved(tmp_path / "b.safetensors"), later=[1])
+def test_metadata_of_earlier_and_later_versions_are_read(tmp_path: Path):
+    save_with(tmp_path / "a.safetensors", save_network(tmp_path / "b.safetensors"), later=[1])
     found = [load_network(path, TWELVE)[1] for path in sorted(tmp_path.iterdir())]
     assert found[0] == found[1]
     assert "later" not in found[0].to_json()

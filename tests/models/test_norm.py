@@ -1,4 +1,4 @@
-"""Batch norm over several processes against torch's own over all of their pictures."""
+"""SyncBatchNorm on several ranks equals nn.BatchNorm2d on the images of all ranks."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from roadseg.runtime.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
-class Twins(ProcessGroup):
-    """Two processes that hold the same pictures: what they add up is twice ours."""
+class TwoEqualRanks(ProcessGroup):
+    """Two ranks with the same images, so that a sum over ranks is twice that of one rank."""
 
     size: int = 2
 
@@ -20,15 +20,15 @@ class Twins(ProcessGroup):
         return tensor.mul_(2)
 
 
-def compared(dtype: torch.dtype, offset: float) -> list[tuple[Tensor, Tensor]]:
-    """Output, gradients and statistics of ours and of torch's over these pictures twice."""
+def compute_both(dtype: torch.dtype, offset: float) -> list[tuple[Tensor, Tensor]]:
+    """Outputs, gradients and statistics of SyncBatchNorm, and of nn.BatchNorm2d on x twice."""
     torch.manual_seed(0)
     ours, theirs = SyncBatchNorm(5), nn.BatchNorm2d(5)
     with torch.no_grad():
         ours.weight.uniform_(0.5, 2)
         ours.bias.normal_()
     theirs.load_state_dict(ours.state_dict())
-    ours.process_group = Twins()
+    ours.process_group = TwoEqualRanks()
     x = (torch.randn(3, 5, 8, 9) + offset).to(dtype).to(memory_format=torch.channels_last)
     slopes = torch.randn(3, 5, 8, 9).to(dtype)
     single, double = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
@@ -47,19 +47,19 @@ def compared(dtype: torch.dtype, offset: float) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("offset", [0, 3, -20])
-def test_it_is_torchs_batch_norm_over_all(offset: float):
-    for ours, theirs in compared(torch.float32, offset):
-        torch.testing.assert_close(ours, theirs, rtol=5e-5, atol=1e-5)  # of sums that cancel
+def test_equals_batch_norm_over_the_images_of_all_ranks(offset: float):
+    for ours, theirs in compute_both(torch.float32, offset):
+        torch.testing.assert_close(ours, theirs, rtol=5e-5, atol=1e-5)  # sums that cancel
 
 
-def test_in_bf16_to_its_rounding():
-    for ours, theirs in compared(torch.bfloat16, 1):
+def test_bfloat16_agrees_up_to_its_rounding():
+    for ours, theirs in compute_both(torch.bfloat16, 1):
         torch.testing.assert_close(ours.float(), theirs.float(), rtol=0.02, atol=0.02)
 
 
-def test_one_without_pictures_takes_part():
+def test_a_rank_without_images_takes_part():
     norm = SyncBatchNorm(5)
-    norm.process_group = Twins(rank=1)
+    norm.process_group = TwoEqualRanks(rank=1)
     x = torch.zeros(0, 5, 8, 9, requires_grad=True)
     norm(x).sum().backward()
     assert x.grad.shape == x.shape

@@ -1,6 +1,6 @@
-"""What judging a model asks beyond confusion matrices, gathered while it predicts.
+"""Running sums for the boundary F-score and the expected calibration error.
 
-Shapes: N pictures, K classes, H and W pixels.
+Shapes: N images, K classes, H and W pixels, M calibration bins.
 """
 
 import numpy as np
@@ -15,19 +15,18 @@ from roadseg.runtime.distributed import ProcessGroup
 
 
 class Accumulators:
-    """Sums over the pictures added so far: boundaries and calibration.
+    """Boundary and calibration counts of all images added so far.
 
-    True void pixels are left out, as in `miou`.
+    Pixels whose true class is void are excluded, as in `miou`.
     """
 
     def __init__(self, class_map: ClassMap, device: torch.device) -> None:
         self.num_classes, self.void_id = class_map.num_classes, class_map.void_id
-        whole = {"dtype": torch.int64, "device": device}
-        self._boundaries = torch.zeros(4, self.num_classes, **whole)
-        self._calibration = torch.zeros(3, NUM_BINS, **whole)
+        self._boundaries = torch.zeros(4, self.num_classes, dtype=torch.int64, device=device)
+        self._calibration = torch.zeros(3, NUM_BINS, dtype=torch.int64, device=device)
 
     def add(self, logits: Tensor, class_ids: Tensor, predicted: Tensor) -> None:
-        """Count a batch of pictures of one size, without padding.
+        """Add the counts of a batch of images of one size, without padding.
 
         Args:
             logits: (N, K, H, W), any float type.
@@ -41,27 +40,28 @@ class Accumulators:
         self._calibration += calibration_counts(logits, class_ids, predicted, counted)
 
     def sum_over(self, process_group: ProcessGroup) -> None:
-        """Add what the other processes have counted."""
+        """Sum the counts over all ranks of `process_group`, in place."""
         process_group.sum(self._boundaries)
         process_group.sum(self._calibration)
 
     @property
     def calibration(self) -> np.ndarray:
-        """(3, M) int64, what `calibration_counts` returns, of all pictures."""
-        return self._calibration.cpu().numpy()
+        """`calibration_counts` of all images, (3, M) int64."""
+        counts: np.ndarray = self._calibration.cpu().numpy()
+        return counts
 
     @property
     def boundary_f(self) -> np.ndarray:
-        """(K,) float64, the boundary F-score of each class, 0..1 or NaN."""
+        """Boundary F-score of each class, (K,) float64, 0..1 or NaN."""
         return boundary_f(self._boundaries.cpu().numpy(), self.void_id)
 
     def metrics(self) -> dict[str, float]:
-        """ece and boundary_f, the mean over the classes with a boundary.
+        """Compute `ece` (NaN if no pixel counts) and `boundary_f`, both 0..1.
 
-        0..1; NaN where nothing counts. Without any boundary, boundary_f is not there.
+        `boundary_f` is the mean over the classes with a boundary; it is omitted if there is none.
         """
-        figures = {"ece": calibration_error(self.calibration)}
+        metrics = {"ece": calibration_error(self.calibration)}
         by_class = self.boundary_f
         if not np.isnan(by_class).all():
-            figures["boundary_f"] = mean_present(by_class)
-        return figures
+            metrics["boundary_f"] = mean_present(by_class)
+        return metrics

@@ -1,8 +1,8 @@
 """Boundary F-score of each class.
 
-Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?". There a
-score is of one image; here precision and recall come from counts over a whole data set, so that
-no image weighs more than its boundaries, and batches add exactly.
+Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?". They
+average scores of images; here precision and recall are computed from counts over the data set, so
+that images weigh by the length of their boundaries, and counts of batches add up exactly.
 
 Shapes: N images, H and W pixels, K classes.
 """
@@ -14,58 +14,59 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 0.0075
-"""Of the image's diagonal: how far apart two boundaries may lie; Csurka et al. take 0.75 %."""
+"""Largest distance of matching boundaries as a fraction of the image diagonal (Csurka et al.)."""
 
 
 def tolerance(height: int, width: int) -> float:
-    """Largest distance of matching boundaries in an image of this size, pixels; at least 1."""
+    """Largest distance of matching boundaries in an image of this size, in pixels; at least 1."""
     return max(1.0, TOLERANCE * math.hypot(height, width))
 
 
 def boundary_counts(
     class_ids: Tensor, predicted: Tensor, counted: Tensor, num_classes: int
 ) -> Tensor:
-    """Count boundary pixels, and those that lie near a boundary of their class on the other side.
+    """Count the boundary pixels of each class in prediction and truth, and how many of them match.
 
-    A boundary pixel of a class has a neighbour (above, below, left or right) of another class.
-    Only pixels that count are boundary pixels or neighbours, in truth and prediction alike: what
-    is predicted where truth is void changes nothing, and the image's border is no boundary.
-    Near is a Euclidean distance of at most `tolerance`: a disc.
+    A boundary pixel of a class has a 4-neighbour of another class. In truth and prediction, pixels
+    that are not counted are neither boundary pixels nor neighbours, so predictions for void pixels
+    have no effect. The border of the image is not a boundary. A boundary pixel matches if one of
+    its class in the other map lies within a Euclidean distance of `tolerance`.
 
     Args:
-        class_ids: (N, H, W) int64, 0..K-1, anything from 0 to 255 where a pixel does not count.
+        class_ids: (N, H, W) int64, 0..K-1; 0..255 for pixels that are not counted.
         predicted: (N, H, W) int64, 0..K-1.
         counted: (N, H, W) bool.
 
     Returns:
-        (4, K) int64 pixels: predicted boundary, of these near a true one, true boundary, of these
-        near a predicted one. Counts of batches add up.
+        (4, K) int64: predicted boundary pixels, those of them that match, true boundary pixels,
+        those of them that match. Counts of batches add up.
     """
     classes = torch.arange(num_classes, device=class_ids.device)[:, None, None]  # (K, 1, 1)
     true = (class_ids[:, None] == classes) & _edges(class_ids, counted)[:, None]  # (N, K, H, W)
-    found = (predicted[:, None] == classes) & _edges(predicted, counted)[:, None]
+    guess = (predicted[:, None] == classes) & _edges(predicted, counted)[:, None]
     radius = tolerance(*class_ids.shape[1:])
-    true, found = true.byte(), found.byte()  # or-ing bytes is ten times faster than booleans
-    masks = [found, found & _dilated(true, radius), true, true & _dilated(found, radius)]
+    true, guess = true.byte(), guess.byte()  # bitwise or is ten times faster than on booleans
+    masks = [guess, guess & _dilate(true, radius), true, true & _dilate(guess, radius)]
     return torch.stack([mask.sum((0, 2, 3)) for mask in masks])
 
 
 def boundary_f(counts: np.ndarray, void_id: int | None) -> np.ndarray:
-    """The boundary F-score of each class, 2 P R / (P + R) of its precision and recall.
+    """Boundary F-score of each class, 2 P R / (P + R) with precision P and recall R.
 
     Args:
-        counts: (4, K) int, what `boundary_counts` returns, summed over the data set.
-        void_id: the class whose boundaries are not judged; None if the map has none.
+        counts: (4, K) int, `boundary_counts` summed over the data set.
+        void_id: class that is excluded; None if the map has none.
 
     Returns:
         (K,) float64, 0..1; NaN for void and for a class that has a boundary neither in truth nor
-        in prediction. 0 where it has one on one side only.
+        in prediction; 0 if it has a boundary in only one of them.
     """
-    predicted, near_true, true, near_predicted = counts
-    precision = near_true / np.maximum(predicted, 1)
-    recall = near_predicted / np.maximum(true, 1)
+    predicted, matched_predicted, true, matched_true = counts
+    precision = matched_predicted / np.maximum(predicted, 1)
+    recall = matched_true / np.maximum(true, 1)
     sums = precision + recall
-    score = np.divide(2 * precision * recall, sums, out=np.zeros(len(sums)), where=sums > 0)
+    score: np.ndarray = np.zeros(len(sums))
+    np.divide(2 * precision * recall, sums, out=score, where=sums > 0)
     score[(predicted == 0) & (true == 0)] = np.nan
     if void_id is not None:
         score[void_id] = np.nan
@@ -73,7 +74,7 @@ def boundary_f(counts: np.ndarray, void_id: int | None) -> np.ndarray:
 
 
 def _edges(class_ids: Tensor, counted: Tensor) -> Tensor:
-    """(N, H, W) bool, counted pixels beside a counted one of another class."""
+    """(N, H, W) bool, counted pixels with a counted 4-neighbour of another class."""
     edges = torch.zeros_like(counted)
     for dim in (1, 2):
         size = class_ids.shape[dim] - 1
@@ -84,11 +85,11 @@ def _edges(class_ids: Tensor, counted: Tensor) -> Tensor:
     return edges
 
 
-def _dilated(mask: Tensor, radius: float) -> Tensor:
-    """Dilate `mask` (N, K, H, W) uint8, 0 or 1, by a disc of `radius` pixels, its edge included.
+def _dilate(mask: Tensor, radius: float) -> Tensor:
+    """Dilate `mask` (N, K, H, W) uint8, 0 or 1, by a closed disc of `radius` pixels.
 
-    From the top of the disc to its middle the rows grow, so each is widened out of the one before.
-    This takes some 4 * radius passes over the pixels; a convolution takes radius**2.
+    The rows of the disc widen from its top to its middle, so each is computed from the previous
+    one, in about 4 * radius passes over the pixels; a convolution takes radius**2.
     """
     height = mask.shape[2]
     dilated = torch.zeros_like(mask)

@@ -1,6 +1,6 @@
-"""Evaluate a network on a data set: cross-entropy and confusion matrices.
+"""Evaluation of a network on a data set: cross-entropy and confusion matrices.
 
-Shapes: N images of a batch, P images of the data set, K classes, H and W pixels.
+Shapes: N images in a batch, P images in the data set, K classes, H and W pixels.
 """
 
 import math
@@ -28,28 +28,30 @@ class Evaluation:
     """The result of one pass over a data set."""
 
     cross_entropy: float
-    """Mean over all pixels of the classes that are trained; nats."""
+    """Mean over all pixels of the trained classes, in nats."""
     confusions: np.ndarray
-    """(P, K, K) int64, of each image: pixels by true and predicted class."""
+    """(P, K, K) int64, the confusion matrix of each image; rows are the true classes."""
     void_id: int | None
 
     @property
     def confusion(self) -> np.ndarray:
-        """(K, K) int64, of all images."""
-        return self.confusions.sum(0)
+        """Confusion matrix of all images, (K, K) int64."""
+        total: np.ndarray = self.confusions.sum(0)
+        return total
 
     def metrics(self) -> dict[str, float]:
+        """Compute `cross_entropy` and the metrics of `segmentation_metrics`."""
         return {
             "cross_entropy": self.cross_entropy,
             **segmentation_metrics(self.confusion, self.void_id),
         }
 
     def require_finite(self, model: Path) -> None:
-        """Raise InputError where the network in `model` gave logits that are no finite numbers."""
+        """Raise InputError, naming the file `model`, if the cross-entropy is not finite."""
         if not math.isfinite(self.cross_entropy):
             raise InputError(
-                f"{model}: its cross-entropy is {self.cross_entropy}, no finite number: its "
-                "weights are too large; train again"
+                f"{model}: the cross-entropy is {self.cross_entropy}, not a finite number, because "
+                "the weights are too large; train again"
             )
 
 
@@ -66,35 +68,35 @@ def evaluate(
     before_batch: Callable[[], None] = lambda: None,
     after_batch: Callable[[Tensor, Tensor, Tensor], None] = lambda *_: None,
 ) -> Evaluation:
-    """Predict the images `ids` and compare with their masks.
+    """Predict the images `ids` and compare the predictions with their masks.
 
-    Sums over all pixels, so that no batch or image weighs more than its pixels. The network is
-    left in evaluation mode. Several processes take batches in turn, and each gets the evaluation
-    of all of them, with the bits that one process alone would get.
+    Every pixel has the same weight, whatever its image or batch. The network is left in evaluation
+    mode. The ranks of a process group take turns at batches; each returns the evaluation of all of
+    them, bit-identical to that of a single process.
 
     Args:
-        ignored: a class that was not trained; the cross-entropy leaves its pixels out.
-        views: of each image; the mean of the probabilities that they give is evaluated.
-        before_batch: called before each batch, by all processes equally often; may raise to give
-            up, in all of them.
-        after_batch: called with the logits (N, K, H, W) of each of our batches, its class ids and
-            predicted class ids (N, H, W), for figures beyond these, on the device.
+        ignored: class that was not trained; the cross-entropy excludes its pixels.
+        views: test-time augmentation; the mean of the probabilities of the views is evaluated.
+        before_batch: called before each batch, equally often on all ranks; may raise to stop, if it
+            raises on all of them.
+        after_batch: called with the logits (N, K, H, W), class ids and predicted class ids
+            (N, H, W) of each batch of this rank, on the device, to compute further metrics.
 
     Raises:
-        InputError: masks in which nothing counts.
+        InputError: all pixels of the masks are ignored or void.
     """
     class_map, process_group = prepared.class_map(), accelerator.process_group
     network.eval()
-    results = []  # of our batches; read at the end, so that nothing waits for a batch
+    results = []  # batches of this rank; read at the end, to avoid waiting for each on a GPU
     groups = evaluation_groups(prepared, ids, batch_size)
     with process_group.bar(total=len(ids), desc="evaluate", unit="img", leave=False) as bar:
         for start in range(0, len(groups), process_group.size):
             before_batch()
-            in_turn = groups[start : start + process_group.size]
-            bar.update(sum(map(len, in_turn)))
-            if process_group.rank >= len(in_turn):
+            turn = groups[start : start + process_group.size]
+            bar.update(sum(map(len, turn)))
+            if process_group.rank >= len(turn):
                 continue
-            batch = evaluation_batch(prepared, in_turn[process_group.rank])
+            batch = evaluation_batch(prepared, turn[process_group.rank])
             images, class_ids = accelerator.images(batch.images), accelerator.class_ids(batch.masks)
             logits = mean_logits(network, images, accelerator, views)  # (N, K, H, W)
             trained = class_ids
@@ -108,32 +110,33 @@ def evaluate(
             ]
             results.append((sums, torch.stack(confusions)))
             after_batch(logits, class_ids, predicted)
-    ours = [(sums.cpu().numpy(), confusions.cpu().numpy()) for sums, confusions in results]
-    of_rank = process_group.all_gather(ours)
-    in_order = [of_rank[i % len(of_rank)][i // len(of_rank)] for i in range(len(groups))]
+    local = [(sums.cpu().numpy(), confusions.cpu().numpy()) for sums, confusions in results]
+    by_rank = process_group.all_gather(local)
+    in_order = [by_rank[i % len(by_rank)][i // len(by_rank)] for i in range(len(groups))]
     by_batch = np.stack([sums for sums, _ in in_order])  # (batches, 2)
     total, pixels = (sum(column.tolist()) for column in by_batch.T)
     by_image = np.concatenate([confusions for _, confusions in in_order])  # (P, K, K)
     evaluation = Evaluation(total / max(1.0, pixels), by_image, class_map.void_id)
     if math.isnan(evaluation.metrics()["miou"]):
-        raise InputError(f"{prepared.root}: no pixel counts in the masks of {', '.join(ids[:5])}")
+        names = ", ".join(ids[:5]) + (", .." if len(ids) > 5 else "")
+        raise InputError(f"{prepared.root}: all pixels are void or ignored in the masks of {names}")
     return evaluation
 
 
 def evaluation_groups(
     prepared: PreparedDataset, ids: Sequence[str], batch_size: int
 ) -> list[list[str]]:
-    """Group `ids`, in order, into batches of up to `batch_size` neighbours of one size.
+    """Group `ids`, in order, into batches of up to `batch_size` consecutive images of one size.
 
-    Nothing is padded, because padding changes what the network sees at the border of an image.
+    Images are not padded, because padding would change the logits at their borders.
     """
     groups = []
     for _, same_size in groupby(ids, key=prepared.size):
         names = list(same_size)
-        groups += [names[at : at + batch_size] for at in range(0, len(names), batch_size)]
+        groups += [names[start : start + batch_size] for start in range(0, len(names), batch_size)]
     return groups
 
 
 def evaluation_batch(prepared: PreparedDataset, names: Sequence[str]) -> Batch:
-    """Return the images `names`, which have one size, and their masks."""
+    """Load the images `names`, which must have one size, and their masks."""
     return pad_collate([Sample(*prepared.pair(name)) for name in names])

@@ -1,12 +1,12 @@
-"""The metrics files: metrics/train.json and metrics/evaluate.json; readable without torch."""
+"""Schemas of metrics/train.json and metrics/evaluate.json; this module does not import torch."""
 
 from roadseg.config.schema import StrictModel
 
 
 class EvaluationMetrics(StrictModel):
-    """metrics/evaluate.json: the best model on the validation images.
+    """metrics/evaluate.json: metrics of the best model on the validation images.
 
-    0 to 1, except `cross_entropy`. The void class is left out, except in `miou_with_void`.
+    0..1, except `cross_entropy`. The void class is excluded, except from `miou_with_void`.
     """
 
     miou: float
@@ -18,7 +18,7 @@ class EvaluationMetrics(StrictModel):
     mean_class_accuracy: float
     mean_dice: float
     boundary_f: float | None = None
-    """Mean over the classes that have a boundary; None if there is none."""
+    """Mean over the classes that have a boundary; None if no class has one."""
     ece: float
     """Expected calibration error."""
     cross_entropy: float
@@ -26,7 +26,7 @@ class EvaluationMetrics(StrictModel):
 
 
 class TrainingMetrics(StrictModel):
-    """metrics/train.json: the epoch that was chosen, and the last one."""
+    """metrics/train.json: metrics of the best and the last epoch."""
 
     best_epoch: int
     """The first epoch with the highest validation mIoU; 1, 2, .."""
@@ -34,7 +34,7 @@ class TrainingMetrics(StrictModel):
     """Fraction of bootstrap draws of the validation images in which it has the highest mIoU."""
     best_val_miou: float
     train_ce: float
-    """Cross-entropy of the last epoch, nats per pixel; `val_ce` too."""
+    """Training cross-entropy of the last epoch, nats per pixel; `val_ce` for validation."""
     val_ce: float
     val_miou: float
-    """Of the last epoch."""
+    """Validation mIoU of the last epoch."""

@@ -1,4 +1,4 @@
-"""Predict image files and write the results.
+"""Prediction of image files, with reading and writing in threads.
 
 Shapes: K classes, H and W pixels.
 """
@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from roadseg.inference.image_files import Source, is_inside, read_image
+from roadseg.inference.image_files import Source, read_image
 from roadseg.inference.predictor import Predictor
-from roadseg.inference.writers import remove_prediction, write_prediction
+from roadseg.inference.writers import is_result, remove_prediction, write_prediction
 from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
 from roadseg.system.ordered_map import ordered_map
 
 _THREADS = 2
-"""Threads that decode and encode while the network computes."""
+"""Threads that decode and encode images while the network computes."""
 _AHEAD = 8
-"""Images that are read ahead, and predictions that wait to be written."""
+"""Largest number of images read ahead, and of predictions that wait to be written."""
 
 Image = tuple[Source, np.ndarray]
 """A source and its pixels, (H, W, 3) uint8."""
 Prediction = tuple[Image, tuple[np.ndarray, np.ndarray | None]]
-"""An image, its class ids (H, W) uint8, and if wanted its probabilities (K, H, W) float16."""
+"""An image, its class ids (H, W) uint8, and optionally probabilities (K, H, W) float16."""
 
 
 def predict_files(
@@ -36,22 +36,22 @@ def predict_files(
     batch_size: int = 1,
     with_probabilities: bool = False,
 ) -> tuple[np.ndarray, int]:
-    """Predict `sources` and write the results below `out`.
+    """Predict `sources` and write the results to `out`.
 
-    An image that fails is reported on standard error and skipped; results of an earlier run for it
+    An image that fails is reported on standard error and skipped, and its results of an earlier run
     are removed.
 
     Returns:
-        (K,) int64, the number of pixels written as each class, and the number of failed images.
+        Number of pixels predicted as each class, (K,) int64, and number of failed images.
     """
     pixels = np.zeros(256, dtype=np.int64)
     failed: list[Source] = []
 
-    def report(error: InputError, *of: Source) -> None:
+    def report(error: InputError, *affected: Source) -> None:
         tqdm.write(f"error: {error}", file=sys.stderr)
-        failed.extend(of)
-        for source in of:
-            if not is_inside(source.path, out):  # else it may be the file to remove
+        failed.extend(affected)
+        for source in affected:
+            if not is_result(source.path, out):  # it could be the file to remove
                 remove_prediction(out, source.name)
 
     def read(source: Source) -> tuple[Source, np.ndarray | InputError]:
@@ -103,7 +103,7 @@ def predict_files(
 def _predict(
     predictor: Predictor, images: list[np.ndarray], with_probabilities: bool
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Return (H, W) uint8 class ids and, if wanted, (K, H, W) float16 probabilities per image."""
+    """Return class ids (H, W) uint8 and optionally probabilities (K, H, W) float16 per image."""
     if with_probabilities:
         return list(zip(*predictor.class_ids_and_probabilities(images), strict=True))
     return [(class_ids, None) for class_ids in predictor.class_ids(images)]

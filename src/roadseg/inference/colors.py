@@ -1,6 +1,6 @@
-"""Class ids as colours: one palette, so that a class has one colour in every picture.
+"""Colours of classes: one palette, so that a class has the same colour in every image.
 
-Shapes: H, W pixels, C classes.
+Shapes: K classes, H and W pixels.
 """
 
 import numpy as np
@@ -9,13 +9,13 @@ from PIL import Image
 from roadseg.config.class_map import IGNORE_INDEX
 
 IGNORED_COLOR = (255, 255, 255)
-"""RGB of pixels that no class covers."""
+"""RGB of pixels that belong to no class."""
 WRONG_COLOR = (214, 39, 40)
-"""RGB of pixels whose class was predicted wrong."""
+"""RGB of wrong predictions in `error_map`."""
 
 
 def palette(colors: np.ndarray) -> np.ndarray:
-    """(256, 3) uint8, the colour of each class id, of (C, 3) uint8."""
+    """Palette of all class ids, (256, 3) uint8, from the colours of the classes, (K, 3) uint8."""
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(colors)] = colors
     table[IGNORE_INDEX] = IGNORED_COLOR
@@ -23,29 +23,30 @@ def palette(colors: np.ndarray) -> np.ndarray:
 
 
 def colorize(class_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 class ids and (C, 3) uint8 colours -> (H, W, 3) uint8, RGB."""
-    return palette(colors)[class_ids]
+    """(H, W) uint8 class ids and (K, 3) uint8 colours -> (H, W, 3) uint8, RGB."""
+    colored: np.ndarray = palette(colors)[class_ids]
+    return colored
 
 
 def palette_image(class_ids: np.ndarray, colors: np.ndarray) -> Image.Image:
-    """(H, W) uint8 class ids and (C, 3) uint8 colours -> a picture whose indices are the ids."""
-    picture = Image.fromarray(class_ids).convert("P")
-    picture.putpalette(palette(colors).tobytes())
-    return picture
+    """(H, W) uint8 class ids and (K, 3) uint8 colours -> palette image with ids as indices."""
+    image = Image.fromarray(class_ids).convert("P")
+    image.putpalette(palette(colors).tobytes())
+    return image
 
 
 def overlay(image: np.ndarray, class_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """The picture (H, W, 3) uint8 half covered by the colours of its classes, (H, W, 3) uint8."""
-    mixed = image.astype(np.uint16) + colorize(class_ids, colors)
-    return (mixed // 2).astype(np.uint8)
+    """Mean of the image and the colours of its classes, both (H, W, 3) uint8, RGB."""
+    mixed: np.ndarray = (image.astype(np.uint16) + colorize(class_ids, colors)) // 2
+    return mixed.astype(np.uint8)
 
 
 def error_map(
     image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, void_id: int | None
 ) -> np.ndarray:
-    """Where a prediction is wrong: the picture in pale grey, wrong pixels in WRONG_COLOR.
+    """Draw the wrong pixels of a prediction in WRONG_COLOR on the image in pale grey.
 
-    Pixels that no figure counts, void and ignored ones, are white.
+    Void and ignored pixels, which the metrics do not count, are white.
 
     Args:
         image: (H, W, 3) uint8, RGB.

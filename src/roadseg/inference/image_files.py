@@ -1,16 +1,18 @@
-"""A user's pictures: found by name, read as they are to be looked at.
+"""Find and read image files.
 
-Shapes: H, W pixels.
+Shapes: H and W pixels.
 """
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
+from roadseg.inference.writers import is_result, require_own_results
 from roadseg.prepare.decoding import (
     IMAGE_MODES,
     MAX_PIXELS,
@@ -22,35 +24,40 @@ from roadseg.system.errors import InputError
 
 T = TypeVar("T")
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")  # the only ones that are read, whatever a file is called
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS = ("PNG", "JPEG", "WEBP")  # no others are read, whatever the suffix of the file
 
 
 class Source(NamedTuple):
+    """An image file, and the name of its results."""
+
     path: Path
     name: str
-    """Of what is made from it: the path below the folder that was asked for, without ending."""
+    """Path below the folder that the user named, without suffix."""
 
 
 def find_images(arguments: Sequence[str], out: Path | None = None) -> list[Source]:
-    """The pictures that `arguments` name: files, folders with all below them, or patterns.
+    """Find the images that `arguments` name: files, folders (recursively) or glob patterns.
 
-    Sorted within each argument, each file once; hidden files only where they are named.
+    They are sorted within each argument. Hidden files and folders below a folder are skipped.
 
     Args:
-        out: a folder whose pictures are not meant, since they are what was made of others.
+        out: output folder, whose results of an earlier run are skipped.
 
     Raises:
-        InputError: an argument that names no picture, or two pictures of one name.
+        InputError: an argument without images, two images with the same output name, or a folder
+            in `out` that `require_own_results` refuses.
     """
+    if out is not None:
+        require_own_results(out)
     sources: dict[str, Source] = {}
     for argument in arguments:
-        for source in _found(argument, out):
-            known = sources.setdefault(source.name, source)
-            if not known.path.samefile(source.path):
+        for source in _find(argument, out):
+            first = sources.setdefault(source.name, source)
+            if not first.path.samefile(source.path):
                 raise InputError(
-                    f"{source.path}: {known.path} has the same name; predict one after the other, "
-                    "with another --out"
+                    f"{source.path}: its results would have the same name as those of "
+                    f"{first.path}; predict them in separate runs with different --out"
                 )
     return list(sources.values())
 
@@ -59,57 +66,60 @@ def count_skipped_types(arguments: Sequence[str], out: Path | None = None) -> Co
     """Count the files of unsupported type in the folders among `arguments`, by suffix."""
     skipped: Counter[str] = Counter()
     for folder in {Path(argument) for argument in arguments if argument}:
-        for path in folder.rglob("*") if folder.is_dir() else []:
+        for path in _list_files(folder, out):
             suffix = path.suffix.lower()
-            hidden = path.name.startswith(".") or is_inside(path, out)
-            if suffix not in ENDINGS and path.is_file() and not hidden:
+            if suffix not in SUFFIXES:
                 skipped[suffix or "without suffix"] += 1
     return skipped
 
 
-def _found(argument: str, out: Path | None) -> list[Source]:
+def _find(argument: str, out: Path | None) -> list[Source]:
     path = Path(argument)
     if not argument:
-        found = []
+        sources = []
     elif path.is_dir():
-        inside = [p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()]
-        inside = [p for p in inside if not (p.name.startswith(".") or is_inside(p, out))]
-        found = [Source(p, p.relative_to(path).with_suffix("").as_posix()) for p in sorted(inside)]
+        files = sorted(p for p in _list_files(path, out) if p.suffix.lower() in SUFFIXES)
+        sources = [Source(p, p.relative_to(path).with_suffix("").as_posix()) for p in files]
     elif path.is_file():
-        found = [Source(path, path.stem)]
+        sources = [Source(path, path.stem)]
     else:
         files = [p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file()]
-        files = [p for p in sorted(files) if p.suffix.lower() in ENDINGS and not is_inside(p, out)]
-        found = [Source(p, p.stem) for p in files]
-    if not found:
-        expected = f"expected a picture, or some that end in {', '.join(ENDINGS)}"
-        raise InputError(f"{argument!r}: no pictures; {expected}")
-    return found
+        files = [p for p in sorted(files) if p.suffix.lower() in SUFFIXES and not is_result(p, out)]
+        sources = [Source(p, p.stem) for p in files]
+    if not sources:
+        raise InputError(
+            f"{argument!r}: no images found; expected an image file, or a folder or pattern with "
+            f"files that end in {', '.join(SUFFIXES)}"
+        )
+    return sources
 
 
-def is_inside(path: Path, folder: Path | None) -> bool:
-    """Whether `path`, where links lead, is below `folder`."""
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+def _list_files(folder: Path, out: Path | None) -> Iterator[Path]:
+    """List the files below `folder`, except hidden ones and results in `out`."""
+    for parent, subfolders, names in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.is_file() and not is_result(path, out))
 
 
 def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8, RGB, turned the way that its EXIF data say; transparency is left out.
+    """Read an image as (H, W, 3) uint8, RGB, rotated by its EXIF orientation, without alpha.
 
     Args:
-        name: what an error calls it.
+        name: name of the image in error messages.
 
     Raises:
-        InputError: no such file, broken, or of another kind than FORMATS.
+        InputError: no such file, a damaged file, or a format other than FORMATS.
     """
     require_whole(source, MAX_PIXELS, FORMATS, name)
-    with open_image(source, name, MAX_PIXELS, FORMATS) as picture:
-        if picture.mode not in IMAGE_MODES:
-            raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
-        return np.asarray(to_upright_rgb(picture))
+    with open_image(source, name, MAX_PIXELS, FORMATS) as image:
+        if image.mode not in IMAGE_MODES:
+            raise InputError(f"{name}: mode {image.mode}; expected 8-bit colour or grey")
+        return np.asarray(to_upright_rgb(image))
 
 
-def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
-    """`count` of `items`, evenly spaced from first to last; all of them if they are fewer."""
+def select_evenly(items: Sequence[T], count: int) -> list[T]:
+    """Select `count` items, evenly spaced from first to last; all of them if there are fewer."""
     if count >= len(items):
         return list(items)
     return [items[int(i)] for i in np.linspace(0, len(items) - 1, count).round()]

@@ -1,4 +1,4 @@
-"""Options of the commands that predict with a model. Only `build_predictor` imports torch."""
+"""Command-line options of a predictor. Only `build_predictor` imports torch."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_MODEL,
         metavar="FILE",
-        help="a .safetensors file that train has written (default: %(default)s)",
+        help="model file written by the stage train (default: %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
@@ -30,7 +30,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="average the probabilities of the image and of its mirror image",
+        help="test-time augmentation: average the probabilities of the image and its mirror image",
     )
     parser.add_argument(
         "--tile",
@@ -41,7 +41,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def build_predictor(args: argparse.Namespace) -> "Predictor":
-    """Create the predictor that the options describe. Raises InputError as `Predictor` does."""
+    """Create the predictor from parsed options; raises InputError as `Predictor` does."""
     from roadseg.inference.predictor import Predictor
 
     return Predictor(

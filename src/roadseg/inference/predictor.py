@@ -1,6 +1,6 @@
-"""A trained model and all that turns a picture of any size into classes of that size.
+"""Prediction of images of any size with a model file.
 
-Shapes: N pictures, K classes, H and W pixels of a picture, h and w those at the model's scale.
+Shapes: N images, K classes, H and W pixels; h and w pixels at the scale of the model.
 """
 
 import contextlib
@@ -23,22 +23,23 @@ from roadseg.system.errors import InputError
 from roadseg.system.memory import keep_freed_memory, out_of_memory_as
 
 TTA_VIEWS = (IDENTITY, View(1.0, flip=True))
-"""The looks of test-time augmentation. Other scales were measured as well: they cost more mIoU on
-the sample (0.758 to 0.715) than they brought on photographs."""
+"""Views of test-time augmentation. Other scales were tried: on the sample they lowered the mIoU
+(0.758 to 0.715) by more than they raised it on photographs."""
 
 
 class Predictor:
-    """Predicts with the model of one file.
+    """Predicts class ids, logits and probabilities of images with one model.
 
     Args:
-        path: a .safetensors file that train has written.
-        device, precision: as `train.device` and `train.precision` name them.
-        scale: at which pictures pass the network, as a share of their size; None: as in training.
-        tta: take the mean of the probabilities of TTA_VIEWS.
-        tile: side in pixels of the parts that pass one by one; None: only where memory is short.
+        path: model file (safetensors) written by the stage train.
+        device: as `train.device` in params.yaml.
+        precision: as `train.precision` in params.yaml.
+        scale: factor by which images are resized for the network; None: as in training.
+        tta: test-time augmentation: average the probabilities over TTA_VIEWS.
+        tile: side of the tiles, in pixels; None: tiles only if an image does not fit in memory.
 
     Raises:
-        InputError: no such model, or no such device or precision on this computer.
+        InputError: no such model, or this computer lacks the device or precision.
     """
 
     def __init__(
@@ -60,81 +61,81 @@ class Predictor:
         self.scale = scale or self.metadata.scale
         self.views = TTA_VIEWS if tta else (IDENTITY,)
         self.tile = tile
-        self._fitting: dict[torch.Size, int | None] = {}  # once a shape, so that like stays like
+        self._tiles: dict[torch.Size, int | None] = {}  # equal shapes get equal tiles
 
     @torch.inference_mode()
-    def logits(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        """(N, K, H, W) on the device, of N pictures (H, W, 3) uint8, RGB, of one size.
+    def logits(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Logits (N, K, H, W), on the device, of N images (H, W, 3) uint8, RGB, of one size.
 
         Raises:
-            InputError: more than fits in memory, or logits that are no finite numbers.
+            InputError: memory is exhausted, or logits are not finite.
         """
-        with _in_memory(pictures):
-            return _enlarged(self._logits(*self._seen(pictures)), pictures[0].shape[:2])
+        with _explain_out_of_memory(images):
+            padded, (height, width) = self._preprocess(images)
+            tile = self._tile(padded)
+            logits = mean_logits(self.network, padded, self.accelerator, self.views, tile)
+            logits = _require_finite(logits[:, :, :height, :width])  # (N, K, h, w)
+            return _upsample(logits, images[0].shape[:2])
 
     @torch.inference_mode()
-    def class_ids(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, H, W) uint8, of N pictures (H, W, 3) uint8, RGB, of one size. Raises as `logits`."""
-        with _in_memory(pictures):
-            return self.logits(pictures).argmax(1).to(torch.uint8).cpu().numpy()
+    def class_ids(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Most probable classes, (N, H, W) uint8; arguments and errors as for `logits`."""
+        with _explain_out_of_memory(images):
+            return self.logits(images).argmax(1).to(torch.uint8).cpu().numpy()
 
     @torch.inference_mode()
     def class_ids_and_probabilities(
-        self, pictures: Sequence[np.ndarray]
+        self, images: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(N, H, W) uint8 and (N, K, H, W) float16, 0..1. Raises as `logits`."""
-        with _in_memory(pictures):
-            logits = self.logits(pictures)
-            chances = logits.float().softmax(1).half()
-            return logits.argmax(1).to(torch.uint8).cpu().numpy(), chances.cpu().numpy()
+        """`class_ids`, and the probabilities of the classes, (N, K, H, W) float16, 0..1."""
+        with _explain_out_of_memory(images):
+            logits = self.logits(images)
+            probabilities = logits.float().softmax(1).half()
+            return logits.argmax(1).to(torch.uint8).cpu().numpy(), probabilities.cpu().numpy()
 
-    def _seen(self, pictures: Sequence[np.ndarray]) -> tuple[Tensor, tuple[int, int]]:
-        """What passes the network, (N, 3, ..) float32 on the device, and how much of it, (h, w)."""
-        scaled = [_at_scale(picture, self.scale) for picture in pictures]
-        images = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)  # (N, 3, h, w)
-        seen = _padded(self.accelerator.images(images), MIN_IMAGE_SIDE)
-        seen = seen.contiguous(memory_format=self.accelerator.memory_format)
-        return seen, (images.shape[2], images.shape[3])
+    def _preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, tuple[int, int]]:
+        """Resize, convert and pad: (N, 3, ..) float32 on the device, and (h, w) before padding."""
+        scaled = [_resize(image, self.scale) for image in images]
+        batch = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)  # (N, 3, h, w)
+        padded = _pad(self.accelerator.images(batch), MIN_IMAGE_SIDE)
+        padded = padded.contiguous(memory_format=self.accelerator.memory_format)
+        return padded, (batch.shape[2], batch.shape[3])
 
-    def _logits(self, seen: Tensor, passing: tuple[int, int]) -> Tensor:
-        """(N, K, h, w)"""
-        tile = self._tile(seen)
-        logits = mean_logits(self.network, seen, self.accelerator, self.views, tile)
-        return _finite(logits[:, :, : passing[0], : passing[1]])
-
-    def _tile(self, seen: Tensor) -> int | None:
-        if self.tile is None and seen.shape not in self._fitting:
-            self._fitting[seen.shape] = fit_tile(self.network, self.accelerator, seen.shape)
-        return self.tile or self._fitting[seen.shape]
+    def _tile(self, images: Tensor) -> int | None:
+        if self.tile is None and images.shape not in self._tiles:
+            self._tiles[images.shape] = fit_tile(self.network, self.accelerator, images.shape)
+        return self.tile or self._tiles[images.shape]
 
 
-def _in_memory(images: Sequence[np.ndarray]) -> contextlib.AbstractContextManager[None]:
-    """Turn an out-of-memory error into an InputError that says which options to lower."""
+def _explain_out_of_memory(images: Sequence[np.ndarray]) -> contextlib.AbstractContextManager[None]:
+    """Convert an out-of-memory error to an InputError that names the options to lower."""
     height, width = images[0].shape[:2]
     less = "--tile or --scale" if len(images) == 1 else "--batch-size"
     return out_of_memory_as(f"{height}x{width} pixels: out of memory; try a smaller {less}")
 
 
-def _finite(logits: Tensor) -> Tensor:
-    """`logits`, (N, K, H, W); NaN would be taken for a class."""
+def _require_finite(logits: Tensor) -> Tensor:
+    """Return `logits`, or raise InputError if any is not finite (argmax of NaN is a class)."""
     if not torch.stack(logits.aminmax()).isfinite().all():
-        raise InputError("the model gives no finite numbers; its weights are too large")
+        raise InputError(
+            "the logits are not finite, because the weights of the model are too large"
+        )
     return logits
 
 
-def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (N, K, h, w) in `size`, (H, W), in float32 where that is another."""
+def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, K, h, w) -> (N, K, H, W), in float32 if `size` (H, W) differs from (h, w)."""
     if logits.shape[2:] == size:
         return logits
     return F.interpolate(logits.float(), size, mode="bilinear")
 
 
-def _at_scale(picture: np.ndarray, scale: float) -> np.ndarray:
-    """(h, w, 3) uint8, resized as remap does."""
-    return np.asarray(resize_image(Image.fromarray(picture), scale)) if scale != 1 else picture
+def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """(H, W, 3) -> (h, w, 3) uint8, as the stage remap does."""
+    return np.asarray(resize_image(Image.fromarray(image), scale)) if scale != 1 else image
 
 
-def _padded(images: Tensor, side: int) -> Tensor:
-    """With the border repeated at the right and the bottom, until no side is smaller."""
+def _pad(images: Tensor, side: int) -> Tensor:
+    """Replicate the right and bottom border, so that height and width are at least `side`."""
     rows, columns = (max(0, side - length) for length in images.shape[2:])
     return F.pad(images, (0, columns, 0, rows), mode="replicate") if rows or columns else images

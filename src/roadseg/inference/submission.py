@@ -1,4 +1,4 @@
-"""The zip file of a submission to KITTI's semantic benchmark."""
+"""Zip file for a submission to the KITTI semantic segmentation benchmark."""
 
 import io
 import zipfile
@@ -20,15 +20,15 @@ BENCHMARK = {
     **{24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train"},
     **{32: "motorcycle", 33: "bicycle"},
 }
-"""Label ids that the benchmark evaluates as classes of their own, and their names."""
+"""Label ids and names of the classes that the benchmark evaluates."""
 NAMES = [f"{number:06d}_10" for number in range(200)]
-"""Names of the benchmark's test images, without suffix."""
+"""Names of the test images of the benchmark, without suffix."""
 _FOLDER = "semantic"
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip file; the same masks give the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed (the earliest of zip), so that equal masks give equal bytes
 
 
 def write_submission(predictor: Predictor, folder: Path, out: Path) -> None:
-    """Predict the benchmark's test images in `folder` and write the zip file `out`.
+    """Predict the test images of the benchmark in `folder` and write the zip file `out`.
 
     Raises:
         InputError: the images in `folder` are not those of the benchmark.
@@ -45,7 +45,7 @@ def write_submission(predictor: Predictor, folder: Path, out: Path) -> None:
 
 
 def require_benchmark_classes(class_map: ClassMap, model: Path) -> None:
-    """Raise InputError unless each label id of the benchmark is in a class without the others."""
+    """Raise InputError unless each label id of the benchmark is in a separate class."""
     assigned = {label_id for entry in class_map.classes for label_id in entry.label_ids}
     missing = [
         f"{label_id} ({name})" for label_id, name in BENCHMARK.items() if label_id not in assigned
@@ -64,7 +64,7 @@ def require_benchmark_classes(class_map: ClassMap, model: Path) -> None:
 
 
 def benchmark_label_ids(class_map: ClassMap) -> np.ndarray:
-    """Return the label id of each class in the masks, (K,) uint8: the evaluated one, if any."""
+    """Label id to write for each class, (K,) uint8: the evaluated one, if it has one."""
     label_ids = class_map.label_ids()
     for class_id, entry in enumerate(class_map.classes):
         evaluated = [label_id for label_id in entry.label_ids if label_id in BENCHMARK]
@@ -73,14 +73,14 @@ def benchmark_label_ids(class_map: ClassMap) -> np.ndarray:
 
 
 def require_benchmark_images(names: set[str], folder: Path) -> None:
-    """Raise InputError unless `names` are exactly the benchmark's test images."""
+    """Raise InputError unless `names` are exactly those of the test images."""
     missing, extra = sorted(set(NAMES) - names), sorted(names - set(NAMES))
     for kind, some in (("lacks", missing), ("has", extra)):
         if some:
             listed = ", ".join(some[:3]) + (", .." if len(some) > 3 else "")
             raise InputError(
-                f"{folder}: {kind} {listed} ({len(some)} images); the benchmark takes "
-                f"{NAMES[0]} to {NAMES[-1]}, {len(NAMES)} images"
+                f"{folder}: {kind} {listed} ({len(some)} images); the benchmark needs exactly "
+                f"the {len(NAMES)} images {NAMES[0]} to {NAMES[-1]}"
             )
 
 

@@ -1,6 +1,6 @@
-"""What a network makes of a picture, looked at once or in several ways.
+"""Test-time augmentation: mean probabilities over scaled and flipped views of an image.
 
-Shapes: N pictures, K classes, H and W pixels.
+Shapes: N images, K classes, H and W pixels.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from roadseg.runtime.accelerator import Accelerator
 
 
 class View(NamedTuple):
-    """One of several looks at a picture (test-time augmentation)."""
+    """A transformation of an image for test-time augmentation."""
 
     scale: float
-    """Of height and width."""
+    """Factor of height and width."""
     flip: bool
-    """Mirrored left for right."""
+    """Flip horizontally."""
 
 
 IDENTITY = View(1.0, False)
@@ -35,34 +35,35 @@ def mean_logits(
     views: Sequence[View],
     tile: int | None = None,
 ) -> Tensor:
-    """Logits whose softmax is the mean of the probabilities that `views` give.
+    """Logits whose softmax is the mean of the probabilities over `views`.
 
     Args:
         images: (N, 3, H, W) float32, 0..1.
-        tile: as `tiled_logits` takes it.
+        tile: see `tiled_logits`.
 
     Returns:
-        (N, K, H, W); of one view as it is, the network's own.
+        (N, K, H, W); for IDENTITY alone, the unchanged logits of the network.
     """
     if list(views) == [IDENTITY]:
         return tiled_logits(network, images, accelerator, tile)
-    total: Tensor | float = 0.0
+    total = images.new_zeros(())
     for view in views:
-        total = total + _viewed_logits(network, images, accelerator, view, tile).softmax(1)
+        total = total + _view_logits(network, images, accelerator, view, tile).softmax(1)
     return (total / len(views)).clamp(min=1e-30).log()
 
 
-def _viewed_logits(
+def _view_logits(
     network: nn.Module, images: Tensor, accelerator: Accelerator, view: View, tile: int | None
 ) -> Tensor:
-    """(N, K, H, W) float32, of the picture as it lies."""
+    """Logits of one view, transformed back to the size and orientation of `images`, float32."""
     size = images.shape[2:]
-    seen = images.flip(3) if view.flip else images
+    if view.flip:
+        images = images.flip(3)
     if view.scale != 1:
         sides = [max(SMALLEST_SIDE, round(side * view.scale)) for side in size]
-        seen = F.interpolate(seen, sides, mode="bilinear", antialias=True)
-    seen = seen.contiguous(memory_format=accelerator.memory_format)
-    logits = tiled_logits(network, seen, accelerator, tile).float()
+        images = F.interpolate(images, sides, mode="bilinear", antialias=True)
+    images = images.contiguous(memory_format=accelerator.memory_format)
+    logits = tiled_logits(network, images, accelerator, tile).float()
     if view.scale != 1:
         logits = F.interpolate(logits, size, mode="bilinear")
     return logits.flip(3) if view.flip else logits
@@ -70,7 +71,7 @@ def _viewed_logits(
 
 @torch.inference_mode()
 def predict_mask(network: nn.Module, image: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """(H, W) uint8 class ids that `network` predicts for `image`, (H, W, 3) uint8."""
+    """Predict class ids (H, W) uint8 of one image (H, W, 3) uint8, without resizing it."""
     batch: Tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (1, 3, H, W)
     logits = accelerator.logits(network, accelerator.images(batch))
     return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()

@@ -1,9 +1,9 @@
-"""What predicting a picture leaves on disk.
+"""Result files of `roadseg predict`.
 
-color/NAME.png          the classes in their colours (a palette picture, its indices the class ids)
-label_ids/NAME.png      8 bits, the first label id of each class: a mask as KITTI has them
-overlay/NAME.jpg        the picture, half covered by the colours
-probabilities/NAME.npy  (K, H, W) float16, of each class (where asked for)
+color/NAME.png          palette image in the colours of the classes; the indices are the class ids
+label_ids/NAME.png      8-bit mask in the format of KITTI, with the first label id of each class
+overlay/NAME.jpg        mean of the image and the colours of the classes
+probabilities/NAME.npy  (K, H, W) float16, probability of each class (optional)
 classes.json            class id, name, colour and label id of each class
 
 Shapes: K classes, H and W pixels.
@@ -17,24 +17,26 @@ from PIL import Image
 from roadseg.config.class_map import ClassMap
 from roadseg.data.array_files import save_array
 from roadseg.inference.colors import overlay, palette_image
+from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, write_json
 
 COLOR, LABEL_IDS, OVERLAY, PROBABILITIES = "color", "label_ids", "overlay", "probabilities"
-_ENDINGS = {COLOR: "png", LABEL_IDS: "png", OVERLAY: "jpg", PROBABILITIES: "npy"}
+CLASSES = "classes.json"
+_SUFFIXES = {COLOR: "png", LABEL_IDS: "png", OVERLAY: "jpg", PROBABILITIES: "npy"}
 
 
 def write_prediction(
     folder: Path,
     name: str,
-    picture: np.ndarray,
+    image: np.ndarray,
     class_map: ClassMap,
     class_ids: np.ndarray,
     probabilities: np.ndarray | None = None,
 ) -> None:
-    """Write what was predicted for one picture; each file is whole or not there.
+    """Write the results for one image; each file is written atomically.
 
     Args:
-        picture: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB.
         class_ids: (H, W) uint8.
         probabilities: (K, H, W) float16, 0..1.
     """
@@ -43,21 +45,43 @@ def write_prediction(
         colored = palette_image(class_ids, class_map.colors)
         colored.save(path, format="PNG")
     with atomic_file(folder / OVERLAY / f"{name}.jpg") as path:
-        shown = Image.fromarray(overlay(picture, class_ids, class_map.colors))
-        shown.save(path, format="JPEG", quality=90, subsampling=0)
+        mixed = Image.fromarray(overlay(image, class_ids, class_map.colors))
+        mixed.save(path, format="JPEG", quality=90, subsampling=0)
     if probabilities is not None:
         with atomic_file(folder / PROBABILITIES / f"{name}.npy") as path:
             save_array(path, probabilities)
 
 
 def remove_prediction(folder: Path, name: str) -> None:
-    """Remove what was written of a picture: an older run's would be taken for this one's."""
-    for kind, ending in _ENDINGS.items():
-        (folder / kind / f"{name}.{ending}").unlink(missing_ok=True)
+    """Remove the results of an earlier run for one image, so that they do not look current."""
+    for kind, suffix in _SUFFIXES.items():
+        (folder / kind / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def is_result(path: Path, out: Path | None) -> bool:
+    """Check whether `path`, with links resolved, is a result in the output folder `out`."""
+    if out is None:
+        return False
+    path, out = path.resolve(), out.resolve()
+    return any(path.is_relative_to(out / name) for name in (*_SUFFIXES, CLASSES))
+
+
+def require_own_results(out: Path) -> None:
+    """Raise InputError if a folder in `out` is named like a result folder, but is not one.
+
+    Its files would be skipped as input, and could be overwritten.
+    """
+    if not (out / CLASSES).is_file():
+        for kind in _SUFFIXES:
+            if (out / kind).exists():
+                raise InputError(
+                    f"{out / kind}: exists, but predict did not write it (there is no {CLASSES} "
+                    "next to it), and its files could be overwritten; use another --out"
+                )
 
 
 def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> None:
-    """Write (H, W) uint8 class ids as a mask of label ids, 8-bit grey PNG."""
+    """Write (H, W) uint8 class ids as a mask of label ids, an 8-bit grey PNG."""
     with atomic_file(path) as temporary:
         mask = Image.fromarray(class_map.label_ids()[class_ids])
         mask.save(temporary, format="PNG")
@@ -66,8 +90,8 @@ def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> N
 def write_classes(folder: Path, class_map: ClassMap) -> None:
     """Write classes.json."""
     rows = zip(class_map.names, class_map.colors.tolist(), class_map.label_ids(), strict=True)
-    described = [
+    classes = [
         {"class_id": number, "name": name, "color": color, "label_id": int(label_id)}
         for number, (name, color, label_id) in enumerate(rows)
     ]
-    write_json(folder / "classes.json", described)
+    write_json(folder / CLASSES, classes)

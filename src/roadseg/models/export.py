@@ -1,4 +1,4 @@
-"""Export a model to ONNX or torch.export, and compare the file with the network.
+"""Export of a model to ONNX or torch.export, with a check of the exported logits.
 
 Shapes: N images, K classes, H and W pixels.
 """
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.fx.experimental._config as symbolic
@@ -22,11 +23,11 @@ from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import atomic_file, file_sha256
 
-LIMIT = 1e-4
-"""Largest accepted difference of a logit from the network's; float32 rounding stays below it."""
+TOLERANCE = 1e-4
+"""Largest accepted absolute difference of a logit; float32 rounding stays below it."""
 
 CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 33, 64), (2, 16, 31))
-"""N, H and W of the images on which a file is compared with the network."""
+"""N, H and W of the images on which an exported file is compared with the network."""
 
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
@@ -52,36 +53,38 @@ class _UInt8Input(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8, 0..255 -> logits (N, K, H, W) float32."""
-        return self.network(images.to(torch.float32) / 255)
+        logits: Tensor = self.network(images.to(torch.float32) / 255)
+        return logits
 
 
 def export_program(network: UNet) -> ExportedProgram:
-    """Trace the graph from `images` (N, 3, H, W) uint8 to logits, for any N, and H and W >= 16.
+    """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to logits.
 
-    The network must be in evaluation mode.
+    N is dynamic, and so are H and W (at least SMALLEST_SIDE).
     """
     sides = {axis: Dim(_AXES[axis], min=SMALLEST_SIDE) for axis in (2, 3)}
     example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)
-    # Otherwise a lowest level of one pixel (sides of 16 to 31) would need a graph of its own.
-    # torch.onnx.export sets the same.
-    with symbolic.patch(backed_size_oblivious=True):
+    # Otherwise sides of 16 to 31, whose lowest level has one pixel, would need a separate graph.
+    # torch.onnx.export sets the same option.
+    with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # set at import
         program = torch.export.export(
             _UInt8Input(network).requires_grad_(False),
             (example,),
             dynamic_shapes={"images": {0: Dim(_AXES[0]), **sides}},
         )
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it has paths of this computer
+        node.meta.pop("stack_trace", None)  # contains paths of this computer
     return program
 
 
 def _write_onnx(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
-    """Write one file without external data; return its kind."""
-    # It warns of each operator of torchvision, which is not installed.
+    """Write one file without external data and return a description of its format."""
+    # The exporter warns about each operator of torchvision, which is not installed.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     exported = torch.onnx.export(
         program, output_names=["logits"], dynamic_shapes={"images": _AXES}, verbose=False
     )
+    exported = cast(torch.onnx.ONNXProgram, exported)
     exported.model.metadata_props.update(metadata)
     exported.save(path, external_data=False)
     return f"ONNX, opset {exported.model.opset_imports['']}"
@@ -98,8 +101,8 @@ def _load_onnx(path: Path) -> Logits:
 
 
 def _write_pt2(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
-    """Write an archive of torch.export with `metadata` as extra files; return its kind."""
-    archive = io.BytesIO()  # torch accepts no path of another suffix, and a full disk aborts it
+    """Write a torch.export archive with `metadata` as extra files; return its description."""
+    archive = io.BytesIO()  # torch requires a suffix of .pt2, and a full disk aborts the process
     torch.export.save(program, archive, extra_files=metadata)
     path.write_bytes(archive.getbuffer())
     return f"torch.export of torch {torch.__version__}"
@@ -114,10 +117,10 @@ FORMATS = {".onnx": (_write_onnx, _load_onnx), ".pt2": (_write_pt2, _load_pt2)}
 
 
 def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]:
-    """Build the metadata of an exported file: sentences, the SHA-256 of `source`, and JSON.
+    """Build the metadata of an exported file: INPUT, OUTPUT, `source_sha256`, and JSON.
 
-    The JSON values are those of the model's metadata, such as `provenance`, `ignored_class` and
-    `classes`, here a list of name, color and label_ids in the order of class ids.
+    JSON are the values of the model's metadata, such as `provenance`, `ignored_class` and
+    `classes` (name, color and label_ids, in the order of class ids).
     """
     values = model_metadata.model_dump(exclude_unset=True)
     values["classes"] = values["classes"]["classes"]
@@ -134,28 +137,29 @@ def largest_difference(network: UNet, logits: Logits) -> float:
     """Compare `logits` with the float32 network on random images of CHECKED_SIZES.
 
     Returns:
-        The largest absolute difference of a logit; infinite for a wrong shape, NaN if one is NaN.
+        The largest absolute difference; infinity for a wrong shape, NaN if any logit is NaN.
     """
     generator = torch.Generator().manual_seed(0)
     differences = []
     for count, height, width in CHECKED_SIZES:
         shape = (count, 3, height, width)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-        expected, found = network(images / 255), logits(images)  # (N, K, H, W)
-        same_shape = found.shape == expected.shape
-        differences.append((found - expected).abs().max() if same_shape else torch.tensor(math.inf))
+        expected, actual = network(images / 255), logits(images)  # (N, K, H, W)
+        same_shape = actual.shape == expected.shape
+        difference = (actual - expected).abs().max() if same_shape else torch.tensor(math.inf)
+        differences.append(difference)
     return torch.stack(differences).max().item()
 
 
 def export_model(model: Path, out: Path) -> list[str]:
-    """Write `out` if its logits agree with those of the network, and return lines to print.
+    """Write `out` if its logits agree with those of the network; return a summary to print.
 
     Raises:
         InputError: unknown suffix, a package is missing, the model cannot be loaded, or logits
-            differ by more than LIMIT. An existing `out` is kept.
+            differ by more than TOLERANCE. An existing `out` is kept.
     """
     if out.suffix not in FORMATS:
-        raise InputError(f"--out {out}: expected a name that ends in {' or '.join(FORMATS)}")
+        raise InputError(f"--out {out}: expected a file name that ends in {' or '.join(FORMATS)}")
     if out.suffix == ".onnx":
         for name in _ONNX_PACKAGES:
             if not find_spec(name):
@@ -166,13 +170,13 @@ def export_model(model: Path, out: Path) -> list[str]:
     with atomic_file(out) as temporary:
         kind = write(export_program(network), metadata, temporary)
         difference = largest_difference(network, load(temporary))
-        if not difference <= LIMIT:  # also for NaN
+        if not difference <= TOLERANCE:  # also for NaN
             raise InputError(
                 f"{out}: not written; its logits differ from those of {model} by {difference:.2g}, "
-                f"more than {LIMIT:g}"
+                f"more than {TOLERANCE:g}"
             )
     return [
         f"{out}: {model} as {kind}, {out.stat().st_size / 1e6:.1f} MB",
-        f"  inside: {', '.join(sorted(metadata))}",
-        f"  checked on {len(CHECKED_SIZES)} sizes: logits differ by at most {difference:.2g}",
+        f"  metadata: {', '.join(sorted(metadata))}",
+        f"  checked on {len(CHECKED_SIZES)} image sizes: logits differ by at most {difference:.2g}",
     ]

@@ -1,4 +1,4 @@
-"""Model files: weights in safetensors with the metadata of their network."""
+"""Model files: safetensors with the weights of a network and its metadata."""
 
 from pathlib import Path
 
@@ -19,19 +19,19 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file
 
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
-"""Names in safetensors of the dtypes of a network's tensors."""
+"""safetensors names of the dtypes in a state dict."""
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
-    """The checkpoint of `epoch` (1, 2, ..)."""
+    """Path of the weights of `epoch` (1, 2, ..)."""
     return folder / f"epoch_{epoch:03d}.safetensors"
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: ModelMetadata) -> None:
-    """Write the weights and buffers of a network with their metadata.
+    """Write the state dict of a network with its metadata.
 
     Args:
-        weights: the state_dict of the network, in float32.
+        weights: parameters and buffers, in float32.
 
     Raises:
         InputError: the file cannot be written.
@@ -40,10 +40,10 @@ def save_weights(path: Path, weights: dict[str, Tensor], metadata: ModelMetadata
     try:
         with atomic_file(path) as temporary:
             temporary.touch()
-            usual = temporary.stat().st_mode
+            default_mode = temporary.stat().st_mode
             save_file(state, temporary, metadata={KEY: metadata.to_json()})
-            temporary.chmod(usual)  # safetensors lets nobody else read it
-    except SafetensorError as error:  # a full disk among them
+            temporary.chmod(default_mode)  # safetensors makes it unreadable for other users
+    except SafetensorError as error:  # for example if the disk is full
         raise InputError(f"{path}: cannot be written: {error}") from None
 
 
@@ -55,7 +55,7 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, ModelMetadata]:
     """
     network, metadata = load_model(path)
     if metadata.classes != class_map:
-        raise InputError(f"{path}: was trained on other classes than the cached masks have")
+        raise InputError(f"{path}: was trained on other classes than those of the prepared masks")
     return network, metadata
 
 
@@ -63,31 +63,31 @@ def load_model(path: Path) -> tuple[UNet, ModelMetadata]:
     """Load the network in `path`, on the CPU and in evaluation mode, and its metadata.
 
     Raises:
-        InputError: no such file, not a safetensors file of this project, or weights that do not
-            fit the network that the metadata describe or are not finite.
+        InputError: no such file, not a model of this project, or weights that are not finite or
+            do not fit the network that the metadata describe.
     """
     metadata = read_metadata(path, ModelMetadata)
-    with torch.device("meta"):  # takes no memory, whatever size the file claims
+    with torch.device("meta"):  # allocates nothing, whatever size the metadata claim
         network = UNet(**metadata.unet.model_dump())
     state = _read_tensors(path, network.state_dict())
     network.to_empty(device="cpu").load_state_dict(state)
     return network.eval(), metadata
 
 
-def _read_tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read the tensors in `path`, which must have the names, shapes and types of `wanted`."""
-    expected = {name: (list(t.shape), _DTYPES[t.dtype]) for name, t in wanted.items()}
+def _read_tensors(path: Path, template: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read the tensors in `path`; require the names, shapes and dtypes of `template`."""
+    expected = {name: (list(t.shape), _DTYPES[t.dtype]) for name, t in template.items()}
     with explain_read_errors(path), safe_open(path, framework="pt") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         found = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
         if found != expected:
             name = min(n for n in found | expected if found.get(n) != expected.get(n))
             raise InputError(
                 f"{path}: the weights do not fit the network: {name} is "
-                f"{found.get(name, 'missing')}, expected {expected.get(name, 'no such weight')}"
+                f"{found.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
             )
         state = {name: file.get_tensor(name) for name in expected}
     for name, tensor in state.items():
         if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} holds values that are not finite; train again")
+            raise InputError(f"{path}: {name} contains values that are not finite; train again")
     return state

@@ -1,7 +1,7 @@
-"""The U-Net (Ronneberger, Fischer, Brox 2015) in the form that the course report trained.
+"""U-Net (Ronneberger, Fischer and Brox 2015) in the variant that the course report trained.
 
-Shapes: N pictures, C channels, H and W pixels; K classes, B base channels.
-Four halvings, four doublings, each level two 3x3 convolutions that keep the size.
+Shapes: N images, C channels, H and W pixels, K classes, B base channels.
+Four downsampling and four upsampling levels, each with two 3x3 convolutions that keep the size.
 """
 
 from typing import NamedTuple
@@ -14,24 +14,23 @@ from roadseg.models.layers.convolution import Conv3x3
 from roadseg.models.layers.norm import build_norm
 
 SMALLEST_SIDE = 16
-"""Pixels of a side that four halvings leave one of."""
+"""Smallest height and width of an input, in pixels; four halvings leave one pixel."""
 
-REACH = 141
-"""Pixels, up, down, left and right, within which everything lies that decides a pixel's logits
-(but for a group norm, which looks at the whole picture): two convolutions a level, the halvings,
-and the doublings between them, added up."""
+RECEPTIVE_RADIUS = 141
+"""Radius of the receptive field, in pixels: the sum over the convolutions, poolings and upsamplings
+of all levels. A network with group norm sees the whole image."""
 
 
 class Window(NamedTuple):
-    """Where a part of a picture lies in it; pixels."""
+    """Position (top, left) of a crop, and size (height, width) of the full image, in pixels."""
 
     top: int
     left: int
     height: int
-    """Of the whole picture."""
     width: int
 
-    def halved(self) -> "Window":
+    def halve(self) -> "Window":
+        """Return the position at half the resolution."""
         return Window(*(pixels // 2 for pixels in self))
 
 
@@ -50,14 +49,14 @@ class DoubleConv(nn.Sequential):
 
 
 class Down(nn.Sequential):
-    """Halve, then convolve: (N, C, H, W) -> (N, out_channels, H // 2, W // 2)."""
+    """Max pooling, then DoubleConv: (N, C, H, W) -> (N, out_channels, H // 2, W // 2)."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, out_channels, norm))
 
 
 class Up(nn.Module):
-    """Double, join with the skip connection of that size, convolve."""
+    """Upsample, concatenate the skip connection, then DoubleConv."""
 
     def __init__(self, in_channels: int, out_channels: int, bilinear: bool, norm: str) -> None:
         super().__init__()
@@ -69,23 +68,25 @@ class Up(nn.Module):
             self.conv = DoubleConv(in_channels, out_channels, out_channels, norm)
 
     def forward(self, x: Tensor, skip: Tensor, window: Window | None = None) -> Tensor:
-        """`window`: where `x` lies in a larger picture of its level."""
-        partial = window is not None and isinstance(self.up, nn.Upsample)
-        # (N, C, 2h, 2w); one pixel short where the skip's side is odd
-        x = _upsample_part(x, window) if partial else self.up(x)
+        """(N, C, h, w) -> (N, out_channels, H, W); `window`: position of `x`, if it is a crop."""
+        if window is not None and isinstance(self.up, nn.Upsample):
+            x = _upsample_crop(x, window)
+        else:
+            x = self.up(x)
+        # (N, C, 2h, 2w); one pixel smaller than the skip connection where that has an odd side
         rows, columns = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
-        # An exported graph is for all sizes, so it always pads, by nothing where they are even.
+        # An exported graph serves all sizes, so it always pads, by 0 pixels for even sides.
         if torch.compiler.is_exporting() or rows or columns:
             pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
             x = F.pad(x, pad)  # (N, C, H, W)
-        return self.conv(torch.cat([skip, x], dim=1))
+        y: Tensor = self.conv(torch.cat([skip, x], dim=1))
+        return y
 
 
-def _upsample_part(x: Tensor, window: Window) -> Tensor:
-    """Return what bilinear upsampling of the whole image gives in this part of it.
+def _upsample_crop(x: Tensor, window: Window) -> Tensor:
+    """Upsample a crop to (N, C, 2h, 2w), with the values that the full image would get there.
 
-    Interpolation with aligned corners stretches from corner to corner, so a pixel of a part would
-    come from another position than in the whole; the positions are those of the whole here.
+    With align_corners=True, sampling positions depend on the image size; the full size is used.
     """
     for dim, start, whole in ((2, window.top, window.height), (3, window.left, window.width)):
         size = x.shape[dim]
@@ -101,18 +102,18 @@ def _upsample_part(x: Tensor, window: Window) -> Tensor:
 
 
 class UNet(nn.Module):
-    """Logits of each class for each pixel, at the picture's own size.
+    """U-Net that returns the logits of each pixel at the resolution of the image.
 
     Args:
         num_classes: K.
-        base_channels: B, channels of the first level; the next have 2B, 4B, 8B, and the lowest
-            8B (bilinear) or 16B.
-        bilinear: double by interpolation (align_corners), else by transposed convolution.
+        base_channels: B, channels of the first level; the next ones have 2B, 4B and 8B, and the
+            lowest 8B (bilinear) or 16B.
+        bilinear: upsample by interpolation (align_corners=True), else by transposed convolution.
         norm: `batch` or `group`.
-        dropout: probability of dropping a channel of the lowest level while training.
-        kernels: `auto` or `torch`, as `Conv3x3` says.
+        dropout: probability of dropping a channel of the lowest level during training.
+        kernels: `auto` or `torch`; see `Conv3x3`.
 
-    With K = 12, B = 64 and bilinear it has 17,268,108 parameters, the report's.
+    With K = 12, B = 64 and bilinear it has 17,268,108 parameters, like the report's network.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         b = base_channels
-        half = 2 if bilinear else 1  # interpolation does not change the channels, so they halve
+        half = 2 if bilinear else 1  # interpolation keeps the channels; the convolutions halve them
         self.inc = DoubleConv(3, b, b, norm)
         self.down1 = Down(b, 2 * b, norm)
         self.down2 = Down(2 * b, 4 * b, norm)
@@ -144,19 +145,19 @@ class UNet(nn.Module):
                 module.kernels = kernels
 
     def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
-        """Logits of pictures, or of the same part of larger ones.
+        """Compute the logits of images, or of the same crop of larger images.
 
         Args:
-            images: (N, 3, H, W) float in 0..1, H and W at least 16.
-            window: where they lie in the larger pictures; top and left are multiples of 16.
+            images: (N, 3, H, W) float in 0..1; H and W are at least SMALLEST_SIDE.
+            window: position of the crop; `top` and `left` are multiples of 16.
 
         Returns:
-            (N, K, H, W). Of a part, those further than REACH from its inner borders are those of
-            the whole picture, with batch norm.
+            (N, K, H, W). With batch norm, logits of a crop equal those of the full image except
+            within RECEPTIVE_RADIUS of the borders where it was cut.
         """
         windows = [window]
         for _ in range(4):
-            windows.append(windows[-1].halved() if windows[-1] else None)
+            windows.append(windows[-1].halve() if windows[-1] else None)
         x1 = self.inc(images)  # (N, B, H, W)
         x2 = self.down1(x1)  # (N, 2B, H/2, W/2)
         x3 = self.down2(x2)  # (N, 4B, H/4, W/4)
@@ -166,4 +167,5 @@ class UNet(nn.Module):
         x = self.up2(x, x3, windows[3])  # (N, 2B, H/4, W/4)
         x = self.up3(x, x2, windows[2])  # (N, B, H/2, W/2)
         x = self.up4(x, x1, windows[1])  # (N, B, H, W)
-        return self.out(x)
+        logits: Tensor = self.out(x)
+        return logits

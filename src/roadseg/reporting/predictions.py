@@ -14,7 +14,7 @@ from tqdm import tqdm
 from roadseg.config.class_map import ClassMap
 from roadseg.data.prepared import PreparedDataset
 from roadseg.inference.colors import colorize
-from roadseg.inference.image_files import evenly_spaced
+from roadseg.inference.image_files import select_evenly
 from roadseg.inference.tta import predict_mask
 from roadseg.models.model_file import epoch_file, load_network
 from roadseg.reporting.animation import save_animation
@@ -63,8 +63,8 @@ def draw_epochs(
     """
     class_map, first = prepared.class_map(), chosen.validation[0]
     side_by_side = {name: image_and_mask(prepared, name) for name in chosen.validation}
-    frames, in_columns = [], evenly_spaced(epochs, _COLUMNS)
-    drawn = sorted({*evenly_spaced(range(1, num_epochs + 1), _FRAMES), *epochs})
+    frames, in_columns = [], select_evenly(epochs, _COLUMNS)
+    drawn = sorted({*select_evenly(range(1, num_epochs + 1), _FRAMES), *epochs})
     for epoch in tqdm(drawn, "render", unit="epoch", leave=False, disable=None):
         network = _network(epoch_file(models, epoch), class_map, accelerator)
         for name in chosen.validation if epoch in in_columns else [first]:

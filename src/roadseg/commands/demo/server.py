@@ -28,7 +28,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from roadseg.inference.colors import palette_image
-from roadseg.inference.image_files import Source, evenly_spaced, find_images, read_image
+from roadseg.inference.image_files import Source, find_images, read_image, select_evenly
 from roadseg.inference.predictor import Predictor
 from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
@@ -48,7 +48,7 @@ def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> Non
     Args:
         examples: a folder of images, some of which the page offers; it may be missing.
     """
-    server = _Server(predictor, evenly_spaced(_images(examples), _NUM_EXAMPLES))
+    server = _Server(predictor, select_evenly(_images(examples), _NUM_EXAMPLES))
     config = uvicorn.Config(
         _application(server), log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S
     )

@@ -1,6 +1,6 @@
-"""Norms: group norm, and batch norm whose batch is that of all processes.
+"""Normalization layers: group norm, and batch norm synchronized over a process group.
 
-Shapes: N pictures, C channels, H and W pixels, P = N * H * W of all processes.
+Shapes: N images, C channels, H and W pixels; P = N * H * W pixels, summed over all ranks.
 """
 
 from typing import Any
@@ -14,22 +14,27 @@ from torch.nn import functional as F
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
 GROUPS = 32
-"""Groups of a group norm (Wu and He 2018), fewer where a layer has fewer channels."""
+"""Largest number of groups of a group norm (Wu and He 2018); at most one per channel."""
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d`; where several processes train, over the pictures of all of them.
+    """`nn.BatchNorm2d` with the statistics of the images of all ranks.
 
-    torch's SyncBatchNorm is the same for GPUs alone.
+    torch.nn.SyncBatchNorm does the same, but on GPUs only.
     """
 
     process_group: ProcessGroup = SINGLE_PROCESS
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), of other processes with another N, which may be 0."""
+        """(N, C, H, W) -> (N, C, H, W); N may differ between ranks and may be 0."""
         if not self.training or self.process_group.size == 1:
             return super().forward(x)
-        y, count, mean, variance = _Normalized.apply(
+        y: Tensor
+        y, count, mean, variance = _SyncNormalize.apply(
             x, self.weight, self.bias, self.eps, self.process_group
         )
         with torch.no_grad():
@@ -40,24 +45,24 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:
-    """Let each batch norm of `network` normalize over the images of all ranks of the group."""
+    """Synchronize all batch norms of `network` over `process_group`."""
     for module in network.modules():
         if isinstance(module, SyncBatchNorm):
             module.process_group = process_group
 
 
 def build_norm(kind: str, channels: int) -> nn.Module:
-    """A `batch` or `group` norm."""
+    """Create a `batch` or `group` norm."""
     if kind == "batch":
         return SyncBatchNorm(channels)
     groups = max(g for g in range(1, min(GROUPS, channels) + 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
 
 
-class _Normalized(Function):
-    """(N, C, H, W) -> the same normalized, and () P, (C,) mean and (C,) variance of all pictures.
+class _SyncNormalize(Function):
+    """Normalize (N, C, H, W); also return P (), mean (C,) and variance (C,) over all ranks.
 
-    Every pass over the pictures is one of torch's own kernels; what they sum is float32.
+    PyTorch's kernels do all passes over the images; their sums are float32.
     """
 
     @staticmethod
@@ -82,40 +87,39 @@ class _Normalized(Function):
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
         if not x.numel():
-            nothing = torch.zeros_like(weight)
-            ctx.process_group.sum(torch.stack([nothing, nothing]))
-            return gradient, nothing, nothing, None, None
-        # as if mean and variance were constants; DDP adds up those of weight and bias
-        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            zero = torch.zeros_like(weight)
+            ctx.process_group.sum(torch.stack([zero, zero]))
+            return gradient, zero, zero, None, None
+        # Gradients with mean and variance held constant; DDP sums those of weight and bias.
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, mean, variance, None, None, False, ctx.epsilon, [True, True, True]
         )
         inverse = (variance + ctx.epsilon).rsqrt()  # (C,)
-        sums = ctx.process_group.sum(torch.stack([of_bias, of_weight])) / count  # (2, C)
+        sums = ctx.process_group.sum(torch.stack([grad_bias, grad_weight])) / count  # (2, C)
         slope = -sums[1] * inverse**2 * weight
         shift = -sums[0] * inverse * weight - slope * mean
         one = torch.ones_like(mean)
-        of_x = direct.add_(F.batch_norm(x, 0 * mean, one, slope, shift, eps=0.0))
-        return of_x, of_weight, of_bias, None, None
+        # The terms through mean and variance are affine in x: slope * x + shift.
+        grad_x = grad_x.add_(F.batch_norm(x, 0 * mean, one, slope, shift, eps=0.0))
+        return grad_x, grad_weight, grad_bias, None, None
 
 
 def _moments(
     x: Tensor, epsilon: float, process_group: ProcessGroup
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """() P, (C,) mean and (C,) variance of all pictures, float32.
+    """Compute P (), mean (C,) and variance (C,) over the images of all ranks, float32.
 
-    Summed in float64, for the mean of squares less the square of the mean cancels.
+    The sums are float64, because E[x^2] - E[x]^2 suffers from cancellation.
     """
     channels = x.shape[1]
     sums = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)
     if x.numel():
-        found = torch.native_batch_norm(x, None, None, None, None, True, 0.0, epsilon)
-        mean, inverse = (moment.double() for moment in found[1:])
+        outputs = torch.native_batch_norm(x, None, None, None, None, True, 0.0, epsilon)
+        mean, inverse = (moment.double() for moment in outputs[1:])
         count = x.numel() // channels
         sums[0] = count
         sums[1 : channels + 1] = count * mean
-        sums[channels + 1 :] = count * (
-            inverse**-2 - epsilon + mean**2
-        )  # in float64, for it cancels
-    count, *rest = process_group.sum(sums).split([1, channels, channels])
-    mean, squares = (found / count for found in rest)
-    return count[0].float(), mean.float(), (squares - mean**2).clamp(min=0).float()
+        sums[channels + 1 :] = count * (inverse**-2 - epsilon + mean**2)
+    total, *rest = torch.split(process_group.sum(sums), [1, channels, channels])
+    mean, squares = (part / total for part in rest)
+    return total[0].float(), mean.float(), (squares - mean**2).clamp(min=0).float()
