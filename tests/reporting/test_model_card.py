@@ -73,33 +73,33 @@ def card(**manifest: object) -> str:
     return model_card(model, *facts)
 
 
-def test_the_limits_follow_from_the_figures():
+def test_limits_list_weak_and_absent_classes():
     text = card()
     limits = text[text.index("## Limits") :]
     assert "Weak classes (IoU below 0.5): vehicle 0.30." in limits  # not void, not the absent one
-    assert "Not in the validation pictures, so not judged: cycle." in limits
+    assert "Not in the validation images, so not evaluated: cycle." in limits
     assert "drawn by a program" not in limits
     assert "are few" not in limits
     assert "drawn by a program" in card(source="sample")
 
 
-def test_it_says_what_went_in_and_what_came_out():
+def test_card_has_data_training_and_metrics():
     text = card()
     for part in (
-        "200 pictures with masks (120 of 375x1242, 80 of 370x1224; height x width)",
+        "200 images with masks (120 of 375x1242, 80 of 370x1224; height x width)",
         "Licence: CC BY-NC-SA 3.0",
-        "The mean of 4 looks at each was judged.",
-        "They pass the network at 0.5 of their size",
+        "Probabilities are averaged over 4 views (TTA).",
+        "The network receives images at 0.5 of their original size",
         "Recipe `modern`, seed 0, epochs 7, device cpu, precision bf16",
         "from epoch 1: processor a processor, threads 2",
         "Epoch 5 had the highest validation mIoU",
-        "80% would have chosen it",
-        "| mIoU, void left out | 0.6123 |",
+        "also in 80% of the bootstrap samples",
+        "| mIoU without void | 0.6123 |",
         "0.500 to 0.700",
         "| 11 | cycle | `#770b20` | 33, 32 | absent |",
     ):
         assert part in text
-    assert "boundary" not in text  # a figure that is not there has no row
+    assert "boundary" not in text  # a metric that was not computed has no row
 
 
 def colors_of(path: Path) -> np.ndarray:
@@ -107,7 +107,7 @@ def colors_of(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def test_still_pictures_of_the_tables(tmp_path: Path):
+def test_charts_are_reproducible_and_drawn_to_scale(tmp_path: Path):
     history = pd.DataFrame(
         {"epoch": [1, 2], "train_ce": [2.0, 1.0], "val_ce": [2.1, 1.2], "val_miou": [0.2, 0.4]}
     )

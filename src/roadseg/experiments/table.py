@@ -23,10 +23,10 @@ _STATES = ("finished", "unreadable", "running", "queued", "failed")
 
 @dataclass(frozen=True)
 class Table:
-    """Experiments in the order of their state, the best finished one first."""
+    """Experiments ordered by state; finished ones first, the best at the top."""
 
     by: str
-    """Metric that orders the finished experiments."""
+    """Metric by which finished experiments are ordered."""
     experiments: list[Experiment]
 
     @property
@@ -36,6 +36,7 @@ class Table:
 
     @property
     def finished(self) -> list[Experiment]:
+        """The finished experiments, in order."""
         return [e for e in self.experiments if e.state == "finished"]
 
     @property
@@ -50,14 +51,14 @@ class Table:
 
 
 def make_table(experiments: list[Experiment], by: str) -> Table:
-    """Order `experiments`. Where their commits or code differ, these become parameters.
+    """Order `experiments`, and add commit and code to their parameters where they differ.
 
     Raises:
         InputError: there are no experiments, or none of them has the metric `by`.
     """
     if not experiments:
         raise InputError(
-            "no experiments are based on this commit; start one with dvc exp run, or show those of "
+            "no experiments are based on this commit; start one with dvc exp run, or list those of "
             "other commits with --all-commits"
         )
     table = Table(by, sorted(_with_code(experiments), key=lambda e: _sort_key(e, by)))
@@ -68,8 +69,8 @@ def make_table(experiments: list[Experiment], by: str) -> Table:
 
 
 def save_table(path: Path, table: Table) -> None:
-    """Write a CSV file: a row per experiment with the parameters that differ and all metrics."""
-    columns: dict[str, list] = {"experiment": [e.name for e in table.experiments]}
+    """Write a CSV file with the parameters that differ and all metrics, one row per experiment."""
+    columns: dict[str, list[Any]] = {"experiment": [e.name for e in table.experiments]}
     columns["state"] = [e.state for e in table.experiments]
     for key in table.params:
         columns[key] = [_format_param(e.params.get(key)) for e in table.experiments]
@@ -93,10 +94,10 @@ def format_table(table: Table) -> str:
 
 
 def save_parallel_plot(path: Path, table: Table) -> None:
-    """Plot the finished experiments, of which there must be at least two, to a PNG file.
+    """Write a parallel-coordinates plot of the finished experiments, at least two, as PNG.
 
-    The axes are the parameters that differ and the key metrics; `table.by` is the last one and
-    colours the lines.
+    The axes are the parameters that differ and the key metrics. The last one is `table.by`, which
+    also gives the colours.
     """
     finished = table.finished
     axes = [
@@ -136,8 +137,10 @@ def _differing(params: list[dict[str, Any]]) -> list[str]:
 
 def _sort_key(experiment: Experiment, by: str) -> tuple[int, bool, float, str]:
     value = experiment.metrics.get(by)
-    rank = 0.0 if is_missing(value) else value if _LOWER_IS_BETTER.search(by) else -value
-    return _STATES.index(experiment.state), is_missing(value), rank, experiment.name
+    state = _STATES.index(experiment.state)
+    if value is None or is_missing(value):
+        return state, True, 0.0, experiment.name
+    return state, False, value if _LOWER_IS_BETTER.search(by) else -value, experiment.name
 
 
 def _format_param(value: Any) -> str:
@@ -145,6 +148,6 @@ def _format_param(value: Any) -> str:
 
 
 def _shorten(names: list[str]) -> list[str]:
-    """Return the last components of dotted names where these are unique."""
+    """Keep the last component of dotted names if it is unique."""
     ends = [name.rpartition(".")[2] for name in names]
     return [e if ends.count(e) == 1 else name for e, name in zip(ends, names, strict=True)]
