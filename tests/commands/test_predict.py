@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
 
 
 def test_who_has_seen_enough_of_the_summary_sees_no_error(model, raw_images, tmp_path):
-    """predict | head -0"""
+    """Predict | head -0"""
     command = [
         sys.executable,
         *("-m", "roadseg", "predict"),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from roadseg.config.class_map import read_class_map
+from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.provenance.model_metadata import TrainedModelMetadata
@@ -66,11 +66,22 @@ def per_class() -> pd.DataFrame:
     return pd.DataFrame({"class": TWELVE.names, "iou": IOUS, "color": TWELVE.hex_colors})
 
 
-def card(**manifest: object) -> str:
-    known = MANIFEST.model_copy(update=manifest)
-    model = Path("models/best.safetensors")
-    facts = (METADATA, known, TRAINING, EVALUATION, per_class(), 4, "../plots/figures")
-    return model_card(model, *facts)
+def card(names: list[str] | None = None, **manifest: object) -> str:
+    """The card of a model with the classes of kitti12, the first of which may have other names."""
+    classes, table = TWELVE.model_dump(), per_class()
+    for number, name in enumerate(names or []):
+        classes["classes"][number]["name"] = table.loc[number, "class"] = name
+    classes = ClassMap.model_validate({**classes, "void": table.loc[0, "class"]})
+    return model_card(
+        Path("models/best.safetensors"),
+        METADATA.model_copy(update={"classes": classes}),
+        MANIFEST.model_copy(update=manifest),
+        TRAINING,
+        EVALUATION,
+        table,
+        4,
+        "../plots/figures",
+    )
 
 
 def test_limits_list_weak_and_absent_classes():

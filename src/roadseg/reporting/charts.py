@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from roadseg.reporting.figures import DPI, FONT, PAGE_WIDTH, save_figure, shorten
+from roadseg.reporting.figures import (
+    DPI,
+    FONT,
+    MANY_CLASSES,
+    PAGE_WIDTH,
+    save_figure,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -27,7 +34,6 @@ _STYLE: "dict[RcKeyType, float]" = {
     "legend.frameon": False,
 }
 _TRAIN_COLOR, _VAL_COLOR = "#4c78a8", "#f58518"
-_MAX_NUMBERED_CLASSES = 32  # of more, the cells of the confusion matrix are too small for numbers
 _CELL = 0.13  # inches; one line of text
 _MANY_DPI = 100  # of a large confusion matrix, which is read on a screen
 
@@ -91,7 +97,7 @@ def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
 def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
     """Plot the confusion matrix, in percent of the pixels of each actual class.
 
-    With more classes than fit a page, the figure is larger, and colours replace the numbers.
+    From MANY_CLASSES on, the figure is larger than a page, and colours replace the numbers.
 
     Args:
         path: the PNG file.
@@ -102,7 +108,7 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
     names = [shorten(name) for name in classes]
     shares = pairs["share"].to_numpy().reshape(len(names), len(names))
     with rc_context(_STYLE):
-        if len(names) <= _MAX_NUMBERED_CLASSES:
+        if len(names) < MANY_CLASSES:
             width = min(PAGE_WIDTH, 1.6 + 0.42 * len(names))
             figure = _figure(width, 1.0 + 0.33 * len(names))
             axes = figure.subplots()

@@ -26,7 +26,7 @@ PAGE_WIDTH = 7.0  # inches
 DPI = 200
 FONT = 8  # points
 LONGEST_NAME = 32  # characters of a class name
-_MAX_LEGEND_CLASSES = 32  # of more, the legend lists those that the figure shows
+MANY_CLASSES = 25  # need too much space on a page to be drawn as fewer are
 _LEGEND_HEIGHT = 0.19  # inches per line, with a margin
 _LEGEND_LINE = 0.14  # inches per line, without
 _LEGEND_PATCH = 0.3  # inches, with the gap before the next entry
@@ -112,7 +112,7 @@ def _legend_entries(
     entries: list[tuple[str, Sequence[int]]] = [
         (shorten(entry.name), entry.color) for entry in class_map.classes
     ]
-    if len(entries) <= _MAX_LEGEND_CLASSES:
+    if len(entries) < MANY_CLASSES:
         return entries
     # the other columns are photographs, in which colours occur by chance
     images = [row.images[column] for row in rows for column in row.images if _is_mask(column)]
