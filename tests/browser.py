@@ -15,7 +15,7 @@ needs_browser = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def opened_page() -> Iterator[tuple[Page, list[str]]]:
+def open_page() -> Iterator[tuple[Page, list[str]]]:
     """A page, and the addresses that it asks for; no name resolves but this computer's."""
     offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with sync_playwright() as playwright:
@@ -33,6 +33,6 @@ def opened_page() -> Iterator[tuple[Page, list[str]]]:
         assert errors == []
 
 
-def outside(asked: list[str], *inside: str) -> list[str]:
+def external_urls(asked: list[str], *inside: str) -> list[str]:
     """What of `asked` begins with none of `inside`, and is no content of the page itself."""
     return [url for url in asked if not url.startswith(("data:", "blob:", *inside))]

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
-from tests.browser import needs_browser, opened_page, outside
+from tests.browser import external_urls, needs_browser, open_page
 from tests.factories import ROOT, make_striped_pair, save_model
 
 
@@ -75,7 +75,7 @@ def test_a_picture_shows_its_classes_and_their_shares(folder: Path, address: str
     predictor = Predictor(folder / "model.safetensors", "cpu")
     (class_ids,) = predictor.class_ids([np.asarray(Image.open(source))])
     counts = np.bincount(class_ids.reshape(-1), minlength=12)
-    with opened_page() as (page, asked):
+    with open_page() as (page, asked):
         page.goto(address)
         page.wait_for_selector("#examples img")
         assert page.locator("#examples img").count() == 4
@@ -95,13 +95,13 @@ def test_a_picture_shows_its_classes_and_their_shares(folder: Path, address: str
         page.wait_for_timeout(100)
         pixels = np.array(page.evaluate(drawn)).reshape(40, 60, 4)
         assert ((pixels[:, :, 3] == 255) == (class_ids == largest)).all()
-        assert outside(asked, address) == []
+        assert external_urls(asked, address) == []
 
 
 @needs_browser
 def test_an_example_is_one_click_away_and_a_wrong_file_one_line(folder: Path, address: str):
     (folder / "notes.txt").write_text("no picture")
-    with opened_page() as (page, _):
+    with open_page() as (page, _):
         page.goto(address)
         page.set_input_files("#file", str(folder / "notes.txt"))
         page.wait_for_function("error.textContent != ''")
