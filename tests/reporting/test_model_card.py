@@ -1,3 +1,5 @@
+"""The model card and its charts."""
+
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +115,9 @@ def test_card_has_data_training_and_metrics():
     assert "boundary" not in text  # a metric that was not computed has no row
 
 
-def colors_of(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+def read_rgb(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def test_charts_are_reproducible_and_drawn_to_scale(tmp_path: Path):
@@ -132,10 +134,10 @@ def test_charts_are_reproducible_and_drawn_to_scale(tmp_path: Path):
         save_confusion(tmp_path / folder / "confusion.png", pairs)
     for name in ("curves.png", "bars.png", "confusion.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    bars = colors_of(tmp_path / "one/bars.png")
+    bars = read_rgb(tmp_path / "one/bars.png")
     areas = [(bars == color).all(axis=2).sum() for color in TWELVE.colors]
     assert areas[11] == 0  # absent
     assert areas[10] / areas[9] == pytest.approx(0.8 / 0.3, rel=0.05)
-    curves = colors_of(tmp_path / "one/curves.png").astype(int)
+    curves = read_rgb(tmp_path / "one/curves.png").astype(int)
     for color in ((76, 120, 168), (245, 133, 24)):  # both lines
         assert (abs(curves - color).sum(axis=2) < 10).sum() > 500
