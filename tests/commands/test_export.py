@@ -42,7 +42,7 @@ PROVENANCE = {
 }
 
 
-def save_random_model(path: Path, norm: str, bilinear: bool) -> Path:
+def save_random(path: Path, norm: str, bilinear: bool) -> Path:
     """Save a model with non-trivial norms and logits, and with all optional metadata."""
     torch.manual_seed(1)
     unet = {"base_channels": 4, "bilinear": bilinear, "norm": norm, "dropout": 0.2}
@@ -71,7 +71,7 @@ def hide_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Path]:
     """One model of each kind, in separate folders."""
     return {
-        kind: save_random_model(tmp_path_factory.mktemp("model") / "a.safetensors", *kind)
+        kind: save_random(tmp_path_factory.mktemp("model") / "a.safetensors", *kind)
         for kind in KINDS
     }
 
@@ -174,9 +174,7 @@ def test_export_is_one_file_without_local_paths(onnx_file, pt2_file):
 
 
 @pytest.mark.parametrize(("ending", "before"), [(".onnx", b"older"), (".pt2", None)])
-def test_file_is_not_replaced_if_logits_differ(
-    models, tmp_path, monkeypatch, capfd, ending, before
-):
+def test_file_is_kept_if_logits_differ(models, tmp_path, monkeypatch, capfd, ending, before):
     original = export.export_program
 
     def export_changed(network: UNet) -> torch.export.ExportedProgram:

@@ -87,7 +87,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """Blob ids after each of two commits to the repository ROOT, a new one without user's options."""
+    """Blob ids after each of two commits to ROOT, which is a new repository."""
     folder = tmp_path / "repository"
     (folder / "src/roadseg").mkdir(parents=True)
     monkeypatch.setattr(inspect, "ROOT", folder)

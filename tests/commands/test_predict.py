@@ -185,9 +185,7 @@ def test_out_of_memory_error_names_the_options_that_lower_it(
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
-def test_out_of_memory_while_writing_fails_one_image(
-    model, raw_images, tmp_path, capsys, monkeypatch
-):
+def test_out_of_memory_in_writing_fails_one_image(model, raw_images, tmp_path, capsys, monkeypatch):
     def fail_once(folder: Path, name: str, *rest: object) -> None:
         if name == "drive/d":
             raise MemoryError
