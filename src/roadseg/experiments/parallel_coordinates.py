@@ -56,7 +56,6 @@ def plot_parallel_coordinates(
     """Plot all `axes` in one figure, which is at least as wide as a page.
 
     Args:
-        axes: the axes from left to right.
         names: names of the lines, the best first.
         color_axis: its values give the colours of the lines; a line without a value is grey.
         higher_is_better: whether the highest or the lowest value of `color_axis` is darkest.

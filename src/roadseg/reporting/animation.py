@@ -28,7 +28,6 @@ def save_animation(
     same arguments give the same bytes.
 
     Args:
-        path: the GIF file.
         image: (H, W, 3) uint8, RGB.
         frames: caption and class ids (H, W) uint8 of each frame, in order.
         colors: (C, 3) uint8.
@@ -57,11 +56,9 @@ def save_animation(
 def _quantize(
     image: np.ndarray, size: tuple[int, int], colors: np.ndarray
 ) -> tuple[np.ndarray, bytes]:
-    """Resize the image to `size`, (width, height), and reduce its colours.
+    """Resize the image to `size`, (width, height), and convert it to palette indices.
 
-    Returns:
-        Its palette indices, and the palette: the colours of the classes, black, white, and the most
-        frequent colours of the image.
+    The palette has the colours of the classes, black, white, and the image's most frequent ones.
     """
     photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     photograph = photograph.quantize(max(1, 254 - len(colors)), Image.Quantize.MEDIANCUT)

@@ -41,10 +41,7 @@ _MANY_DPI = 100  # of a large confusion matrix, which is read on a screen
 def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
     """Plot cross-entropy of training and validation, and validation mIoU, by epoch.
 
-    Args:
-        path: the PNG file.
-        history: columns epoch, train_ce, val_ce, val_miou.
-        best_epoch: marked by a circle.
+    `history` has the columns epoch, train_ce, val_ce, val_miou. `best_epoch` is marked by a circle.
     """
     with rc_context(_STYLE):
         figure = _figure(PAGE_WIDTH, 2.3)
@@ -73,9 +70,7 @@ def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
 def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
     """Plot the IoU of each class as a bar in its colour; missing classes are marked "absent".
 
-    Args:
-        path: the PNG file.
-        per_class: columns class, iou (NaN where absent), color.
+    `per_class` has the columns class, iou (NaN where absent), color.
     """
     with rc_context(_STYLE):
         figure = _figure(PAGE_WIDTH, 0.5 + 0.19 * len(per_class))
@@ -97,12 +92,9 @@ def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
 def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
     """Plot the confusion matrix, in percent of the pixels of each actual class.
 
-    From MANY_CLASSES on, the figure is larger than a page, and colours replace the numbers.
-
-    Args:
-        path: the PNG file.
-        pairs: columns actual, predicted, share (0..1, NaN where the class does not occur), in
-            class order.
+    From MANY_CLASSES on, the figure is larger than a page, and colours replace the numbers. `pairs`
+    has the columns actual, predicted, share (0..1, NaN where the class does not occur), in class
+    order.
     """
     classes = list(dict.fromkeys(pairs["actual"]))
     names = [shorten(name) for name in classes]

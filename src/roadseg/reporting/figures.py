@@ -25,8 +25,8 @@ from roadseg.system.files import atomic_file
 PAGE_WIDTH = 7.0  # inches
 DPI = 200
 FONT = 8  # points
-LONGEST_NAME = 32  # characters of a class name
-MANY_CLASSES = 25  # need too much space on a page to be drawn as fewer are
+LONGEST_NAME = 32  # characters; the middle of longer class names is left out
+MANY_CLASSES = 25  # do not fit a page with all labels
 _LEGEND_HEIGHT = 0.19  # inches per line, with a margin
 _LEGEND_LINE = 0.14  # inches per line, without
 _LEGEND_PATCH = 0.3  # inches, with the gap before the next entry
@@ -53,11 +53,8 @@ def save_image_grid(
     """Write a grid of images as PNG; the same arguments give the same bytes.
 
     Args:
-        path: the PNG file.
-        title: title of the figure.
-        rows: with the same column titles in each row, and images of one size within a row. A
-            column `errors` adds its colours to the legend.
-        class_map: classes of the legend.
+        rows: the same column titles in each row, and images of one size within a row. A column
+            `errors` adds its colours to the legend.
     """
     columns = list(rows[0].images)
     width = (PAGE_WIDTH - _GAP * (len(columns) + 1)) / len(columns)
@@ -83,13 +80,10 @@ def save_image_grid(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG, atomically, without the version of matplotlib.
-
-    All text is drawn literally, see `make_text_literal`.
-    """
+    """Write `figure` as PNG, atomically, with literal text, without the version of matplotlib."""
     make_text_literal(figure)
     with atomic_file(path) as temporary, warnings.catch_warnings():
-        # make_text_literal printed a warning already, once for all figures
+        # make_text_literal prints its own warning
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         figure.savefig(temporary, format="png", metadata={"Software": None})
 

@@ -14,10 +14,9 @@ _warned_about: set[str] = set()
 
 
 def make_text_literal(figure: Figure) -> None:
-    """Draw the text of `figure` character by character, whatever the names of classes contain.
+    """Disable formulas in `figure`, and draw characters that the default font lacks with others.
 
-    Where the default font lacks a character, an installed font that has it becomes the fallback.
-    If there is none, matplotlib draws boxes, and a warning is printed once per process.
+    If no installed font has a character, a box is drawn, and a warning printed once per process.
     """
     texts = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
     for text in texts:
@@ -44,8 +43,7 @@ def _find_fallback_fonts(missing: set[str]) -> tuple[list[str], set[str]]:
     """Search the installed fonts for the `missing` characters.
 
     Returns:
-        The first family that has all of them, or else those that have the most; and the characters
-        that no family has.
+        The first family that has all, or those that have the most; and the characters without font.
     """
     coverage: dict[str, set[str]] = {}
     # the regular face first, which is the one that matplotlib selects from a family

@@ -41,11 +41,7 @@ def model_card(
     """Format the model card as Markdown (GitHub's dialect).
 
     Args:
-        model: path of the model file.
-        metadata: its metadata.
-        manifest: manifest of the data set.
-        training: metrics/train.json.
-        evaluation: metrics/evaluate.json.
+        model: path of the model file that has `metadata`.
         per_class: plots/per_class.csv, with the columns class, iou and color.
         num_views: number of scaled and flipped views per image in `evaluation`; 1 without TTA.
         figures: folder of curves.png, per_class.png and confusion.png, relative to the card.

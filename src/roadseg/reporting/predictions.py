@@ -52,13 +52,8 @@ def draw_epochs(
     `epochs` side by side. epochs.gif: the first validation image over all epochs.
 
     Args:
-        folder: where the figures are written.
         models: folder with one checkpoint per epoch, 1 to `num_epochs`.
-        epochs: selected epochs, sorted.
-        num_epochs: number of trained epochs.
-        prepared: the images and masks.
         chosen: a figure without images is left out.
-        accelerator: device and precision of the predictions.
 
     Raises:
         InputError: a checkpoint is missing or does not match the class map of `prepared`.
@@ -93,12 +88,8 @@ def draw_extremes(
     """Plot the validation images with the lowest and highest mIoU to hardest.png and best.png.
 
     Args:
-        folder: where the figures are written.
-        model: the model file.
-        prepared: the images and masks.
         mious: mIoU of each validation image by its id, in ascending order.
         count: number of images per figure; limited to half of all images, but at least 1.
-        accelerator: device and precision of the predictions.
     """
     class_map = prepared.class_map()
     network = _network(model, class_map, accelerator)

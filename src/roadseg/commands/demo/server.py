@@ -45,10 +45,7 @@ _SHUTDOWN_TIMEOUT_S = 2
 def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
     """Serve one model until the process is interrupted.
 
-    Args:
-        predictor: the model.
-        examples: folder of images, some of which the page offers; it may be missing.
-        listening: the listening socket.
+    The page offers some images of the folder `examples`, which may be missing.
     """
     server = _Server(predictor, evenly_spaced(_images(examples), _NUM_EXAMPLES))
     config = uvicorn.Config(
