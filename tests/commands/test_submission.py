@@ -26,16 +26,16 @@ SIZES = ((32, 48), (34, 50))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     save_model(folder / "model.safetensors", "cityscapes19", scale=0.9)
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for number in range(200):
         image, _ = make_striped_pair(*SIZES[number % 2], shift=number)
-        Image.fromarray(image).save(folder / f"pictures/{number:06d}_10.png")
+        Image.fromarray(image).save(folder / f"images/{number:06d}_10.png")
     return folder
 
 
 def run(folder: Path, out: Path) -> None:
-    model, pictures = str(folder / "model.safetensors"), str(folder / "pictures")
-    main(["submission", "--model", model, "--pictures", pictures, "--out", str(out)])
+    model, images = str(folder / "model.safetensors"), str(folder / "images")
+    main(["submission", "--model", model, "--images", images, "--out", str(out)])
 
 
 def test_zip_contains_a_mask_of_label_ids_for_each_image(folder: Path, tmp_path: Path, capsys):
@@ -53,7 +53,7 @@ def test_zip_contains_a_mask_of_label_ids_for_each_image(folder: Path, tmp_path:
     assert len(seen) > 2
     assert seen <= set(BENCHMARK)
     predictor = Predictor(folder / "model.safetensors")
-    image = np.asarray(Image.open(folder / "pictures/000007_10.png"))
+    image = np.asarray(Image.open(folder / "images/000007_10.png"))
     (class_ids,) = predictor.class_ids([image])
     assert (predictor.class_map.table()[0][label_ids] == class_ids).all()
     assert "submission: 200 masks" in capsys.readouterr().out
@@ -90,10 +90,10 @@ def test_missing_label_ids_are_named_and_additional_ones_allowed():
     ],
 )
 def test_images_other_than_those_of_the_benchmark_are_refused(folder, tmp_path, change, message):
-    (tmp_path / "pictures").mkdir()
-    for path in (folder / "pictures").iterdir():
-        (tmp_path / "pictures" / path.name).symlink_to(path)
-    change(tmp_path / "pictures")
+    (tmp_path / "images").mkdir()
+    for path in (folder / "images").iterdir():
+        (tmp_path / "images" / path.name).symlink_to(path)
+    change(tmp_path / "images")
     (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
     with pytest.raises(InputError, match=message):
         run(tmp_path, tmp_path / "a.zip")

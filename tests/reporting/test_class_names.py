@@ -22,7 +22,7 @@ from roadseg.inference.colors import colorize
 from roadseg.reporting import fonts
 from roadseg.reporting.charts import save_class_bars, save_confusion
 from roadseg.reporting.figures import ImageRow, save_figure, save_image_grid
-from tests.reporting.test_model_card import card
+from tests.reporting.test_model_card import make_card
 
 FORMULAS = ["$$_$ bill", "$1 and $x_{", "_hidden", "a\\$b", "$\\frac$"]
 CHINESE = ["道路", "人行道"]
@@ -44,8 +44,8 @@ def save_bars(path: Path, names: list[str]) -> None:
 
 
 def save_matrix(path: Path, names: list[str]) -> None:
-    shares = np.eye(len(names)).reshape(-1)
-    save_confusion(path, pd.DataFrame({"actual": np.repeat(names, len(names)), "share": shares}))
+    fractions = np.eye(len(names)).reshape(-1)
+    save_confusion(path, pd.DataFrame({"actual": np.repeat(names, len(names)), "share": fractions}))
 
 
 def save_grid(path: Path, names: list[str]) -> None:
@@ -65,7 +65,9 @@ FIGURES = [save_bars, save_matrix, save_grid, save_parallel]
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, float, bool | str]]:
+def drawn_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[tuple[str, float, float, float, bool | str]]:
     """Record each drawn line of text: text, x, y (pixels), angle (degrees), formula or not."""
     lines = []
     draw_text = RendererAgg.draw_text
@@ -79,10 +81,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, floa
 
 
 @pytest.mark.parametrize("save", FIGURES)
-def test_formulas_in_names_are_drawn_literally(tmp_path: Path, drawn, save):
+def test_formulas_in_names_are_drawn_literally(tmp_path: Path, drawn_texts, save):
     save(tmp_path / "a.png", FORMULAS)
-    assert set(FORMULAS) <= {text for text, *_ in drawn}
-    assert not any(is_formula for *_, is_formula in drawn)
+    assert set(FORMULAS) <= {text for text, *_ in drawn_texts}
+    assert not any(is_formula for *_, is_formula in drawn_texts)
 
 
 def test_model_card_shows_names_literally():
@@ -90,7 +92,7 @@ def test_model_card_shows_names_literally():
         *("$1 and $x_{", "a|b", "a\\|b", "*bold*", "_italic_", "<b>", "`code`", "[link](x)"),
         *("&amp;", "~~struck~~", "1. car", "- x"),
     ]
-    text = card(names, licence="CC-BY | *none*", source="sets/`a`|b_c_d")
+    text = make_card(names, licence="CC-BY | *none*", source="sets/`a`|b_c_d")
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"(?s)<tr>.*?</tr>", page)]
     cells = [[html.unescape(cell) for cell in row] for row in rows]
@@ -126,15 +128,16 @@ def only_bundled_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide installed fonts, and forget earlier warnings."""
     bundled = [font for font in fontManager.ttflist if font.name.startswith(("DejaVu", "Last"))]
     monkeypatch.setattr(fontManager, "ttflist", bundled)
+    monkeypatch.setattr(fonts, "findSystemFonts", list)
     monkeypatch.setattr(fonts, "_warned_about", set())
 
 
 @pytest.mark.parametrize("save", FIGURES)
 def test_installed_font_draws_characters_that_the_default_font_lacks(
-    tmp_path: Path, only_bundled_fonts, capsys, save
+    tmp_path: Path, only_bundled_fonts, monkeypatch: pytest.MonkeyPatch, capsys, save
 ):
     build_font(tmp_path / "squares.ttf", "".join(CHINESE))
-    fontManager.addfont(tmp_path / "squares.ttf")
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(tmp_path / "squares.ttf")])
     save(tmp_path / "a.png", CHINESE)
     assert capsys.readouterr().err == ""
     black = np.asarray(Image.open(tmp_path / "a.png").convert("L")) < 40
@@ -153,12 +156,12 @@ def test_missing_font_is_one_warning_and_figures_are_drawn(
 
 @pytest.mark.parametrize("save", [save_bars, save_matrix])
 @pytest.mark.parametrize("count", [24, 150])
-def test_labels_of_many_long_names_do_not_overlap(tmp_path: Path, drawn, save, count: int):
+def test_labels_of_many_long_names_do_not_overlap(tmp_path: Path, drawn_texts, save, count: int):
     save(tmp_path / "a.png", LONG[:count])
     with Image.open(tmp_path / "a.png") as image:
         assert max(image.size) < (2400 if save is save_matrix else 6000)
         line_height = 8 / 72 * (200 if image.width == 1400 else 100)  # 8 points
-    labels = [(x, y, math.radians(angle)) for text, x, y, angle, _ in drawn if "…" in text]
+    labels = [(x, y, math.radians(angle)) for text, x, y, angle, _ in drawn_texts if "…" in text]
     # position of each label across its direction; labels of one angle are parallel
     offsets: dict[float, list[float]] = {}
     for x, y, angle in labels:
@@ -169,9 +172,9 @@ def test_labels_of_many_long_names_do_not_overlap(tmp_path: Path, drawn, save, c
         assert (abs(np.diff(values)) >= line_height).all()
 
 
-def test_legend_lists_only_the_shown_of_many_classes(tmp_path: Path, drawn):
+def test_legend_lists_only_the_shown_of_many_classes(tmp_path: Path, drawn_texts):
     save_grid(tmp_path / "a.png", LONG)
-    entries = [text for text, *_ in drawn if "…" in text]
+    entries = [text for text, *_ in drawn_texts if "…" in text]
     assert [entry[-2:] for entry in entries] == [" 0", " 1"]
     with Image.open(tmp_path / "a.png") as image:
         assert image.height < 500

@@ -68,7 +68,7 @@ def per_class() -> pd.DataFrame:
     return pd.DataFrame({"class": TWELVE.names, "iou": IOUS, "color": TWELVE.hex_colors})
 
 
-def card(names: list[str] | None = None, **manifest: object) -> str:
+def make_card(names: list[str] | None = None, **manifest: object) -> str:
     """The card of a model with the classes of kitti12, the first of which may have other names."""
     classes, table = TWELVE.model_dump(), per_class()
     for number, name in enumerate(names or []):
@@ -87,17 +87,17 @@ def card(names: list[str] | None = None, **manifest: object) -> str:
 
 
 def test_limits_list_weak_and_absent_classes():
-    text = card()
+    text = make_card()
     limits = text[text.index("## Limits") :]
     assert "Weak classes (IoU below 0.5): vehicle 0.30." in limits  # not void, not the absent one
     assert "Not in the validation images, so not evaluated: cycle." in limits
     assert "drawn by a program" not in limits
     assert "are few" not in limits
-    assert "drawn by a program" in card(source="sample")
+    assert "drawn by a program" in make_card(source="sample")
 
 
 def test_card_has_data_training_and_metrics():
-    text = card()
+    text = make_card()
     for part in (
         "200 images with masks (120 of 375x1242, 80 of 370x1224; height x width)",
         "Licence: CC BY-NC-SA 3.0",
@@ -124,9 +124,9 @@ def test_charts_are_reproducible_and_drawn_to_scale(tmp_path: Path):
     history = pd.DataFrame(
         {"epoch": [1, 2], "train_ce": [2.0, 1.0], "val_ce": [2.1, 1.2], "val_miou": [0.2, 0.4]}
     )
-    shares = np.full((12, 12), np.nan)
-    shares[0, 0] = 1.0
-    pairs = pd.DataFrame({"actual": np.repeat(TWELVE.names, 12), "share": shares.reshape(-1)})
+    fractions = np.full((12, 12), np.nan)
+    fractions[0, 0] = 1.0
+    pairs = pd.DataFrame({"actual": np.repeat(TWELVE.names, 12), "share": fractions.reshape(-1)})
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         save_curves(tmp_path / folder / "curves.png", history, 2)

@@ -11,9 +11,9 @@ from roadseg.inference.options import add_model_options, build_predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --pictures, --out and the model options."""
+    """Add --images, --out and the model options."""
     parser.add_argument(
-        "--pictures",
+        "--images",
         type=Path,
         default=Path("data/raw/testing/image_2"),
         metavar="FOLDER",
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     predictor = build_predictor(args)
     require_benchmark_classes(predictor.class_map, args.model)
-    write_submission(predictor, args.pictures, args.out)
+    write_submission(predictor, args.images, args.out)
     size = args.out.stat().st_size / 1e6
     print(
         f"submission: {len(NAMES)} masks of label ids by {args.model} in {args.out}, {size:.1f} MB"

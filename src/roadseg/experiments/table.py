@@ -32,7 +32,7 @@ class Table:
     @property
     def params(self) -> list[str]:
         """Keys of the parameters that differ."""
-        return _differing([e.params for e in self.experiments if e.params])
+        return _find_differing_keys([e.params for e in self.experiments if e.params])
 
     @property
     def finished(self) -> list[Experiment]:
@@ -61,7 +61,7 @@ def make_table(experiments: list[Experiment], by: str) -> Table:
             "no experiments are based on this commit; start one with dvc exp run, or list those of "
             "other commits with --all-commits"
         )
-    table = Table(by, sorted(_with_code(experiments), key=lambda e: _sort_key(e, by)))
+    table = Table(by, sorted(_add_code(experiments), key=lambda e: _sort_key(e, by)))
     if table.metrics and by not in table.metrics:
         close = [*difflib.get_close_matches(by, table.metrics, n=1), *table.metrics][0]
         raise InputError(f"--by {by}: no such metric; did you mean {close!r}?")
@@ -102,7 +102,7 @@ def save_parallel_plot(path: Path, table: Table) -> None:
     finished = table.finished
     axes = [
         Axis(key, [e.params.get(key) for e in finished], allow_log=True)
-        for key in _differing([e.params for e in finished])
+        for key in _find_differing_keys([e.params for e in finished])
     ]
     for name in [*(name for name in table.key_metrics if name != table.by), table.by]:
         axes.append(Axis(name, [e.metrics.get(name) for e in finished], allow_log=False))
@@ -111,7 +111,7 @@ def save_parallel_plot(path: Path, table: Table) -> None:
     save_figure(plot_parallel_coordinates(axes, names, axes[-1], higher_is_better), path)
 
 
-def _with_code(experiments: list[Experiment]) -> list[Experiment]:
+def _add_code(experiments: list[Experiment]) -> list[Experiment]:
     """Add the commit to the parameters and, where finished experiments differ in it, the code."""
     codes = len({_digest(e.inputs) for e in experiments if e.state == "finished"}) > 1
     return [
@@ -128,7 +128,7 @@ def _digest(inputs: dict[str, str | None]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def _differing(params: list[dict[str, Any]]) -> list[str]:
+def _find_differing_keys(params: list[dict[str, Any]]) -> list[str]:
     """Return the keys whose values differ, in the order of their first appearance."""
     keys = dict.fromkeys(key for row in params for key in row)
     values = {key: {json.dumps(row.get(key)) for row in params} for key in keys}

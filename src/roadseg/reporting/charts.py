@@ -98,14 +98,14 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
     """
     classes = list(dict.fromkeys(pairs["actual"]))
     names = [shorten(name) for name in classes]
-    shares = pairs["share"].to_numpy().reshape(len(names), len(names))
+    fractions = pairs["share"].to_numpy().reshape(len(names), len(names))
     with rc_context(_STYLE):
         if len(names) < MANY_CLASSES:
             width = min(PAGE_WIDTH, 1.6 + 0.42 * len(names))
             figure = _figure(width, 1.0 + 0.33 * len(names))
             axes = figure.subplots()
-            _draw_numbers(axes, shares)
-            axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            _draw_numbers(axes, fractions)
+            axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_xticks(
                 range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor"
             )
@@ -113,7 +113,7 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
             side = _CELL * len(names)
             figure = _figure(side + 4, side + 2.7, _MANY_DPI)
             axes = figure.subplots()
-            image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+            image = axes.imshow(100 * fractions, cmap="Blues", vmin=0, vmax=100)
             figure.colorbar(image, ax=axes, shrink=0.3, label="percent")
             axes.set_xticks(range(len(names)), names, rotation=90)
             axes.grid(color="gainsboro", lw=0.3)
@@ -126,14 +126,14 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
         save_figure(figure, path)
 
 
-def _draw_numbers(axes: Axes, shares: np.ndarray) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
+def _draw_numbers(axes: Axes, fractions: np.ndarray) -> None:
+    for (row, column), fraction in np.ndenumerate(fractions):
+        if fraction >= 0.005:
             axes.text(
                 column,
                 row,
-                f"{share * 100:.0f}",
-                color="white" if share > 0.5 else "black",
+                f"{fraction * 100:.0f}",
+                color="white" if fraction > 0.5 else "black",
                 ha="center",
                 va="center",
                 fontsize=FONT - 1,

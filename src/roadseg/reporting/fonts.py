@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager, get_font
+from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
 _PLACEHOLDERS = "Last Resort"
@@ -27,6 +27,9 @@ def make_text_literal(figure: Figure) -> None:
     if not missing:
         return
     families, boxes = _find_fallback_fonts(missing)
+    if boxes and not _warned_about:
+        _add_new_fonts()
+        families, boxes = _find_fallback_fonts(missing)
     for text in texts:
         text.set_fontfamily([*text.get_fontfamily(), *families])
     if boxes and not _warned_about:
@@ -37,6 +40,13 @@ def make_text_literal(figure: Figure) -> None:
             "Korean: Noto Sans CJK)",
             file=sys.stderr,
         )
+
+
+def _add_new_fonts() -> None:
+    """Add the fonts that were installed after matplotlib cached its list of fonts."""
+    for path in sorted({*findSystemFonts()} - {font.fname for font in fontManager.ttflist}):
+        with contextlib.suppress(OSError, RuntimeError):  # not a font that matplotlib can draw
+            fontManager.addfont(path)
 
 
 def _find_fallback_fonts(missing: set[str]) -> tuple[list[str], set[str]]:

@@ -47,7 +47,7 @@ def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> Non
 
     The page offers some images of the folder `examples`, which may be missing.
     """
-    server = _Server(predictor, evenly_spaced(_images(examples), _NUM_EXAMPLES))
+    server = _Server(predictor, evenly_spaced(_find_examples(examples), _NUM_EXAMPLES))
     config = uvicorn.Config(
         _application(server), log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S
     )
@@ -66,7 +66,7 @@ def _application(server: "_Server") -> Starlette:
     )
 
 
-def _images(folder: Path) -> list[Source]:
+def _find_examples(folder: Path) -> list[Source]:
     try:
         return find_images([str(folder)])
     except InputError:  # the page offers no examples
