@@ -66,7 +66,7 @@ def save_image_grid(
     longest = max(display_width(name) for name, _ in entries)
     fit = max(1, int(PAGE_WIDTH / (_LEGEND_PATCH + _LETTER * longest)))
     lines = math.ceil(len(entries) / fit)
-    legend = min(_LEGEND_HEIGHT * lines, _LEGEND_LINE * lines + 0.15) + 0.06
+    legend = min(_LEGEND_HEIGHT * lines, _LEGEND_LINE * lines + 0.25) + 0.06
     figure, grid = _figure_with_grid(heights, len(columns), legend)
     for i, row in enumerate(rows):
         for j, (column, image) in enumerate(row.images.items()):
