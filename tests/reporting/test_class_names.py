@@ -154,12 +154,13 @@ def test_missing_font_is_one_warning_and_figures_are_drawn(
     assert len(list(tmp_path.iterdir())) == len(FIGURES)
 
 
-@pytest.mark.parametrize("save", [save_bars, save_matrix])
-@pytest.mark.parametrize("count", [24, 150])
+@pytest.mark.parametrize(
+    ("save", "count"), [(save_bars, 60), (save_matrix, 24), (save_matrix, 150)]
+)
 def test_labels_of_many_long_names_do_not_overlap(tmp_path: Path, drawn_texts, save, count: int):
     save(tmp_path / "a.png", LONG[:count])
     with Image.open(tmp_path / "a.png") as image:
-        assert max(image.size) < (2400 if save is save_matrix else 6000)
+        assert max(image.size) < 2400
         line_height = 8 / 72 * (200 if image.width == 1400 else 100)  # 8 points
     labels = [(x, y, math.radians(angle)) for text, x, y, angle, _ in drawn_texts if "…" in text]
     # position of each label across its direction; labels of one angle are parallel

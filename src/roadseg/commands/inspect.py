@@ -62,9 +62,10 @@ def _code(blobs: dict[str, str]) -> str:
     changed = [name for name, blob in blobs.items() if here[name] != blob]
     tree = f"differs in {', '.join(changed)}" if changed else "is identical"
     try:
-        commit = _find_commit(blobs) or "no commit of this repository contains exactly these"
-        if _git("rev-parse", "--is-shallow-repository").strip() == "true":
-            commit += " (a shallow clone: older commits are missing; git fetch --unshallow)"
+        if not (commit := _find_commit(blobs)):
+            commit = "no commit of this repository contains exactly these"
+            if _git("rev-parse", "--is-shallow-repository").strip() == "true":
+                commit += " (a shallow clone: older commits are missing; git fetch --unshallow)"
     except InputError as error:
         commit = f"commit unknown: {error}"
     return f"{len(blobs)} modules; {commit}; the working tree {tree}"
@@ -89,9 +90,10 @@ def _git(*arguments: str) -> str:
     """Return the output of git in ROOT. Raises InputError with git's reason if it fails."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except OSError as error:
         raise InputError(f"git cannot be run ({error.strerror})") from None
     if result.returncode != 0:
-        raise InputError(f"git: {' '.join(result.stderr.split())}")
+        reason = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
+        raise InputError(f"git: {reason}")
     return result.stdout
