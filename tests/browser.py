@@ -1,4 +1,4 @@
-"""A real browser without the network: what pages show, and what they ask for."""
+"""A real browser without network access: the pages that it shows and the addresses it requests."""
 
 import contextlib
 import shutil
@@ -10,29 +10,33 @@ from playwright.sync_api import Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 needs_browser = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium or Chrome here; .ci/packages says how to install one"
+    PROGRAM is None, reason="no Chromium or Chrome found; .ci/packages installs one"
 )
 
 
 @contextlib.contextmanager
-def opened_page() -> Iterator[tuple[Page, list[str]]]:
-    """A page, and the addresses that it asks for; no name resolves but this computer's."""
+def open_page() -> Iterator[tuple[Page, list[str]]]:
+    """Open an empty page, which can connect to this computer only. Script errors fail the test.
+
+    Returns:
+        The page, and a growing list of the addresses that it requests.
+    """
     offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", offline]  # root, as in a container, has no sandbox
+        arguments = ["--no-sandbox", offline]  # the sandbox does not work for root in a container
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=arguments)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requested: list[str] = []
+        page.on("request", lambda request: requested.append(request.url))
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         try:
-            yield page, asked
+            yield page, requested
         finally:
             browser.close()
         assert errors == []
 
 
-def outside(asked: list[str], *inside: str) -> list[str]:
-    """What of `asked` begins with none of `inside`, and is no content of the page itself."""
-    return [url for url in asked if not url.startswith(("data:", "blob:", *inside))]
+def external_urls(requested: list[str], *allowed: str) -> list[str]:
+    """List the `requested` addresses that begin with none of `allowed`, data: and blob:."""
+    return [url for url in requested if not url.startswith(("data:", "blob:", *allowed))]

@@ -1,4 +1,4 @@
-"""The page to try a model, in a real browser, served by the real command."""
+"""`roadseg demo`: its page in a real browser, and its server."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
-from tests.browser import needs_browser, opened_page, outside
+from tests.browser import external_urls, needs_browser, open_page
 from tests.factories import ROOT, make_striped_pair, save_model
 
 
@@ -27,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "model.safetensors")
     (folder / "examples").mkdir()
     for shift in range(6):
-        picture, _ = make_striped_pair(40, 60, shift=shift)
-        Image.fromarray(picture).save(folder / f"examples/{shift}.png")
+        image, _ = make_striped_pair(40, 60, shift=shift)
+        Image.fromarray(image).save(folder / f"examples/{shift}.png")
     return folder
 
 
@@ -36,52 +36,52 @@ DEMO = ("-m", "roadseg", "demo")
 
 
 @contextlib.contextmanager
-def serving(
+def serve(
     folder: Path, *program: str, model: str = "model"
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The page's address while its command runs, and the process, whose errors are piped."""
+    """Run the command. Returns the address of its page and the process, whose stderr is piped."""
     command = [sys.executable, *program, "--model", str(folder / f"{model}.safetensors")]
     command += ["--examples", str(folder / "examples"), "--port", "0", "--device", "cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
-        line = process.stdout.readline()  # it listens from here on
-        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-        assert found, line
-        yield found[0], process
+        line = process.stdout.readline()  # printed when the server is ready
+        match = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert match, line
+        yield match[0], process
         if process.poll() is None:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    """The page of `roadseg demo`, which runs while a test does."""
-    with serving(folder, *DEMO) as (found, _):
-        yield found
+    """Address of a running `roadseg demo`."""
+    with serve(folder, *DEMO) as (address, _):
+        yield address
 
 
-def sent(address: str, body: bytes, length: int | None = None) -> socket.socket:
-    """A connection on which a picture was posted, or as much of it; nobody reads the answer."""
+def post_image(address: str, body: bytes, length: int | None = None) -> socket.socket:
+    """Post an image, or a part of one of `length` bytes, without reading the response."""
     port = int(re.search(r":(\d+)/", address)[1])
-    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
     head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length or len(body)}"
     client.sendall(f"{head}\r\n\r\n".encode() + body)
     return client
 
 
 @needs_browser
-def test_a_picture_shows_its_classes_and_their_shares(folder: Path, address: str):
+def test_uploaded_image_shows_its_classes_and_their_fractions(folder: Path, address: str):
     source = folder / "examples/1.png"
     predictor = Predictor(folder / "model.safetensors", "cpu")
     (class_ids,) = predictor.class_ids([np.asarray(Image.open(source))])
     counts = np.bincount(class_ids.reshape(-1), minlength=12)
-    with opened_page() as (page, asked):
+    with open_page() as (page, requested):
         page.goto(address)
         page.wait_for_selector("#examples img")
         assert page.locator("#examples img").count() == 4
         page.set_input_files("#file", str(source))
         page.wait_for_selector("#result:not([hidden])")
-        rows = [row.split() for row in page.locator("#shares tr").all_inner_texts()]
+        rows = [row.split() for row in page.locator("#fractions tr").all_inner_texts()]
         assert len(rows) == (counts > 0).sum() > 2
         largest = counts.argmax()
         assert rows[0][0] == predictor.class_map.names[largest].split()[0]
@@ -91,65 +91,63 @@ def test_a_picture_shows_its_classes_and_their_shares(folder: Path, address: str
         assert (pixels[:, :, :3] == predictor.class_map.colors[class_ids]).all()
         page.hover("#stage", position={"x": 5, "y": 5})
         assert page.inner_text("#name") == predictor.class_map.names[class_ids[0, 0]]
-        page.hover("#shares tr")  # that class alone
+        page.hover("#fractions tr")  # shows only that class
         page.wait_for_timeout(100)
         pixels = np.array(page.evaluate(drawn)).reshape(40, 60, 4)
         assert ((pixels[:, :, 3] == 255) == (class_ids == largest)).all()
-        assert outside(asked, address) == []
+        assert external_urls(requested, address) == []
 
 
 @needs_browser
-def test_an_example_is_one_click_away_and_a_wrong_file_one_line(folder: Path, address: str):
-    (folder / "notes.txt").write_text("no picture")
-    with opened_page() as (page, _):
+def test_wrong_file_shows_an_error_and_a_click_predicts_an_example(folder: Path, address: str):
+    (folder / "notes.txt").write_text("no image")
+    with open_page() as (page, _):
         page.goto(address)
         page.set_input_files("#file", str(folder / "notes.txt"))
         page.wait_for_function("error.textContent != ''")
-        assert page.inner_text("#error") == (
-            "the picture: not a picture of a known kind; expected PNG or JPEG or WEBP"
-        )
+        assert re.fullmatch(r"the image: .*PNG or JPEG or WEBP", page.inner_text("#error"))
         page.click("#examples button")
         page.wait_for_selector("#result:not([hidden])")
         assert page.inner_text("#error") == ""
         assert page.inner_text("#status").startswith("60 x 40 pixels in ")
 
 
-def test_the_server_refuses_what_is_not_meant_for_it(address: str):
+def test_foreign_hosts_and_origins_and_large_files_are_refused(address: str):
     assert (
-        requests.get(address, headers={"Host": "elsewhere.example"}, timeout=5).status_code == 400
+        requests.get(address, headers={"Host": "elsewhere.example"}, timeout=30).status_code == 400
     )
     for name, value, status in (
         ("Sec-Fetch-Site", "cross-site", 403),
-        ("Sec-Fetch-Site", "same-origin", 400),  # no picture
-        ("Origin", "https://elsewhere.example", 403),  # as older browsers say it
+        ("Sec-Fetch-Site", "same-origin", 400),  # no image
+        ("Origin", "https://elsewhere.example", 403),  # sent by older browsers
         ("Origin", "null", 403),
         ("Origin", "http://127.0.0.1:1", 403),
         ("Origin", address.rstrip("/"), 400),
-        ("User-Agent", "a program of the user's own", 400),
+        ("User-Agent", "a program of the user", 400),
     ):
-        answer = requests.post(f"{address}predict", headers={name: value}, timeout=5)
+        answer = requests.post(f"{address}predict", headers={name: value}, timeout=30)
         assert answer.status_code == status, value
-    assert requests.get(f"{address}examples/99", timeout=5).status_code == 404
+    assert requests.get(f"{address}examples/99", timeout=30).status_code == 404
     large = requests.post(f"{address}predict", data=bytes((64 << 20) + 1), timeout=30)
     assert (large.status_code, large.json()) == (413, {"error": "the file is larger than 64 MiB"})
 
 
-def test_an_upload_that_breaks_off_is_no_error_of_the_server(folder: Path):
-    with serving(folder, *DEMO) as (address, process):
-        sent(address, b"half", length=1000).close()
+def test_aborted_upload_prints_no_error(folder: Path):
+    with serve(folder, *DEMO) as (address, process):
+        post_image(address, b"half", length=1000).close()
         for _ in range(2):
-            assert requests.get(f"{address}about", timeout=5).status_code == 200
+            assert requests.get(f"{address}about", timeout=30).status_code == 200
         process.terminate()
-        assert process.communicate(timeout=20)[1] == "interrupted\n"
+        assert process.communicate(timeout=30)[1] == "interrupted\n"
 
 
-def test_a_model_that_tells_nothing_of_its_training_is_served(folder: Path):
+def test_model_without_training_metadata_is_served(folder: Path):
     source = load_file(folder / "model.safetensors")
     _, metadata = load_model(folder / "model.safetensors")
     metadata = metadata.model_copy(update={"val_miou": None, "epoch": None})
-    save_weights(folder / "silent.safetensors", source, metadata)
-    with serving(folder, *DEMO, model="silent") as (address, _):
-        about = requests.get(f"{address}about", timeout=5).json()
+    save_weights(folder / "untrained.safetensors", source, metadata)
+    with serve(folder, *DEMO, model="untrained") as (address, _):
+        about = requests.get(f"{address}about", timeout=30).json()
     assert (about["epoch"], about["val_miou"], about["device"]) == (None, None, "cpu")
 
 
@@ -160,10 +158,10 @@ from roadseg.commands.main import run_from_shell
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
 
-def slow(self, pictures):
-    print("begun", flush=True)
+def slow(self, images):
+    print("started", flush=True)
     time.sleep(1)
-    return np.stack([np.zeros(picture.shape[:2], np.uint8) for picture in pictures])
+    return np.stack([np.zeros(image.shape[:2], np.uint8) for image in images])
 
 Predictor.class_ids = slow
 sys.argv.insert(1, "demo")
@@ -171,30 +169,30 @@ run_from_shell()
 """
 
 
-def test_an_interrupt_waits_for_no_upload_that_has_stopped(folder: Path):
-    with serving(folder, *DEMO) as (address, process):
-        with sent(address, b"half", length=1000):
-            assert requests.get(f"{address}about", timeout=5).status_code == 200
+def test_interrupt_does_not_wait_for_a_stalled_upload(folder: Path):
+    with serve(folder, *DEMO) as (address, process):
+        with post_image(address, b"half", length=1000):
+            assert requests.get(f"{address}about", timeout=30).status_code == 200
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=10)
+            process.communicate(timeout=30)
         assert process.returncode == 130
 
 
-def test_who_has_gone_is_not_predicted_for(folder: Path):
-    picture = (folder / "examples/1.png").read_bytes()
-    with serving(folder, "-c", SLOW) as (address, process):
-        first = sent(address, picture)
-        assert process.stdout.readline() == "begun\n"
+def test_images_of_disconnected_clients_are_not_predicted(folder: Path):
+    image = (folder / "examples/1.png").read_bytes()
+    with serve(folder, "-c", SLOW) as (address, process):
+        first = post_image(address, image)
+        assert process.stdout.readline() == "started\n"
         for _ in range(5):
-            sent(address, picture).close()
-        answer = requests.post(f"{address}predict", data=picture, timeout=10)
+            post_image(address, image).close()
+        answer = requests.post(f"{address}predict", data=image, timeout=30)
         assert answer.json()["shares"][0] == 1
         first.close()
         process.terminate()
-        assert process.communicate(timeout=20)[0] == "begun\n"  # the last one's
+        assert process.communicate(timeout=30)[0] == "started\n"  # for the last request
 
 
-def test_a_port_that_is_taken_is_one_line(folder: Path, address: str):
+def test_port_in_use_is_an_error_of_one_line(folder: Path, address: str):
     port = re.search(r":(\d+)/", address)[1]
     command = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""`roadseg export` on networks with random weights, judged by ONNX Runtime and torch."""
+"""`roadseg export` on networks with random weights, checked with ONNX Runtime and torch."""
 
 import copy
 import io
@@ -42,13 +42,13 @@ PROVENANCE = {
 }
 
 
-def saved(path: Path, norm: str, bilinear: bool) -> Path:
-    """A model whose norms and logits are not trivial, with all that a description may hold."""
+def save_random(path: Path, norm: str, bilinear: bool) -> Path:
+    """Save a model with non-trivial norms and logits, and with all optional metadata."""
     torch.manual_seed(1)
     unet = {"base_channels": 4, "bilinear": bilinear, "norm": norm, "dropout": 0.2}
     network = UNet(num_classes=12, **unet)
     for _ in range(3):
-        network(torch.rand(2, 3, 32, 48))  # moves the running mean and variance
+        network(torch.rand(2, 3, 32, 48))  # updates the running mean and variance
     network.out.weight.data.mul_(3)
     metadata = ModelMetadata(
         unet={"num_classes": 12, **unet},
@@ -61,7 +61,7 @@ def saved(path: Path, norm: str, bilinear: bool) -> Path:
     return path
 
 
-def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+def hide_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make imports fail as if requirements-export.txt were not installed."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -69,75 +69,76 @@ def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Path]:
-    """Of each kind a model, each in a folder of its own."""
+    """One model of each kind, in separate folders."""
     return {
-        kind: saved(tmp_path_factory.mktemp("model") / "a.safetensors", *kind) for kind in KINDS
+        kind: save_random(tmp_path_factory.mktemp("model") / "a.safetensors", *kind)
+        for kind in KINDS
     }
 
 
 @pytest.fixture(scope="module")
 def onnx_file(models) -> Path:
-    return exported(models["batch", True], ".onnx")
+    return export_to(models["batch", True], ".onnx")
 
 
 @pytest.fixture(scope="module")
-def told(models) -> str:
-    """What the command prints as it writes the .pt2 file."""
+def output(models) -> str:
+    """Output of the command that writes the .pt2 file."""
     model = models["batch", True]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
-        lacking(patch)  # it needs none of them
+        hide_packages(patch)  # .pt2 needs none of them
         main(["export", str(model), "--out", str(model.with_suffix(".pt2"))])
     return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
-def pt2_file(models, told) -> Path:
+def pt2_file(models, output) -> Path:
     return models["batch", True].with_suffix(".pt2")
 
 
-def exported(model: Path, ending: str) -> Path:
-    out = model.with_suffix(ending)
+def export_to(model: Path, suffix: str) -> Path:
+    out = model.with_suffix(suffix)
     export.export_model(model, out)
     return out
 
 
-def runtime(path: Path) -> Callable[[Tensor], Tensor]:
+def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def assert_agrees(model: Path, logits: Callable[[Tensor], Tensor]) -> None:
+def assert_same_logits(model: Path, logits: Callable[[Tensor], Tensor]) -> None:
     network, _ = load_model(model)
     torch.manual_seed(2)
     for count, height, width in SIZES:
         images = torch.randint(256, (count, 3, height, width), dtype=torch.uint8)
         with torch.no_grad():
             expected, found = network(images.float() / 255), logits(images)
-        assert expected.std() > 0.3  # else the tolerance would say nothing
+        assert expected.std() > 0.3  # much larger than the tolerance
         assert found.dtype == torch.float32
         # float32 with sums in another order, through 19 convolutions
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("norm", "bilinear"), KINDS)
-def test_onnx_runtime_computes_the_networks_logits(models, onnx_file, norm, bilinear):
+def test_onnx_runtime_computes_the_same_logits(models, onnx_file, norm, bilinear):
     model = models[norm, bilinear]
-    path = onnx_file if model.parent == onnx_file.parent else exported(model, ".onnx")
-    assert_agrees(model, runtime(path))
+    path = onnx_file if model.parent == onnx_file.parent else export_to(model, ".onnx")
+    assert_same_logits(model, load_onnx(path))
 
 
-def test_the_loaded_program_computes_the_networks_logits(models, pt2_file):
-    assert_agrees(models["batch", True], torch.export.load(pt2_file).module())
+def test_exported_program_computes_the_same_logits(models, pt2_file):
+    assert_same_logits(models["batch", True], torch.export.load(pt2_file).module())
     other = models["group", False]
-    assert_agrees(other, torch.export.load(exported(other, ".pt2")).module())
+    assert_same_logits(other, torch.export.load(export_to(other, ".pt2")).module())
 
 
-def test_a_smaller_side_is_refused_by_the_program(pt2_file):
+def test_exported_program_refuses_images_below_16_pixels(pt2_file):
     with pytest.raises(AssertionError, match="16"):
         torch.export.load(pt2_file).module()(torch.zeros(1, 3, 15, 32, dtype=torch.uint8))
 
 
-def test_the_onnx_graph_names_what_it_takes_and_gives(onnx_file):
+def test_onnx_graph_has_named_inputs_and_outputs_with_dynamic_sizes(onnx_file):
     graph = onnx.load(onnx_file).graph
     (images,), (logits,) = graph.input, graph.output
     sides = [
@@ -150,11 +151,11 @@ def test_the_onnx_graph_names_what_it_takes_and_gives(onnx_file):
     assert logits.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
-def test_what_a_user_must_know_is_inside(models, onnx_file, pt2_file):
+def test_metadata_is_stored_in_both_formats(models, onnx_file, pt2_file):
     inside = {entry.key: entry.value for entry in onnx.load(onnx_file).metadata_props}
-    beside = {"classes": ""}  # torch leaves an empty one as it is
-    torch.export.load(pt2_file, extra_files=beside)
-    assert inside == beside
+    stored = {"classes": ""}  # torch fills this dictionary, and skips missing keys
+    torch.export.load(pt2_file, extra_files=stored)
+    assert inside == stored
     assert "uint8, RGB, 0..255" in inside["input"]
     assert inside["source_sha256"] == file_sha256(models["batch", True])
     read = {key: json.loads(inside[key]) for key in ("classes", "ignored_class", "scale")}
@@ -165,7 +166,7 @@ def test_what_a_user_must_know_is_inside(models, onnx_file, pt2_file):
     assert json.loads(inside["provenance"]) == PROVENANCE
 
 
-def test_it_is_one_file_that_does_not_tell_where_it_was_made(onnx_file, pt2_file):
+def test_export_is_one_file_without_local_paths(onnx_file, pt2_file):
     names = sorted(path.name for path in onnx_file.parent.iterdir())
     assert names == ["a.onnx", "a.pt2", "a.safetensors"]
     for path in (onnx_file, pt2_file):
@@ -173,25 +174,25 @@ def test_it_is_one_file_that_does_not_tell_where_it_was_made(onnx_file, pt2_file
 
 
 @pytest.mark.parametrize(("ending", "before"), [(".onnx", b"older"), (".pt2", None)])
-def test_another_result_leaves_what_was_there(models, tmp_path, monkeypatch, capfd, ending, before):
-    made = export.export_program
+def test_file_is_kept_if_logits_differ(models, tmp_path, monkeypatch, capfd, ending, before):
+    original = export.export_program
 
-    def slightly_other(network: UNet) -> torch.export.ExportedProgram:
+    def export_changed(network: UNet) -> torch.export.ExportedProgram:
         other = copy.deepcopy(network)
         other.out.bias.data[3] += 2e-4
-        return made(other)
+        return original(other)
 
-    monkeypatch.setattr(export, "export_program", slightly_other)
+    monkeypatch.setattr(export, "export_program", export_changed)
     out = tmp_path / f"a{ending}"
     if before is not None:
         out.write_bytes(before)
     with pytest.raises(InputError, match=rf"a{ending}: not written; .* by 0.0002\d*, more than"):
         export.export_model(models["batch", True], out)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
-    assert capfd.readouterr() == ("", "")  # nor does the exporter talk
+    assert capfd.readouterr() == ("", "")  # the exporter prints nothing either
 
 
-def test_what_is_no_number_or_of_another_size_differs():
+def test_nan_and_other_shapes_count_as_differences():
     network = UNet(num_classes=2, base_channels=1, bilinear=True, norm="batch", dropout=0.0).eval()
     exact = lambda images: network(images.float() / 255)  # noqa: E731
     assert export.largest_difference(network, exact) == 0
@@ -200,8 +201,8 @@ def test_what_is_no_number_or_of_another_size_differs():
     assert math.isnan(export.largest_difference(network, nan_at_first))
 
 
-def test_without_the_packages_it_says_what_to_install(models, tmp_path, monkeypatch):
-    lacking(monkeypatch)
+def test_missing_packages_are_an_error_with_the_install_command(models, tmp_path, monkeypatch):
+    hide_packages(monkeypatch)
     with pytest.raises(InputError) as caught:
         main(["export", str(models["batch", True]), "--out", str(tmp_path / "a.onnx")])
     assert str(caught.value) == (
@@ -211,17 +212,17 @@ def test_without_the_packages_it_says_what_to_install(models, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_it_tells_what_it_wrote(models, pt2_file, told):
-    written, inside, checked = told.splitlines()
+def test_output_lists_format_size_contents_and_check(models, pt2_file, output):
+    written, contents, checked = output.splitlines()
     kind, size = f"torch.export of torch {torch.__version__}", pt2_file.stat().st_size / 1e6
     assert written == f"{pt2_file}: {models['batch', True]} as {kind}, {size:.1f} MB"
-    assert inside == (
+    assert contents == (
         "  metadata: classes, ignored_class, input, output, provenance, scale, source_sha256, unet"
     )
     assert checked.startswith("  checked on 4 image sizes: logits differ by at most ")
 
 
-def test_another_ending_is_one_line(tmp_path: Path):
+def test_unknown_suffix_is_an_error_of_one_line(tmp_path: Path):
     command = [sys.executable, "-m", "roadseg", "export", "--out", str(tmp_path / "a.pth")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1

@@ -45,7 +45,7 @@ def test_help_imports_no_slow_package(arguments: list[str]):
     assert imported == "imported:"
 
 
-def test_an_unknown_command_is_an_error_with_the_known_ones(capsys):
+def test_unknown_command_is_an_error_that_lists_the_commands(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["predcit", "--out", "x"])
     error = capsys.readouterr().err.splitlines()[-1]
@@ -53,7 +53,7 @@ def test_an_unknown_command_is_an_error_with_the_known_ones(capsys):
     assert all(name in error for name in SUBCOMMANDS)
 
 
-def test_version_and_missing_command(capsys):
+def test_version_is_printed_and_a_missing_command_is_an_error(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"roadseg {VERSION}\n"
@@ -70,7 +70,7 @@ def test_version_and_missing_command(capsys):
         ("experiments", "matplotlib", "requirements.txt"),
     ],
 )
-def test_a_missing_optional_package_is_one_line_with_the_command_that_installs_it(
+def test_missing_optional_package_is_an_error_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, name: str, package: str, requirements: str
 ):
     for module in list(sys.modules):
@@ -86,7 +86,7 @@ def test_a_missing_optional_package_is_one_line_with_the_command_that_installs_i
     )
 
 
-def test_the_optional_dependencies_and_setuptools_are_those_of_the_requirements():
+def test_optional_dependencies_and_setuptools_match_the_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     pins = {"demo": "-demo", "export": "-export", "pipeline": ""}
     optional = project["project"]["optional-dependencies"]
@@ -105,7 +105,7 @@ def run(*command: object, cwd: Path) -> str:
     return result.stdout
 
 
-def test_the_wheel_predicts_in_an_environment_without_the_repository(
+def test_wheel_predicts_in_an_environment_without_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source, environment, work = (tmp_path / name for name in ("source", "environment", "work"))

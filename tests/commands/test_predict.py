@@ -1,4 +1,4 @@
-"""`roadseg predict` as a user calls it."""
+"""`roadseg predict`, as called on the command line."""
 
 import json
 import subprocess
@@ -27,15 +27,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def raw_images(tmp_path: Path) -> Path:
-    """Of several kinds and sizes, one turned by its EXIF data."""
+    """Images of several formats and sizes, one of them rotated by its EXIF data."""
     folder = tmp_path / "pictures"
     (folder / "drive").mkdir(parents=True)
     for shift, name in enumerate(("a.png", "b.JPG", "c.webp", "drive/d.png", "drive/e.png")):
-        picture = Image.fromarray(make_striped_pair(40 + shift // 3, 60, shift)[0])
+        image = Image.fromarray(make_striped_pair(40 + shift // 3, 60, shift)[0])
         exif = Image.Exif()
         exif[0x0112] = 6 if name == "b.JPG" else 1  # a quarter turn
         kind = {"JPG": "JPEG", "webp": "WEBP"}.get(name.split(".")[1], "PNG")
-        picture.save(folder / name, format=kind, exif=exif)
+        image.save(folder / name, format=kind, exif=exif)
     return folder
 
 
@@ -44,51 +44,51 @@ def run(model: Path, out: Path, *arguments: object) -> None:
     main(["predict", *options, *map(str, arguments)])
 
 
-def written(out: Path) -> dict[str, bytes]:
+def read_files(out: Path) -> dict[str, bytes]:
     files = [path for path in out.rglob("*") if path.is_file()]
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
-def test_a_picture_gives_its_mask_in_colours_in_label_ids_and_over_it(
+def test_predict_writes_colours_label_ids_overlays_and_probabilities(
     model: Path, raw_images: Path, tmp_path: Path, capsys
 ):
     run(model, tmp_path / "out", raw_images, "--probabilities")
     names = ("a", "b", "c", "drive/d", "drive/e")
     kinds = ("color/{}.png", "label_ids/{}.png", "overlay/{}.jpg", "probabilities/{}.npy")
     expected = {kind.format(name) for kind in kinds for name in names} | {"classes.json"}
-    assert written(tmp_path / "out").keys() == expected
+    assert read_files(tmp_path / "out").keys() == expected
     image = np.asarray(Image.open(raw_images / "drive/d.png"))
     (class_ids,) = Predictor(model, "cpu", "fp32").class_ids([image])
     with Image.open(tmp_path / "out/color/drive/d.png") as color:
-        assert (np.asarray(color) == class_ids).all()  # a palette's indices
+        assert (np.asarray(color) == class_ids).all()  # palette indices
         assert (np.asarray(color.convert("RGB")) == CLASSES.colors[class_ids]).all()
     label_ids = np.asarray(Image.open(tmp_path / "out/label_ids/drive/d.png"))
     assert set(np.unique(label_ids)) <= {0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33}
     assert (CLASSES.table()[0][label_ids] == class_ids).all()
     overlay = np.asarray(Image.open(tmp_path / "out/overlay/drive/d.jpg")).astype(int)
     assert abs(overlay - (image // 2 + CLASSES.colors[class_ids] // 2)).mean() < 8  # JPEG
-    chances = np.load(tmp_path / "out/probabilities/drive/d.npy").astype(np.float32)
-    chosen = np.take_along_axis(chances, class_ids[None].astype(int), axis=0)[0]
-    assert (chosen >= chances.max(0) - 0.001).all()  # float16
-    assert np.allclose(chances.sum(0), 1, atol=0.01)
-    with Image.open(tmp_path / "out/color/b.png") as turned:
-        assert turned.size == (40, 60)  # as it is looked at
-    described = json.loads((tmp_path / "out/classes.json").read_text())
-    assert described[1] == {"class_id": 1, "name": "road", "color": [128, 64, 128], "label_id": 7}
-    said = capsys.readouterr().out
-    assert f"predict: 5 images by {model} on cpu, in {tmp_path / 'out'}" in said
-    assert "%" in said.splitlines()[1]
+    probabilities = np.load(tmp_path / "out/probabilities/drive/d.npy").astype(np.float32)
+    chosen = np.take_along_axis(probabilities, class_ids[None].astype(int), axis=0)[0]
+    assert (chosen >= probabilities.max(0) - 0.001).all()  # float16
+    assert np.allclose(probabilities.sum(0), 1, atol=0.01)
+    with Image.open(tmp_path / "out/color/b.png") as upright:
+        assert upright.size == (40, 60)
+    classes = json.loads((tmp_path / "out/classes.json").read_text())
+    assert classes[1] == {"class_id": 1, "name": "road", "color": [128, 64, 128], "label_id": 7}
+    output = capsys.readouterr().out
+    assert f"predict: 5 images by {model} on cpu, in {tmp_path / 'out'}" in output
+    assert "%" in output.splitlines()[1]
 
 
-def test_batches_and_tiles_change_no_mask(model: Path, raw_images: Path, tmp_path: Path):
+def test_batches_and_tiles_do_not_change_masks(model: Path, raw_images: Path, tmp_path: Path):
     run(model, tmp_path / "one", raw_images)
     run(model, tmp_path / "batches", raw_images, "--batch-size", 3)
     run(model, tmp_path / "tiles", raw_images, "--tile", 64)
-    one = written(tmp_path / "one")
-    assert one == written(tmp_path / "batches") == written(tmp_path / "tiles")
+    one = read_files(tmp_path / "one")
+    assert one == read_files(tmp_path / "batches") == read_files(tmp_path / "tiles")
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
+def test_unreadable_images_are_listed_and_the_others_predicted(
     model: Path, raw_images: Path, tmp_path: Path
 ):
     (raw_images / "a0.png").write_bytes(b"nothing")
@@ -108,13 +108,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(
     assert errors[0].startswith(f"error: {raw_images}/a0.png: not a picture")
     assert errors[1].startswith(f"error: {raw_images}/drive/d0.png: cannot be decoded")
     assert errors[2] == "error: 2 of 7 images could not be predicted; see above"
-    assert len(errors) == 3  # no progress bar where nobody looks
+    assert len(errors) == 3  # no progress bar without a terminal
     done = {path.stem for path in (tmp_path / "out/label_ids").rglob("*.png")}
     assert done == {"a", "b", "c", "d", "e"}
 
 
-def test_who_has_seen_enough_of_the_summary_sees_no_error(model, raw_images, tmp_path):
-    """predict | head -0"""
+def test_closed_pipe_is_no_error(model, raw_images, tmp_path):
+    """As in `roadseg predict .. | head -0`."""
     command = [
         sys.executable,
         *("-m", "roadseg", "predict"),
@@ -131,31 +131,31 @@ def test_who_has_seen_enough_of_the_summary_sees_no_error(model, raw_images, tmp
     assert len(list((tmp_path / "out/color").rglob("*.png"))) == 5
 
 
-def test_nothing_is_left_of_a_picture_that_fails(model, raw_images, tmp_path, capsys):
-    """An older run's classes would be taken for this one's."""
+def test_outputs_of_an_earlier_run_are_deleted_if_an_image_fails(model, raw_images, tmp_path):
+    """They could be mistaken for outputs of this run."""
     out = tmp_path / "out"
     run(model, out, raw_images, "--probabilities")
-    before = written(out)
-    (raw_images / "a.png").write_bytes(b"no picture any more")
+    before = read_files(out)
+    (raw_images / "a.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match="1 of 5 images could not be predicted"):
         run(model, out, raw_images)
     gone = {"color/a.png", "label_ids/a.png", "overlay/a.jpg", "probabilities/a.npy"}
-    assert written(out) == {name: data for name, data in before.items() if name not in gone}
-    (out / "color/a.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="1 of 1"):  # the user's own, whatever it is
+    assert read_files(out) == {name: data for name, data in before.items() if name not in gone}
+    (out / "color/a.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match="1 of 1"):  # a file of the user
         run(model, out, out / "color/a.png")
     assert (out / "color/a.png").is_file()
 
 
-def test_what_folders_hold_beside_pictures_is_counted(model, raw_images, tmp_path, capsys):
+def test_files_of_unsupported_type_are_counted(model, raw_images, tmp_path, capsys):
     for name in ("a.tif", "drive/b.TIF", "c.bmp", "drive/README", ".hidden.gif"):
         (raw_images / name).touch()
     run(model, tmp_path / "out", raw_images)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("predict: 5 images by ")
-    beginning, kinds = said[2].split(": ")
-    assert beginning == "  skipped files of unsupported type"
-    assert sorted(kinds.split(", ")) == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("predict: 5 images by ")
+    title, counts = lines[2].split(": ")
+    assert title == "  skipped files of unsupported type"
+    assert sorted(counts.split(", ")) == [
         *("1 .bmp", "1 without suffix", "2 .tif"),
     ]
 
@@ -163,10 +163,10 @@ def test_what_folders_hold_beside_pictures_is_counted(model, raw_images, tmp_pat
 @pytest.mark.parametrize(
     ("options", "advice"), [([], "--tile or --scale"), (["--batch-size", "2"], "--batch-size")]
 )
-def test_a_network_that_needs_too_much_memory_names_the_options(
+def test_out_of_memory_error_names_the_options_that_lower_it(
     model, tmp_path, capsys, monkeypatch, options, advice
 ):
-    """The allocator is replaced: libraries may crash where the system refuses memory."""
+    """The error is simulated, because libraries may crash if the system refuses memory."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -185,13 +185,13 @@ def test_a_network_that_needs_too_much_memory_names_the_options(
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
-def test_memory_that_runs_out_costs_one_picture(model, raw_images, tmp_path, capsys, monkeypatch):
-    def written_but(folder: Path, name: str, *more: object) -> None:
+def test_out_of_memory_in_writing_fails_one_image(model, raw_images, tmp_path, capsys, monkeypatch):
+    def fail_once(folder: Path, name: str, *rest: object) -> None:
         if name == "drive/d":
             raise MemoryError
-        write_prediction(folder, name, *more)
+        write_prediction(folder, name, *rest)
 
-    monkeypatch.setattr(batch_predict, "write_prediction", written_but)
+    monkeypatch.setattr(batch_predict, "write_prediction", fail_once)
     with pytest.raises(InputError, match="1 of 5 images"):
         run(model, tmp_path / "out", raw_images)
     error = f"error: {raw_images}/drive/d.png: out of memory while writing mask and overlay\n"
@@ -199,30 +199,30 @@ def test_memory_that_runs_out_costs_one_picture(model, raw_images, tmp_path, cap
     assert len(list((tmp_path / "out/color").rglob("*.png"))) == 4
 
 
-def test_a_second_run_leaves_out_what_the_first_has_made(model: Path, raw_images: Path, capsys):
+def test_second_run_skips_the_output_of_the_first(model: Path, raw_images: Path, capsys):
     for _ in range(2):
-        run(model, raw_images / "made", raw_images)
+        run(model, raw_images / "output", raw_images)
         assert "predict: 5 images" in capsys.readouterr().out
 
 
-def test_names_that_continue_each_other_do_not_disturb_each_other(model: Path, tmp_path: Path):
-    """x.png.jpg is written as x.png.png, beside x.png."""
+def test_images_whose_names_extend_each_other_are_all_written(model: Path, tmp_path: Path):
+    """x.png.jpg is written as x.png.png, next to x.png."""
     (tmp_path / "in").mkdir()
     for number in range(12):
-        picture = Image.fromarray(make_striped_pair(60, 90, number)[0])
-        picture.save(tmp_path / f"in/{number}.png")
-        picture.resize((900, 600)).save(tmp_path / f"in/{number}.png.jpg")
+        image = Image.fromarray(make_striped_pair(60, 90, number)[0])
+        image.save(tmp_path / f"in/{number}.png")
+        image.resize((900, 600)).save(tmp_path / f"in/{number}.png.jpg")
     names = [f"{tmp_path}/in/{i}{end}" for i in range(12) for end in (".png.jpg", ".png")]
     run(model, tmp_path / "out", *names)
     assert len(list((tmp_path / "out/label_ids").iterdir())) == 24
 
 
-def test_what_cannot_be_written_or_is_too_large_is_left_out(model, raw_images, tmp_path, capsys):
+def test_images_too_large_for_jpeg_or_for_tiles_are_errors(model, raw_images, tmp_path, capsys):
     Image.new("RGB", (66_000, 1)).save(raw_images / "wide.png")  # wider than JPEG allows
     with pytest.raises(InputError, match="1 of 6 images could not be predicted"):
         run(model, tmp_path / "out", raw_images)
     assert "overlay/wide.jpg: cannot be written: " in capsys.readouterr().err
-    assert not list((tmp_path / "out").rglob("*wide*"))  # nor the files that could be
+    assert not list((tmp_path / "out").rglob("*wide*"))  # not even files that can be written
     grouped = save_model(tmp_path / "group.safetensors", norm="group")
     large = raw_images / "large.png"
     Image.new("RGB", (200, 100)).save(large)
@@ -241,14 +241,14 @@ def test_what_cannot_be_written_or_is_too_large_is_left_out(model, raw_images, t
         ("--batch-size", "0", "not an integer of at least 1"),
     ],
 )
-def test_wrong_options_are_refused(model, raw_images, tmp_path, capsys, option, value, message):
+def test_invalid_options_are_refused(model, raw_images, tmp_path, capsys, option, value, message):
     with pytest.raises(SystemExit, match="2"):
         run(model, tmp_path / "out", raw_images, option, value)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_where_nothing_can_be_predicted(model, raw_images, tmp_path):
+def test_nothing_is_written_without_images_or_device(model, raw_images, tmp_path):
     for arguments, message in (
         ((tmp_path / "nowhere",), "no images found"),
         ((raw_images, "--device", "cuda:99"), "--device: cuda:99: this computer has"),

@@ -1,4 +1,4 @@
-"""`roadseg submission`, on 200 pictures that are named as the benchmark's."""
+"""`roadseg submission`, on 200 images named like those of the benchmark."""
 
 import io
 import zipfile
@@ -26,19 +26,19 @@ SIZES = ((32, 48), (34, 50))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     save_model(folder / "model.safetensors", "cityscapes19", scale=0.9)
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for number in range(200):
-        picture, _ = make_striped_pair(*SIZES[number % 2], shift=number)
-        Image.fromarray(picture).save(folder / f"pictures/{number:06d}_10.png")
+        image, _ = make_striped_pair(*SIZES[number % 2], shift=number)
+        Image.fromarray(image).save(folder / f"images/{number:06d}_10.png")
     return folder
 
 
 def run(folder: Path, out: Path) -> None:
-    model, pictures = str(folder / "model.safetensors"), str(folder / "pictures")
-    main(["submission", "--model", model, "--pictures", pictures, "--out", str(out)])
+    model, images = str(folder / "model.safetensors"), str(folder / "images")
+    main(["submission", "--model", model, "--images", images, "--out", str(out)])
 
 
-def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path, capsys):
+def test_zip_contains_a_mask_of_label_ids_for_each_image(folder: Path, tmp_path: Path, capsys):
     run(folder, tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.testzip() is None
@@ -53,33 +53,33 @@ def test_the_zip_has_each_mask_in_its_pictures_size(folder: Path, tmp_path: Path
     assert len(seen) > 2
     assert seen <= set(BENCHMARK)
     predictor = Predictor(folder / "model.safetensors")
-    picture = np.asarray(Image.open(folder / "pictures/000007_10.png"))
-    (class_ids,) = predictor.class_ids([picture])
+    image = np.asarray(Image.open(folder / "images/000007_10.png"))
+    (class_ids,) = predictor.class_ids([image])
     assert (predictor.class_map.table()[0][label_ids] == class_ids).all()
     assert "submission: 200 masks" in capsys.readouterr().out
     run(folder, tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_classes_that_cannot_fill_it_are_refused_with_the_reason(folder: Path, tmp_path: Path):
+def test_model_without_the_classes_of_the_benchmark_is_refused(folder: Path, tmp_path: Path):
     model = save_model(tmp_path / "twelve.safetensors", "kitti12")
-    with pytest.raises(InputError) as found:
+    with pytest.raises(InputError) as caught:
         main(["submission", "--model", str(model), "--out", str(tmp_path / "a.zip")])
-    text = str(found.value)
+    text = str(caught.value)
     assert text.startswith(f"{model}: its 12 classes do not cover the benchmark's 19: construction")
     assert "construction contains building, wall, fence; " in text
     assert text.endswith("Train with remap.classes=cityscapes19")
     assert not (tmp_path / "a.zip").exists()
 
 
-def test_a_class_that_is_missing_is_named_and_one_with_more_label_ids_is_fine():
+def test_missing_label_ids_are_named_and_additional_ones_allowed():
     classes = read_class_map(ROOT / "classes/cityscapes19.yaml").classes
     wider = [LabelClass(name="road", color=[1, 2, 3], label_ids=[9, 7]), *classes[1:]]
-    facts = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "ignore"}
-    require_benchmark_classes(ClassMap(classes=wider, **facts), Path("m"))
-    assert benchmark_label_ids(ClassMap(classes=wider, **facts))[0] == 7
+    options = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "ignore"}
+    require_benchmark_classes(ClassMap(classes=wider, **options), Path("m"))
+    assert benchmark_label_ids(ClassMap(classes=wider, **options))[0] == 7
     with pytest.raises(InputError, match=r"no class has label id 33 \(bicycle\)"):
-        require_benchmark_classes(ClassMap(classes=wider[:-1], **facts), Path("m"))
+        require_benchmark_classes(ClassMap(classes=wider[:-1], **options), Path("m"))
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_a_class_that_is_missing_is_named_and_one_with_more_label_ids_is_fine():
         (lambda folder: (folder / "x.png").touch(), r"has x \(1 images\)"),
     ],
 )
-def test_other_pictures_than_the_benchmarks_are_refused(folder, tmp_path, change, message):
-    (tmp_path / "pictures").mkdir()
-    for path in (folder / "pictures").iterdir():
-        (tmp_path / "pictures" / path.name).symlink_to(path)
-    change(tmp_path / "pictures")
+def test_images_other_than_those_of_the_benchmark_are_refused(folder, tmp_path, change, message):
+    (tmp_path / "images").mkdir()
+    for path in (folder / "images").iterdir():
+        (tmp_path / "images" / path.name).symlink_to(path)
+    change(tmp_path / "images")
     (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
     with pytest.raises(InputError, match=message):
         run(tmp_path, tmp_path / "a.zip")

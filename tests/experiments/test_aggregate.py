@@ -1,4 +1,4 @@
-"""Mean and standard deviation over experiments: canned reports of DVC, and the real dvc."""
+"""Mean and standard deviation over experiments, from recorded reports and the real dvc."""
 
 import csv
 import statistics
@@ -14,7 +14,7 @@ from tests.dvc_repository import commit, run, succeeds
 
 
 def entry(name, fold, miou, *, state=None, recipe="modern", code="1", **data):
-    """An experiment as `dvc exp show --json` lists it."""
+    """Imitate an experiment in `dvc exp show --json`."""
     return {
         "name": None,
         "executor": state and {"state": state, "name": "dvc-task", "local": None},
@@ -58,7 +58,7 @@ def parse(*entries):
     return parse_experiments(report(*entries), {"data/split.json"})
 
 
-def names(groups):
+def list_names(groups):
     return [[experiment.name for experiment in group] for group in groups]
 
 
@@ -97,10 +97,10 @@ def test_only_finished_experiments_have_metrics_and_are_aggregated():
         **dict.fromkeys(["without metrics", "unreadable", "no data"], "unreadable"),
     }
     assert all(bool(e.metrics) == (e.state == "finished") for e in experiments)
-    assert names(group_by_other_params(experiments, "split.fold")) == [["workspace", "queue"]]
+    assert list_names(group_by_other_params(experiments, "split.fold")) == [["workspace", "queue"]]
 
 
-def test_experiments_of_a_group_differ_in_one_parameter_alone():
+def test_experiments_of_a_group_differ_only_in_one_parameter():
     experiments = parse(
         entry("a", 10, 0.1),
         entry("b", 9, 0.2),  # numbers are sorted by value, not as text
@@ -110,7 +110,7 @@ def test_experiments_of_a_group_differ_in_one_parameter_alone():
         entry("other code", 2, 0.5, code="2"),
     )
     groups = group_by_other_params(experiments, "split.fold")
-    assert names(groups) == [["again", "a"], ["other recipe", "other recipe too"]]
+    assert list_names(groups) == [["again", "a"], ["other recipe", "other recipe too"]]
     first, second = format_summaries(groups, "split.fold").split("\n\n")
     assert first.startswith("recipe modern\nsplit.fold: 9 (again), 10 (a)\n")
     assert second.startswith("recipe report\nsplit.fold: 0 (other recipe), 1 (other recipe too)\n")
@@ -119,13 +119,13 @@ def test_experiments_of_a_group_differ_in_one_parameter_alone():
 @pytest.mark.parametrize(
     ("entries", "over", "message"),
     [
-        ([], "split.fold", "no two of 0 finished experiments differ in this parameter alone"),
+        ([], "split.fold", "no two of 0 finished experiments differ only in this parameter"),
         ([entry("a", 0, 0.1)], "split.fold", "no two of 1 finished experiments"),
         ([entry("a", 0, 0.1), entry("b", 0, 0.1)], "split.fold", "no two of 2 finished"),
         ([entry("a", 0, 0.1)], "split.flod", "no such parameter; did you mean 'split.fold'"),
     ],
 )
-def test_nothing_to_aggregate_is_an_error_of_one_line(entries, over, message):
+def test_no_experiments_to_aggregate_is_an_error_of_one_line(entries, over, message):
     with pytest.raises(InputError, match=message) as caught:
         group_by_other_params(parse(*entries), over)
     assert str(caught.value).startswith(f"--over {over}: ")
@@ -146,7 +146,7 @@ stages:
     deps: [measure.py]
     params: [split]
     metrics: [figures.json: {cache: false}]
-  report:  # reads what a stage writes, which is in git
+  report:  # reads the output of a stage, which is in git
     cmd: cp figures.json report.json
     deps: [figures.json]
     outs: [report.json]
@@ -154,11 +154,11 @@ stages:
 
 
 def experiments(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in the repository `folder`."""
+    """Run `roadseg experiments` in the repository `folder`."""
     return run(folder, "python", "-m", "roadseg", "experiments", *options)
 
 
-def test_the_command_with_the_real_dvc(tmp_path: Path):
+def test_command_summarizes_real_experiments(tmp_path: Path):
     (tmp_path / "measure.py").write_text(MEASURE)
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     (tmp_path / "params.yaml").write_text("split: {fold: 0, seed: 0}\n")
@@ -199,13 +199,13 @@ def test_the_command_with_the_real_dvc(tmp_path: Path):
     result = experiments(tmp_path, *options)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: no experiments are based on this commit")
-    assert "figures.miou" in (tmp_path / "experiments/table.csv").read_text()  # as it was
+    assert "figures.miou" in (tmp_path / "experiments/table.csv").read_text()  # unchanged
     result = experiments(tmp_path, *options, "--all-commits")
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith(summary)
 
 
-def test_an_error_of_dvc_is_quoted_in_one_line(tmp_path: Path):
+def test_dvc_error_is_printed_in_one_line(tmp_path: Path):
     result = experiments(tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: dvc exp show: ")

@@ -1,4 +1,4 @@
-"""Order, columns and formats of the table of experiments."""
+"""Order, columns and format of the table of experiments."""
 
 import csv
 from pathlib import Path
@@ -31,7 +31,7 @@ EXPERIMENTS = [
 ]
 
 
-def test_the_best_experiment_comes_first_and_unfinished_ones_last():
+def test_best_experiment_comes_first_and_unfinished_ones_last():
     table = make_table(EXPERIMENTS, "evaluate.miou")
     names = ["best", "worse", "nan", "lost", "training", "waiting", "broken"]
     assert [e.name for e in table.experiments] == names
@@ -40,7 +40,7 @@ def test_the_best_experiment_comes_first_and_unfinished_ones_last():
     assert [e.name for e in table.experiments][:3] == ["worse", "best", "nan"]
 
 
-def test_commit_and_code_are_columns_where_they_differ():
+def test_commit_and_code_are_columns_if_they_differ():
     same = [experiment("a", 0.1), experiment("b", 0.2)]
     assert make_table(same, "evaluate.miou").params == []
     other = [*same, experiment("c", 0.3, commit="old", code="2")]
@@ -68,12 +68,12 @@ def test_csv_has_all_metrics_and_text_has_aligned_columns(tmp_path: Path):
     assert lines[0].index("miou") == lines[2].index("0.25")
 
 
-def test_the_plot_is_written(tmp_path: Path):
+def test_plot_is_written(tmp_path: Path):
     save_parallel_plot(tmp_path / "parallel.png", make_table(EXPERIMENTS, "evaluate.miou"))
     assert (tmp_path / "parallel.png").stat().st_size > 10_000
 
 
-def test_an_unknown_metric_or_no_experiments_is_an_error():
+def test_unknown_metric_and_no_experiments_are_errors():
     with pytest.raises(InputError, match=r"--by evaluate.moiu: no such metric; did you mean 'eval"):
         make_table(EXPERIMENTS, "evaluate.moiu")
     with pytest.raises(InputError, match=r"no experiments .*--all-commits"):

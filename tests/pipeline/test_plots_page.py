@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from roadseg.config.class_map import read_class_map
-from tests.browser import needs_browser, opened_page, outside
+from tests.browser import external_urls, needs_browser, open_page
 from tests.dvc_repository import commit, create_repository, succeeds
 from tests.factories import ROOT
 
@@ -73,9 +73,9 @@ def show(page: Page, folder: Path) -> list[dict]:
 @needs_browser
 def test_every_graph_and_picture_is_shown_without_network(finished: Path):
     succeeds(finished, "dvc", "plots", "show")
-    with opened_page() as (page, asked):
+    with open_page() as (page, asked):
         graphs = show(page, finished)
-        assert outside(asked, finished.as_uri()) == []
+        assert external_urls(asked, finished.as_uri()) == []
         assert page.title() == "Road scenes, segmented: plots"
         headings = page.locator("h2").all_inner_texts()
         names = [image.get_attribute("src") for image in page.locator("img").all()]
@@ -101,9 +101,9 @@ def test_every_graph_and_picture_is_shown_without_network(finished: Path):
 @needs_browser
 def test_two_experiments_stand_side_by_side(finished: Path):
     succeeds(finished, "dvc", "plots", "diff", "HEAD", "workspace")
-    with opened_page() as (page, asked):
+    with open_page() as (page, asked):
         graphs = show(page, finished)
-        assert outside(asked, finished.as_uri()) == []
+        assert external_urls(asked, finished.as_uri()) == []
         assert page.locator("img").count() == 2 * 6
         assert {"HEAD", "workspace"} <= set(page.locator("svg.marks text").all_text_contents())
         bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"

@@ -1,3 +1,5 @@
+"""Image grids, animations, the colours of classes, and tables."""
+
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from tests.factories import ROOT
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 
 
-def test_a_class_has_one_colour_everywhere():
+def test_colorize_uses_the_colours_of_the_class_map():
     class_ids = np.array([[1, 7], [0, IGNORE_INDEX]], dtype=np.uint8)
     colors = colorize(class_ids, TWELVE.colors)
     assert colors.tolist() == [
@@ -25,13 +27,13 @@ def test_a_class_has_one_colour_everywhere():
     ]
 
 
-def test_an_overlay_is_half_picture_half_colour():
+def test_overlay_is_half_image_half_colour():
     image = np.full((1, 1, 3), 200, dtype=np.uint8)
     shown = overlay(image, np.array([[1]], dtype=np.uint8), TWELVE.colors)
     assert shown.tolist() == [[[164, 132, 164]]]
 
 
-def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path):
+def test_grid_shows_all_images_and_is_reproducible(tmp_path: Path):
     fills = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)]]
     sizes = [(20, 60), (30, 60)]
     rows = [
@@ -46,45 +48,45 @@ def test_a_grid_shows_every_picture_and_has_the_same_bytes_twice(tmp_path: Path)
     for name in ("a.png", "b.png"):
         save_image_grid(tmp_path / name, "title", rows, TWELVE)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    with Image.open(tmp_path / "a.png") as picture:
-        assert "Software" not in picture.info
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "a.png") as image:
+        assert "Software" not in image.info
+        pixels = np.asarray(image.convert("RGB"))
     areas = [(pixels == color).all(axis=2).sum() for row in fills for color in row]
     for area, (height, width) in zip(areas, [s for s in sizes for _ in range(2)], strict=True):
         column = PAGE_WIDTH * DPI / 2
         expected = column * column * height / width
         assert area == pytest.approx(expected, rel=0.05)
-    for color in (*TWELVE.colors, WRONG_COLOR):  # the legend has a patch of each
+    for color in (*TWELVE.colors, WRONG_COLOR):  # in the legend
         assert (pixels == color).all(axis=2).sum() > 30
 
 
-def test_a_caption_stands_in_the_first_picture_of_its_row(tmp_path: Path):
+def test_caption_is_drawn_in_the_first_image_of_its_row(tmp_path: Path):
     blank = np.full((20, 60, 3), 255, dtype=np.uint8)
     for name, caption in (("with.png", "mIoU 0.5"), ("without.png", "")):
         rows = [ImageRow({"image": blank, "mask": blank}, caption)]
         save_image_grid(tmp_path / name, "title", rows, TWELVE)
-    pictures = [np.asarray(Image.open(tmp_path / f"{n}.png")).copy() for n in ("with", "without")]
-    rows, columns = (pictures[0] != pictures[1]).any(axis=2).nonzero()
+    figures = [np.asarray(Image.open(tmp_path / f"{n}.png")).copy() for n in ("with", "without")]
+    rows, columns = (figures[0] != figures[1]).any(axis=2).nonzero()
     assert len(rows) > 100
-    assert columns.max() < pictures[0].shape[1] / 2
+    assert columns.max() < figures[0].shape[1] / 2
 
 
-def test_long_names_stay_within_the_page(tmp_path: Path):
+def test_legend_with_long_names_fits_the_page(tmp_path: Path):
     classes = [
         LabelClass(name=f"a class with a long name {i} $", color=[9 * i, 0, 0], label_ids=[i])
         for i in range(14)
     ]
-    facts = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "error"}
+    options = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "error"}
     blank = np.full((20, 60, 3), 255, dtype=np.uint8)
     row = ImageRow({"image": blank, "errors": blank})
-    save_image_grid(tmp_path / "a.png", "title", [row], ClassMap(classes=classes, **facts))
-    with Image.open(tmp_path / "a.png") as picture:
-        pixels = np.asarray(picture.convert("L"))
+    save_image_grid(tmp_path / "a.png", "title", [row], ClassMap(classes=classes, **options))
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("L"))
     assert (pixels[:, :6] > 250).all()
     assert (pixels[:, -6:] > 250).all()
 
 
-def test_errors_are_red_and_what_is_not_judged_is_white():
+def test_error_map_is_red_where_wrong_and_white_where_ignored():
     truth = np.array([[0, 1, 2, IGNORE_INDEX]], dtype=np.uint8)
     predicted = np.array([[1, 1, 1, 1]], dtype=np.uint8)
     image = np.full((1, 4, 3), 100, dtype=np.uint8)
@@ -93,7 +95,7 @@ def test_errors_are_red_and_what_is_not_judged_is_white():
     assert error_map(image, truth, predicted, void_id=None).tolist()[0][0] == list(WRONG_COLOR)
 
 
-def test_an_animation_has_a_frame_an_epoch_in_exactly_the_classes_colours(tmp_path: Path):
+def test_animation_has_one_frame_per_epoch_in_the_exact_class_colours(tmp_path: Path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (20, 64, 3), dtype=np.uint8)
     frames = [(f"epoch {i}", np.full((20, 64), i, dtype=np.uint8)) for i in (1, 7)]
@@ -110,7 +112,7 @@ def test_an_animation_has_a_frame_an_epoch_in_exactly_the_classes_colours(tmp_pa
             assert abs(pixels[:200].astype(int) - np.asarray(enlarged)).mean() < 20
 
 
-def test_an_animation_of_as_many_classes_as_there_can_be(tmp_path: Path):
+def test_animation_keeps_the_colours_of_254_classes(tmp_path: Path):
     colors = np.arange(254 * 3).reshape(254, 3).astype(np.uint8)
     image = np.zeros((20, 640, 3), dtype=np.uint8)
     class_ids = np.full((20, 640), 253, dtype=np.uint8)
@@ -119,7 +121,7 @@ def test_an_animation_of_as_many_classes_as_there_can_be(tmp_path: Path):
         assert np.asarray(animation.convert("RGB"))[-1, -1].tolist() == colors[253].tolist()
 
 
-def test_class_frequency_leaves_ignored_pixels_out():
+def test_class_frequency_excludes_ignored_pixels():
     pixels = np.zeros(256, dtype=np.int64)
     pixels[[1, 7, IGNORE_INDEX]] = 30, 10, 60
     table = pd.DataFrame(class_frequency(TWELVE, pixels)).set_index("class")
@@ -128,7 +130,7 @@ def test_class_frequency_leaves_ignored_pixels_out():
     assert pd.api.types.is_integer_dtype(table["pixels"])
 
 
-def test_names_are_texts_whatever_they_look_like(tmp_path: Path):
+def test_names_that_look_like_numbers_or_nan_are_read_as_text(tmp_path: Path):
     names = ["None", "null", "NA", "1", "007"]
     write_table(
         tmp_path / "t.csv", {"class": names, "picture": names, "iou": [0.5, np.nan, 1, 1, 1]}
@@ -138,7 +140,7 @@ def test_names_are_texts_whatever_they_look_like(tmp_path: Path):
     assert table["iou"].isna().tolist() == [False, True, False, False, False]
 
 
-def test_tables_hold_six_significant_digits(tmp_path: Path):
+def test_tables_are_written_with_six_significant_digits(tmp_path: Path):
     values = [1 / 3, 2e-7 / 3, 12345678.0]
     write_table(tmp_path / "t.csv", pd.DataFrame({"epoch": [1, 2, 3], "lr": values}))
     lines = (tmp_path / "t.csv").read_text().splitlines()

@@ -128,13 +128,13 @@ def test_the_card_tells_what_the_files_do(done: Path):
     text = (done / "models/README.md").read_text()
     figures = json.loads((done / "metrics/evaluate.json").read_text())
     manifest = json.loads((done / "data/raw/manifest.json").read_text())
-    assert f"| mIoU, void left out | {figures['miou']:.4g} |" in text
+    assert f"| mIoU without void | {figures['miou']:.4g} |" in text
     assert f"`{manifest['sha256']}`" in text
-    assert "6 trained and 2 validated" in text
+    assert "6 for training and 2 for validation" in text
     assert "Recipe `modern`, epochs 2, seed 0, device cpu" in text
     per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
     assert f"| 1 | road | `#804080` | 7 | {per_class['iou']['road']:.3f} |" in text
-    assert "2 validation pictures are few" in text
+    assert "2 validation images are few" in text
     for name in ("curves", "confusion", "per_class"):
         assert f"(../plots/figures/{name}.png)" in text
         with Image.open(done / f"plots/figures/{name}.png") as picture:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roadseg.provenance.source_code import ROOT, blob_id
-from roadseg.system.errors import printable
+from roadseg.system.errors import InputError, printable
 from roadseg.system.files import file_sha256
 
 if TYPE_CHECKING:
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a .safetensors file that train has written")
+    """Add the model file and --json."""
+    parser.add_argument("model", type=Path, help="a .safetensors file written by train")
     parser.add_argument("--json", action="store_true", help="print all metadata as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Print the metadata of the model."""
     from roadseg.provenance.model_metadata import (
         ModelMetadata,
         TrainedModelMetadata,
@@ -54,17 +56,27 @@ def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:
 
 def _code(blobs: dict[str, str]) -> str:
     """Describe the modules: the commit that contains them, and those that differ from ROOT's."""
-    if not (ROOT / ".git").exists():  # an installed package
+    if not (ROOT / "src/roadseg").is_dir():  # an installed package
         return f"{len(blobs)} modules"
     here = {name: blob_id(ROOT / name) if (ROOT / name).is_file() else "" for name in blobs}
     changed = [name for name, blob in blobs.items() if here[name] != blob]
-    tree = f"the working tree differs in {', '.join(changed)}" if changed else "the working tree's"
-    commit = _commit_with(blobs)
-    return f"{len(blobs)} modules; {commit or 'no commit here has just these'}; {tree}"
+    tree = f"differs in {', '.join(changed)}" if changed else "is identical"
+    try:
+        if not (commit := _find_commit(blobs)):
+            commit = "no commit of this repository contains exactly these"
+            if _git("rev-parse", "--is-shallow-repository").strip() == "true":
+                commit += " (a shallow clone: older commits are missing; git fetch --unshallow)"
+    except InputError as error:
+        commit = f"commit unknown: {error}"
+    return f"{len(blobs)} modules; {commit}; the working tree {tree}"
 
 
-def _commit_with(blobs: dict[str, str]) -> str | None:
-    """The commit that brought the last of these contents, short id and subject."""
+def _find_commit(blobs: dict[str, str]) -> str | None:
+    """Return short id and subject of the commit that introduced the last of these contents.
+
+    Raises:
+        InputError: git cannot answer, with its reason.
+    """
     for start in ("HEAD", "--all"):  # --all: branches, and DVC's experiments
         for commit in _git("rev-list", start, "--", *blobs).split():
             lines = _git("ls-tree", "-r", commit, "--", *blobs).splitlines()
@@ -75,9 +87,13 @@ def _commit_with(blobs: dict[str, str]) -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    """Return the output of git, or nothing if ROOT is not in a repository."""
+    """Return the output of git in ROOT. Raises InputError with git's reason if it fails."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise InputError(f"git cannot be run ({error.strerror})") from None
+    if result.returncode != 0:
+        reason = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
+        raise InputError(f"git: {reason}")
+    return result.stdout

@@ -1,7 +1,7 @@
 """The command `roadseg`. It imports only the chosen subcommand, so that help appears at once.
 
-A subcommand is a module with `add_arguments(parser)` and `run(args)`. Its docstring is the
-description in its help. It imports torch, numpy, pandas and matplotlib inside `run` only.
+A subcommand is a module with `add_arguments(parser)` and `run(args)`, whose docstring is the
+description in its help. It imports torch, numpy, pandas and matplotlib only inside `run`.
 """
 
 import argparse
@@ -19,11 +19,13 @@ VERSION = "0.2.0.dev0"
 
 
 class Subcommand(NamedTuple):
+    """A subcommand and what is known without importing it."""
+
     module: str
     help: str
     """One line for `roadseg --help`."""
     extra: str = ""
-    """Optional dependencies in pyproject.toml without which the subcommand cannot run."""
+    """Optional dependencies in pyproject.toml that the subcommand needs."""
     less_memory: str = CLOSE_PROGRAMS
     """Advice after an out-of-memory error."""
 
@@ -36,7 +38,7 @@ SUBCOMMANDS = {
     ),
     "export": Subcommand("roadseg.commands.export", "convert a model to ONNX or torch.export"),
     "demo": Subcommand(
-        "roadseg.commands.demo.command", "serve a local page to try a model", extra="demo"
+        "roadseg.commands.demo.command", "serve a local web page to try a model", extra="demo"
     ),
     "submission": Subcommand(
         "roadseg.commands.submission", "write the zip file for KITTI's semantic benchmark"
@@ -51,10 +53,10 @@ SUBCOMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the subcommand that `argv` (default: `sys.argv[1:]`) names.
+    """Run the subcommand in `argv` (default: `sys.argv[1:]`).
 
     Raises:
-        InputError: a package that the subcommand needs is not installed, or its own errors.
+        InputError: a package that the subcommand needs is not installed, or the subcommand failed.
         SystemExit: after --help and --version, and for invalid commands and options.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -71,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="roadseg", metavar="COMMAND", required=True, help=argparse.SUPPRESS
     )
     parsers = {name: subparsers.add_parser(name) for name in SUBCOMMANDS}
-    name = next((argument for argument in argv if argument in SUBCOMMANDS), None)
-    if name is None:
+    name = next((argument for argument in argv if argument in SUBCOMMANDS), "")
+    if not name:
         parser.parse_args(argv)  # always exits, because COMMAND is missing or invalid
     module = import_module(SUBCOMMANDS[name].module)
     parsers[name].description = module.__doc__
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if not (extra := SUBCOMMANDS[name].extra):
             raise
-        raise missing_package(error.name, extra) from None
+        raise missing_package(str(error.name), extra) from None
 
 
 def run_from_shell() -> None:

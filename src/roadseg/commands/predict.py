@@ -1,5 +1,7 @@
-"""Segment images. For each image, write its classes in colours (color/), as a mask of label ids
-(label_ids/) and as an overlay on the image (overlay/), in the size of the image.
+"""Segment images.
+
+For each image, write its classes in colours (color/), as a mask of label ids (label_ids/) and as an
+overlay on the image (overlay/), in the size of the image.
 """
 
 import argparse
@@ -13,20 +15,21 @@ from roadseg.system.errors import InputError, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the images, the output options and the model options."""
     parser.add_argument(
         "images",
         nargs="+",
         metavar="IMAGE|FOLDER|GLOB",
-        help="PNG, JPEG or WebP; a folder stands for all images in it and below it",
+        help="PNG, JPEG or WebP; of a folder, all images in it and its subfolders",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     add_model_options(parser)
     parser.add_argument(
         "--batch-size",
         type=positive_int,
         default=1,
         metavar="N",
-        help="consecutive images of one size per batch; more than 1 is faster on a GPU only "
+        help="images per batch, if consecutive images have one size; faster on a GPU only "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -37,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Segment the images, and print a summary."""
     import numpy as np
 
     from roadseg.inference.batch_predict import predict_files
@@ -66,8 +70,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print_lines(lines: Sequence[str]) -> None:
-    """Print `lines`. A closed pipe (`| head`) is no error: all files are written already."""
+    """Print `lines`, ignoring a closed pipe (`| head`): all files are written already."""
     try:
         print(*lines, sep="\n", flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit

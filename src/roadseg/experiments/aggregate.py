@@ -15,11 +15,11 @@ from roadseg.system.errors import InputError
 
 
 def group_by_other_params(experiments: list[Experiment], over: str) -> list[list[Experiment]]:
-    """Group the finished experiments that differ in the parameter `over` alone.
+    """Group the finished experiments that differ only in the parameter `over`.
 
     All other parameters, the code and the other inputs are equal within a group. Each group has at
-    least 2 experiments and is sorted by the value of `over`. Of several experiments with the same
-    value, which are repetitions of one run, the first by name is used.
+    least 2 experiments and is sorted by the value of `over`. Experiments with the same value are
+    repetitions of one run; only the first by name is used.
 
     Raises:
         InputError: no experiment has that parameter, or no group has 2 experiments.
@@ -39,14 +39,14 @@ def group_by_other_params(experiments: list[Experiment], over: str) -> list[list
     large = [list(group.values()) for group in groups.values() if len(group) >= 2]
     if not large:
         raise InputError(
-            f"--over {over}: no two of {len(finished)} finished experiments differ in this "
-            f"parameter alone; queue some with: dvc exp run --queue -S '{over}=range(0,5)'"
+            f"--over {over}: no two of {len(finished)} finished experiments differ only in "
+            f"this parameter; queue some with: dvc exp run --queue -S '{over}=range(0,5)'"
         )
     return [sorted(group, key=lambda e: _sort_key(e.params[over])) for group in large]
 
 
 def summarize(experiments: list[Experiment]) -> pd.DataFrame:
-    """Summarize each metric that all `experiments` have, sorted by name.
+    """Summarize the metrics that all `experiments` have, sorted by name.
 
     Returns:
         Columns mean, std (sample standard deviation, n - 1 in the denominator), min, max, count.
@@ -57,7 +57,7 @@ def summarize(experiments: list[Experiment]) -> pd.DataFrame:
 
 
 def format_summaries(groups: list[list[Experiment]], over: str) -> str:
-    """Format one table per group, headed by the parameters in which the groups differ."""
+    """Format one table per group, below the parameters in which the groups differ."""
     return "\n\n".join(_format_group(groups, number, over) for number in range(len(groups)))
 
 
@@ -78,6 +78,6 @@ def _distinguishing_params(groups: list[list[Experiment]], number: int, over: st
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:
-    """Sort numbers by value and before everything else."""
+    """Sort numbers by value, before everything else."""
     number = isinstance(value, int | float)
     return (not number, value if number else str(value))

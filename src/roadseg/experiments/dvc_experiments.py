@@ -1,4 +1,4 @@
-"""Experiments as `dvc exp show --json` reports them."""
+"""Load DVC experiments from `dvc exp show --json`."""
 
 import json
 import subprocess
@@ -18,13 +18,13 @@ class Experiment:
 
     name: str
     commit: str
-    """Branch, tag or abbreviated hash of the commit that it is based on."""
+    """Branch, tag or abbreviated hash of its base commit."""
     state: str
     """finished, running, queued, failed, or unreadable (DVC cannot read its metrics)."""
     params: dict[str, Any]
     """Parameters by dotted key, such as `train.seed`."""
     inputs: dict[str, str | None]
-    """Hash of each dependency that is not the output of a stage (code, class maps), by path."""
+    """Hash of each dependency that no stage writes (code, class maps), by path."""
     metrics: dict[str, float]
     """Metrics by file name and key, such as `evaluate.miou`; empty unless finished."""
 
@@ -33,7 +33,7 @@ def load_experiments(*, all_commits: bool = False) -> list[Experiment]:
     """Load the experiments of the repository in the working directory, sorted by name.
 
     Args:
-        all_commits: include the experiments that are based on other commits than HEAD.
+        all_commits: include experiments based on commits other than HEAD.
 
     Raises:
         InputError: `dvc exp show` failed, or dvc.yaml cannot be read.
@@ -43,22 +43,23 @@ def load_experiments(*, all_commits: bool = False) -> list[Experiment]:
 
 
 def run_exp_show(*options: str) -> list[dict[str, Any]]:
-    """Return what `dvc exp show --json` prints. Raises InputError with DVC's reason if it fails."""
+    """Run `dvc exp show --json`. Raises InputError with DVC's message if it fails."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *options]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
         reasons = [line for line in lines if line.startswith("ERROR: ")] or lines
         raise InputError(f"dvc exp show: {reasons[-1].removeprefix('ERROR: ')}")
-    return json.loads(result.stdout)
+    report: list[dict[str, Any]] = json.loads(result.stdout)
+    return report
 
 
 def parse_experiments(report: list[dict[str, Any]], outputs: Set[str]) -> list[Experiment]:
-    """Extract the experiments from `report`; commits and the workspace are skipped.
+    """Extract the experiments from `report`, without commits and the workspace.
 
     Args:
-        report: as returned by `run_exp_show`.
-        outputs: paths that stages write; they do not count as inputs of an experiment.
+        report: result of `run_exp_show`.
+        outputs: paths that stages write; they are not inputs of an experiment.
     """
     experiments = []
     for commit in report:
@@ -82,7 +83,7 @@ def parse_experiments(report: list[dict[str, Any]], outputs: Set[str]) -> list[E
 
 
 def _state(executor: dict[str, Any] | None, data: dict[str, Any]) -> str:
-    state = (executor or {"state": "success"})["state"]
+    state: str = (executor or {"state": "success"})["state"]
     if state != "success":
         return state
     files = [file for kind in ("params", "metrics") for file in data[kind].values()]
@@ -96,7 +97,7 @@ def _merge_params(files: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge_metrics(files: dict[str, Any]) -> dict[str, float]:
-    """Keep the numbers, each prefixed with the name of its file without directory and suffix."""
+    """Return the numbers, prefixed with the name of their file without directory and suffix."""
     metrics = {}
     for path, file in files.items():
         for key, value in _flatten(file["data"]).items():

@@ -7,7 +7,7 @@ categories, logarithmic axes and missing values.
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -15,21 +15,24 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from roadseg.reporting.figures import DPI, FONT, PAGE_WIDTH
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 _MISSING = -0.1  # position of missing values; an axis spans 0 to 1
-_MAX_TICKS = 8  # of more distinct numbers, matplotlib chooses round ones
-_MAX_CATEGORIES = 20  # labels of an axis
-_MAX_NAMES = 10  # lines; of more, only the best are named
+_MAX_TICKS = 8  # for more distinct numbers, matplotlib chooses round ticks
+_MAX_CATEGORIES = 20  # labels per axis
+_MAX_NAMES = 10  # lines in the legend; of more, only the best _NUM_HIGHLIGHTED
 _NUM_HIGHLIGHTED = 3  # lines
 _MAX_LABEL_LENGTH = 16  # characters
 _AXIS_WIDTH = 1.2  # inches
 _BOX = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "linewidth": 0}  # behind labels
-_STYLE = {
+_STYLE: "dict[RcKeyType, float]" = {
     "font.size": FONT,
-    "text.parse_math": False,  # a $ in a name is a $
     "ytick.labelsize": FONT - 1.5,
     "legend.frameon": False,
     "legend.fontsize": FONT - 1,
@@ -44,7 +47,7 @@ class Axis(NamedTuple):
     values: Sequence[Any]
     """Numbers or categories, one per line; None, NaN and infinity count as missing."""
     allow_log: bool
-    """Use a logarithmic scale where all values are positive and span a decade or more."""
+    """Use a logarithmic scale if all values are positive and span a decade or more."""
 
 
 def plot_parallel_coordinates(
@@ -54,12 +57,12 @@ def plot_parallel_coordinates(
 
     Args:
         names: names of the lines, the best first.
-        color_axis: colours the lines, the best darkest; grey where the value is missing.
+        color_axis: its values give the colours of the lines; a line without a value is grey.
+        higher_is_better: whether the highest or the lowest value of `color_axis` is darkest.
     """
     with rc_context(_STYLE):
         size = (max(PAGE_WIDTH, _AXIS_WIDTH * len(axes) + 1.2), 3.6)
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12)
+        figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12))
         canvas = figure.subplots()
         # a dotted name takes two lines
         canvas.set_xticks(range(len(axes)), [axis.name.replace(".", ".\n", 1) for axis in axes])
@@ -92,7 +95,7 @@ def _draw_axis(canvas: Axes, x: int, axis: Axis) -> np.ndarray:
     """Draw a vertical axis at `x`.
 
     Returns:
-        (N,) float64, the position of each line, 0..1, or below 0 for missing values.
+        (N,) float64, position of each line, 0..1, or _MISSING.
     """
     is_known = [not is_missing(value) for value in axis.values]
     known = [value for value in axis.values if not is_missing(value)]
@@ -100,7 +103,7 @@ def _draw_axis(canvas: Axes, x: int, axis: Axis) -> np.ndarray:
     scale.spines[["top", "left", "bottom"]].set_visible(False)
     scale.spines.right.set_position(("data", x))
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        numbers = np.array(known, dtype=np.float64)
+        numbers: np.ndarray = np.array(known, dtype=np.float64)
     else:
         labels = [value if isinstance(value, str) else json.dumps(value) for value in known]
         distinct, numbers = np.unique(labels, return_inverse=True)
@@ -130,7 +133,7 @@ def _shorten(label: str) -> str:
 
 
 def _colormap(higher_is_better: bool) -> Colormap:
-    # Yellow, the end of the colormap, is hard to see on white.
+    # without the yellow end of the colormap, which is hard to see on white
     dark_to_light = colormaps["viridis"](np.linspace(0, 0.88, 256))
     return ListedColormap(dark_to_light[::-1] if higher_is_better else dark_to_light)
 
@@ -138,13 +141,20 @@ def _colormap(higher_is_better: bool) -> Colormap:
 def _draw_lines(
     canvas: Axes, positions: np.ndarray, values: Sequence[Any], colors: ScalarMappable
 ) -> list[Line2D]:
-    """Draw lines through `positions`, (axes, lines), in the colours of their `values`."""
+    """Draw lines through `positions`, (axes, lines), in the colours of `values`."""
     many = len(values) > _MAX_NAMES
     lines = []
     for row, value in enumerate(values):
         best = many and row < _NUM_HIGHLIGHTED
         color = "silver" if is_missing(value) else colors.to_rgba(value)
         width, alpha = (2.2, 1.0) if best else (1.0, 0.6) if many else (1.6, 0.9)
-        style = {"lw": width, "alpha": alpha, "zorder": 3 - row / len(values), "clip_on": False}
-        lines += canvas.plot(positions[:, row], color=color, solid_joinstyle="round", **style)
+        lines += canvas.plot(
+            positions[:, row],
+            color=color,
+            lw=width,
+            alpha=alpha,
+            zorder=3 - row / len(values),
+            clip_on=False,
+            solid_joinstyle="round",
+        )
     return lines

@@ -23,19 +23,20 @@ _STATES = ("finished", "unreadable", "running", "queued", "failed")
 
 @dataclass(frozen=True)
 class Table:
-    """Experiments in the order of their state, the best finished one first."""
+    """Experiments ordered by state; finished ones first, the best at the top."""
 
     by: str
-    """Metric that orders the finished experiments."""
+    """Metric by which finished experiments are ordered."""
     experiments: list[Experiment]
 
     @property
     def params(self) -> list[str]:
         """Keys of the parameters that differ."""
-        return _differing([e.params for e in self.experiments if e.params])
+        return _find_differing_keys([e.params for e in self.experiments if e.params])
 
     @property
     def finished(self) -> list[Experiment]:
+        """The finished experiments, in order."""
         return [e for e in self.experiments if e.state == "finished"]
 
     @property
@@ -50,17 +51,17 @@ class Table:
 
 
 def make_table(experiments: list[Experiment], by: str) -> Table:
-    """Order `experiments`. Where their commits or code differ, these become parameters.
+    """Order `experiments`, and add commit and code to their parameters where they differ.
 
     Raises:
         InputError: there are no experiments, or none of them has the metric `by`.
     """
     if not experiments:
         raise InputError(
-            "no experiments are based on this commit; start one with dvc exp run, or show those of "
+            "no experiments are based on this commit; start one with dvc exp run, or list those of "
             "other commits with --all-commits"
         )
-    table = Table(by, sorted(_with_code(experiments), key=lambda e: _sort_key(e, by)))
+    table = Table(by, sorted(_add_code(experiments), key=lambda e: _sort_key(e, by)))
     if table.metrics and by not in table.metrics:
         close = [*difflib.get_close_matches(by, table.metrics, n=1), *table.metrics][0]
         raise InputError(f"--by {by}: no such metric; did you mean {close!r}?")
@@ -68,8 +69,8 @@ def make_table(experiments: list[Experiment], by: str) -> Table:
 
 
 def save_table(path: Path, table: Table) -> None:
-    """Write a CSV file: a row per experiment with the parameters that differ and all metrics."""
-    columns: dict[str, list] = {"experiment": [e.name for e in table.experiments]}
+    """Write a CSV file with the parameters that differ and all metrics, one row per experiment."""
+    columns: dict[str, list[Any]] = {"experiment": [e.name for e in table.experiments]}
     columns["state"] = [e.state for e in table.experiments]
     for key in table.params:
         columns[key] = [_format_param(e.params.get(key)) for e in table.experiments]
@@ -93,15 +94,15 @@ def format_table(table: Table) -> str:
 
 
 def save_parallel_plot(path: Path, table: Table) -> None:
-    """Plot the finished experiments, of which there must be at least two, to a PNG file.
+    """Write a parallel-coordinates plot of the finished experiments, at least two, as PNG.
 
-    The axes are the parameters that differ and the key metrics; `table.by` is the last one and
-    colours the lines.
+    The axes are the parameters that differ and the key metrics. The last one is `table.by`, which
+    also gives the colours.
     """
     finished = table.finished
     axes = [
         Axis(key, [e.params.get(key) for e in finished], allow_log=True)
-        for key in _differing([e.params for e in finished])
+        for key in _find_differing_keys([e.params for e in finished])
     ]
     for name in [*(name for name in table.key_metrics if name != table.by), table.by]:
         axes.append(Axis(name, [e.metrics.get(name) for e in finished], allow_log=False))
@@ -110,7 +111,7 @@ def save_parallel_plot(path: Path, table: Table) -> None:
     save_figure(plot_parallel_coordinates(axes, names, axes[-1], higher_is_better), path)
 
 
-def _with_code(experiments: list[Experiment]) -> list[Experiment]:
+def _add_code(experiments: list[Experiment]) -> list[Experiment]:
     """Add the commit to the parameters and, where finished experiments differ in it, the code."""
     codes = len({_digest(e.inputs) for e in experiments if e.state == "finished"}) > 1
     return [
@@ -127,7 +128,7 @@ def _digest(inputs: dict[str, str | None]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def _differing(params: list[dict[str, Any]]) -> list[str]:
+def _find_differing_keys(params: list[dict[str, Any]]) -> list[str]:
     """Return the keys whose values differ, in the order of their first appearance."""
     keys = dict.fromkeys(key for row in params for key in row)
     values = {key: {json.dumps(row.get(key)) for row in params} for key in keys}
@@ -136,8 +137,10 @@ def _differing(params: list[dict[str, Any]]) -> list[str]:
 
 def _sort_key(experiment: Experiment, by: str) -> tuple[int, bool, float, str]:
     value = experiment.metrics.get(by)
-    rank = 0.0 if is_missing(value) else value if _LOWER_IS_BETTER.search(by) else -value
-    return _STATES.index(experiment.state), is_missing(value), rank, experiment.name
+    state = _STATES.index(experiment.state)
+    if value is None or is_missing(value):
+        return state, True, 0.0, experiment.name
+    return state, False, value if _LOWER_IS_BETTER.search(by) else -value, experiment.name
 
 
 def _format_param(value: Any) -> str:
@@ -145,6 +148,6 @@ def _format_param(value: Any) -> str:
 
 
 def _shorten(names: list[str]) -> list[str]:
-    """Return the last components of dotted names where these are unique."""
+    """Keep the last component of dotted names if it is unique."""
     ends = [name.rpartition(".")[2] for name in names]
     return [e if ends.count(e) == 1 else name for e, name in zip(ends, names, strict=True)]

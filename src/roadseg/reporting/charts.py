@@ -1,17 +1,29 @@
-"""The tables of plots/ as still pictures, for a model card, a pull request or a paper."""
+"""The tables of plots/ as PNG charts, for a model card, a pull request or a paper."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from roadseg.reporting.figures import DPI, FONT, PAGE_WIDTH, save_figure
+from roadseg.reporting.figures import (
+    DPI,
+    FONT,
+    MANY_CLASSES,
+    PAGE_WIDTH,
+    save_figure,
+    shorten,
+)
 
-_STYLE = {
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+_STYLE: "dict[RcKeyType, float]" = {
     "font.size": FONT,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -22,17 +34,18 @@ _STYLE = {
     "legend.frameon": False,
 }
 _TRAIN_COLOR, _VAL_COLOR = "#4c78a8", "#f58518"
+_CELL = 0.13  # inches; one line of text
+_MANY_DPI = 100  # of a large confusion matrix, which is read on a screen
 
 
 def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
-    """Cross-entropy of training and validation, and validation mIoU, by epoch.
+    """Plot cross-entropy of training and validation, and validation mIoU, by epoch.
 
-    Args:
-        history: columns epoch, train_ce, val_ce, val_miou.
-        best_epoch: is marked.
+    `history` has the columns epoch, train_ce, val_ce, val_miou. `best_epoch` is marked by a circle.
     """
     with rc_context(_STYLE):
-        figure, (losses, mious) = _figure(2.3, 1, 2)
+        figure = _figure(PAGE_WIDTH, 2.3)
+        losses, mious = figure.subplots(1, 2)
         losses.plot(
             history["epoch"], history["train_ce"], "o-", c=_TRAIN_COLOR, ms=3, label="train"
         )
@@ -55,20 +68,21 @@ def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
 
 
 def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
-    """IoU of each class in its colour; a class that does not occur says so.
+    """Plot the IoU of each class as a bar in its colour; missing classes are marked "absent".
 
-    Args:
-        per_class: columns class, iou (NaN where absent), color.
+    `per_class` has the columns class, iou (NaN where absent), color.
     """
     with rc_context(_STYLE):
-        figure, axes = _figure(0.5 + 0.19 * len(per_class), 1, 1)
+        figure = _figure(PAGE_WIDTH, 0.5 + 0.19 * len(per_class))
+        axes = figure.subplots()
         values = per_class["iou"]
-        colors = per_class["color"]
-        axes.barh(per_class["class"], values.fillna(0), color=colors, edgecolor="black", lw=0.4)
+        rows = range(len(per_class))
+        axes.barh(rows, values.fillna(0), color=per_class["color"], edgecolor="black", lw=0.4)
+        axes.set_yticks(rows, [shorten(name) for name in per_class["class"]])
         for row, value in enumerate(values):
             text = "absent" if np.isnan(value) else f"{value:.3f}"
-            shown = 0 if np.isnan(value) else value
-            axes.annotate(text, (shown, row), (4, 0), textcoords="offset points", va="center")
+            end = 0 if np.isnan(value) else value
+            axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center")
         axes.invert_yaxis()
         axes.margins(y=0.01)
         axes.set(title="IoU by class, best epoch", xlim=(0, 1.06), xticks=np.linspace(0, 1, 6))
@@ -76,23 +90,33 @@ def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
 
 
 def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
-    """The confusion matrix, in percent of each actual class.
+    """Plot the confusion matrix, in percent of the pixels of each actual class.
 
-    Args:
-        pairs: columns actual, predicted, share (0..1, NaN where the class does not occur), in
-            class order.
+    From MANY_CLASSES on, the figure is larger than a page, and colours replace the numbers. `pairs`
+    has the columns actual, predicted, share (0..1, NaN where the class does not occur), in class
+    order.
     """
-    names = list(dict.fromkeys(pairs["actual"]))
-    shares = pairs["share"].to_numpy().reshape(len(names), len(names))
+    classes = list(dict.fromkeys(pairs["actual"]))
+    names = [shorten(name) for name in classes]
+    fractions = pairs["share"].to_numpy().reshape(len(names), len(names))
     with rc_context(_STYLE):
-        figure, axes = _figure(1.0 + 0.33 * len(names), 1, 1, width=1.6 + 0.42 * len(names))
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.005:
-                color = "white" if share > 0.5 else "black"
-                place = {"ha": "center", "va": "center", "fontsize": FONT - 1}
-                axes.text(column, row, f"{share * 100:.0f}", color=color, **place)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        if len(names) < MANY_CLASSES:
+            width = min(PAGE_WIDTH, 1.6 + 0.42 * len(names))
+            figure = _figure(width, 1.0 + 0.33 * len(names))
+            axes = figure.subplots()
+            _draw_numbers(axes, fractions)
+            axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_xticks(
+                range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor"
+            )
+        else:
+            side = _CELL * len(names)
+            figure = _figure(side + 4, side + 2.7, _MANY_DPI)
+            axes = figure.subplots()
+            image = axes.imshow(100 * fractions, cmap="Blues", vmin=0, vmax=100)
+            figure.colorbar(image, ax=axes, shrink=0.3, label="percent")
+            axes.set_xticks(range(len(names)), names, rotation=90)
+            axes.grid(color="gainsboro", lw=0.3)
         axes.set_yticks(range(len(names)), names)
         axes.set(
             xlabel="predicted", ylabel="actual", title="Confusion, percent of each actual class"
@@ -102,11 +126,21 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
         save_figure(figure, path)
 
 
-def _figure(
-    height: float, rows: int, columns: int, width: float = PAGE_WIDTH
-) -> tuple[Figure, Axes | np.ndarray]:
-    """A figure of thin margins, at most as wide as a page, and its axes; inches."""
-    size = (min(width, PAGE_WIDTH), height)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
-    return figure, figure.subplots(rows, columns)
+def _draw_numbers(axes: Axes, fractions: np.ndarray) -> None:
+    for (row, column), fraction in np.ndenumerate(fractions):
+        if fraction >= 0.005:
+            axes.text(
+                column,
+                row,
+                f"{fraction * 100:.0f}",
+                color="white" if fraction > 0.5 else "black",
+                ha="center",
+                va="center",
+                fontsize=FONT - 1,
+            )
+
+
+def _figure(width: float, height: float, dpi: int = DPI) -> Figure:
+    """Create a figure with thin margins; sizes in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+    return Figure(figsize=(width, height), dpi=dpi, layout=layout)

@@ -1,11 +1,13 @@
-"""Figures of predictions: rows of pictures under column titles, with a legend of the classes.
+"""Figures of predictions: a grid of images under column titles, with a legend of the classes.
 
-As wide as a page's text, so that what is printed at that size has letters of the size given here.
-Shapes: H, W pixels of a picture; they may differ from row to row.
+Figures are as wide as the text of a page, so that font sizes are those of the printed page.
+Shapes: H, W pixels of an image; they may differ from row to row.
 """
 
 import math
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,23 +19,29 @@ from matplotlib.patches import Patch
 
 from roadseg.config.class_map import ClassMap
 from roadseg.inference.colors import IGNORED_COLOR, WRONG_COLOR
+from roadseg.reporting.fonts import make_text_literal
 from roadseg.system.files import atomic_file
 
 PAGE_WIDTH = 7.0  # inches
 DPI = 200
 FONT = 8  # points
-_LEGEND_HEIGHT = 0.19  # inches a line
+LONGEST_NAME = 32  # characters; the middle of longer class names is left out
+MANY_CLASSES = 25  # do not fit a page with all labels
+_LEGEND_HEIGHT = 0.19  # inches per line, with a margin
+_LEGEND_LINE = 0.14  # inches per line, without
 _LEGEND_PATCH = 0.3  # inches, with the gap before the next entry
-_LETTER = 0.062  # inches, of the legend's size, on the wide side
+_LETTER = 0.062  # inches; a wide letter in the legend
 _TITLE_HEIGHT = 0.40  # inches, title and column titles
-_GAP = 0.035  # inches between pictures
+_GAP = 0.035  # inches between images
 
 
 class ImageRow(NamedTuple):
-    pictures: dict[str, np.ndarray]
-    """(H, W, 3) uint8, RGB, by the title of their column."""
+    """One row of an image grid."""
+
+    images: Mapping[str, np.ndarray]
+    """(H, W, 3) uint8, RGB, by column title."""
     caption: str = ""
-    """Stands in the first picture."""
+    """Text in the first image."""
 
 
 def save_image_grid(
@@ -42,27 +50,28 @@ def save_image_grid(
     rows: Sequence[ImageRow],
     class_map: ClassMap,
 ) -> None:
-    """Write a PNG of pictures; the same arguments give the same bytes.
+    """Write a grid of images as PNG; the same arguments give the same bytes.
 
     Args:
-        rows: the same column titles in each row, and one size in a row. A column `errors` adds its
-            colours to the legend.
+        rows: the same column titles in each row, and images of one size within a row. A column
+            `errors` adds its colours to the legend.
     """
-    columns = list(rows[0].pictures)
+    columns = list(rows[0].images)
     width = (PAGE_WIDTH - _GAP * (len(columns) + 1)) / len(columns)
-    shapes = [next(iter(row.pictures.values())).shape for row in rows]
+    shapes = [next(iter(row.images.values())).shape for row in rows]
     heights = [width * shape[0] / shape[1] for shape in shapes]
-    entries = list(zip(class_map.names, class_map.colors, strict=True))
+    entries = _legend_entries(class_map, rows)
     if "errors" in columns:
-        entries += [("wrong", WRONG_COLOR), ("not judged", IGNORED_COLOR)]
-    longest = max(len(name) for name, _ in entries)
+        entries += [("wrong", WRONG_COLOR), ("ignored", IGNORED_COLOR)]
+    longest = max(display_width(name) for name, _ in entries)
     fit = max(1, int(PAGE_WIDTH / (_LEGEND_PATCH + _LETTER * longest)))
     lines = math.ceil(len(entries) / fit)
-    figure, grid = _figure_with_grid(heights, len(columns), _LEGEND_HEIGHT * lines + 0.06)
+    legend = min(_LEGEND_HEIGHT * lines, _LEGEND_LINE * lines + 0.25) + 0.06
+    figure, grid = _figure_with_grid(heights, len(columns), legend)
     for i, row in enumerate(rows):
-        for j, (column, picture) in enumerate(row.pictures.items()):
+        for j, (column, image) in enumerate(row.images.items()):
             axes = figure.add_subplot(grid[i, j])
-            _show(axes, picture, column, row.caption if j == 0 else "")
+            _show(axes, image, column, row.caption if j == 0 else "")
             if i == 0:
                 axes.set_title(column, fontsize=FONT, pad=2.5)
     figure.suptitle(title, fontsize=FONT + 1, y=1 - 0.06 / figure.get_figheight(), va="top")
@@ -71,27 +80,65 @@ def save_image_grid(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG; it is whole or not there, and nothing in it tells versions."""
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    """Write `figure` as PNG, atomically, with literal text, without the version of matplotlib."""
+    make_text_literal(figure)
+    with atomic_file(path) as temporary, warnings.catch_warnings():
+        # make_text_literal prints its own warning
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _show(axes: Axes, picture: np.ndarray, column: str, caption: str) -> None:
+def display_width(text: str) -> int:
+    """Return the width of `text` in letters; Chinese, Japanese and Korean ones count as two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def shorten(name: str) -> str:
+    """Return `name`, without its middle if it is longer than LONGEST_NAME."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _legend_entries(
+    class_map: ClassMap, rows: Sequence[ImageRow]
+) -> list[tuple[str, Sequence[int]]]:
+    """List names and colours of the classes; of many, only those that the images of `rows` show."""
+    entries: list[tuple[str, Sequence[int]]] = [
+        (shorten(entry.name), entry.color) for entry in class_map.classes
+    ]
+    if len(entries) < MANY_CLASSES:
+        return entries
+    # the other columns are photographs, in which colours occur by chance
+    images = [row.images[column] for row in rows for column in row.images if _is_mask(column)]
+    shown = {tuple(color) for image in images for color in np.unique(image.reshape(-1, 3), axis=0)}
+    return [entry for entry in entries if tuple(entry[1]) in shown] or entries[:1]
+
+
+def _is_mask(column: str) -> bool:
+    return column not in ("image", "overlay", "errors")
+
+
+def _show(axes: Axes, image: np.ndarray, column: str, caption: str) -> None:
     # a photograph is resampled; the colours of classes stay as they are
     interpolation = "antialiased" if column in ("image", "overlay") else "nearest"
-    axes.imshow(picture, interpolation=interpolation, aspect="auto")
+    axes.imshow(image, interpolation=interpolation, aspect="auto")
     axes.set_axis_off()
     if caption:
-        box = {"facecolor": "black", "alpha": 0.6, "pad": 1.2, "linewidth": 0}
-        place = {"transform": axes.transAxes, "va": "bottom", "ha": "left"}
-        text = axes.text(0.015, 0.035, caption, color="white", fontsize=FONT - 2, bbox=box, **place)
-        text.set_parse_math(False)
+        axes.text(
+            *(0.015, 0.035, caption),
+            transform=axes.transAxes,
+            va="bottom",
+            ha="left",
+            color="white",
+            fontsize=FONT - 2,
+            bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.2, "linewidth": 0},
+        )
 
 
 def _figure_with_grid(
     heights: list[float], num_columns: int, legend: float
 ) -> tuple[Figure, GridSpec]:
-    """A figure of PAGE_WIDTH with a row of cells for each of `heights`, in inches.
+    """Create a figure of PAGE_WIDTH with a row of cells for each of `heights`, in inches.
 
     Titles go above the cells, and below them there is room for a legend of height `legend`.
     """
@@ -112,12 +159,12 @@ def _figure_with_grid(
     return figure, grid
 
 
-def _add_legend(figure: Figure, entries: list[tuple[str, Sequence]], lines: int) -> None:
-    patches = [
-        Patch(facecolor=np.divide(color, 255), edgecolor="black", linewidth=0.4, label=name)
-        for name, color in entries
-    ]
-    legend = figure.legend(
+def _add_legend(figure: Figure, entries: list[tuple[str, Sequence[int]]], lines: int) -> None:
+    patches = []
+    for name, (red, green, blue) in entries:
+        color = (red / 255, green / 255, blue / 255)
+        patches.append(Patch(facecolor=color, edgecolor="black", linewidth=0.4, label=name))
+    figure.legend(
         handles=patches,
         ncols=math.ceil(len(patches) / lines),
         loc="lower center",
@@ -130,5 +177,3 @@ def _add_legend(figure: Figure, entries: list[tuple[str, Sequence]], lines: int)
         columnspacing=1.0,
         labelspacing=0.3,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a $ in a name is a $

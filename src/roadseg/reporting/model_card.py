@@ -1,5 +1,6 @@
-"""The model card (Mitchell et al. 2019): what a model is, from what, how good, and for what not."""
+"""The model card (Mitchell et al. 2019): description, training data, metrics and limits."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,8 @@ from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.provenance.model_metadata import TrainedModelMetadata, TrainingData, list_options
 
-_FIGURES = {
-    "miou": "mIoU, void left out",
+_METRICS = {
+    "miou": "mIoU without void",
     "miou_with_void": "mIoU with void as a class",
     "pixel_accuracy": "pixel accuracy",
     "mean_class_accuracy": "mean class accuracy",
@@ -19,12 +20,12 @@ _FIGURES = {
     "ece": "expected calibration error",
     "cross_entropy": "cross-entropy, nats per pixel",
 }
-_SIZES = 5
-"""Of the pictures' sizes, how many the card names, the most frequent ones."""
-_WEAK = 0.5
-"""IoU below which the card names a class as weak."""
-_FEW = 50
-"""Validation pictures below which the card calls the figures rough."""
+_MAX_SIZES = 5
+"""Number of image sizes that the card lists, the most frequent ones."""
+_WEAK_IOU = 0.5
+"""IoU below which the card lists a class as weak."""
+_FEW_IMAGES = 50
+"""Number of validation images below which the card calls the metrics uncertain."""
 
 
 def model_card(
@@ -34,24 +35,23 @@ def model_card(
     training: TrainingMetrics,
     evaluation: EvaluationMetrics,
     per_class: pd.DataFrame,
-    num_looks: int,
+    num_views: int,
     figures: str,
 ) -> str:
-    """The card as Markdown.
+    """Format the model card as Markdown (GitHub's dialect).
 
     Args:
-        model: the model's file, with `metadata` in it.
-        manifest: of the data set.
+        model: path of the model file that has `metadata`.
         per_class: plots/per_class.csv, with the columns class, iou and color.
-        num_looks: views of each picture whose mean `evaluation` judges; 1 is the network alone.
-        figures: the folder of curves.png, per_class.png and confusion.png, as seen from the card.
+        num_views: number of scaled and flipped views per image in `evaluation`; 1 without TTA.
+        figures: folder of curves.png, per_class.png and confusion.png, relative to the card.
     """
     data = metadata.provenance.data
     sections = [
         _head(model, metadata, manifest),
         _data(manifest, data, metadata.scale),
         _training(metadata, training, figures),
-        _quality(evaluation, training, data, num_looks, figures),
+        _metrics(evaluation, training, data, num_views, figures),
         _classes(metadata.classes, per_class, figures),
         _limits(metadata.classes, data, manifest, per_class),
     ]
@@ -62,37 +62,37 @@ def _head(model: Path, metadata: TrainedModelMetadata, manifest: Manifest) -> st
     class_map = metadata.classes
     return f"""# U-Net for road scenes, {class_map.num_classes} classes
 
-Written by the pipeline; do not edit. A picture from a car goes in, the class of each pixel comes
-out: {", ".join(class_map.names)}.
+Written by the pipeline; do not edit. The model predicts the class of each pixel of an image from a
+car: {", ".join(map(_escape, class_map.names))}.
 
 | | |
 |---|---|
-| file | `{model.as_posix()}`, its weights, classes and provenance in one safetensors file |
+| file | {_code(model.as_posix())}, a safetensors file with weights, classes and provenance |
 | network | U-Net, {list_options(metadata.unet)} |
 | input | RGB, 8 bits, any size; values divided by 255 |
 | output | logits of {class_map.num_classes} classes for each pixel |
-| trained on | {manifest.source} |
-| licence of the data | {manifest.licence} |
+| trained on | {_code(manifest.source)} |
+| licence of the data | {_escape(manifest.licence)} |
 
 ```
 roadseg predict IMAGES --out predictions        # masks and overlays
-roadseg export --out model.onnx                 # for other programs
+roadseg export --out model.onnx                 # for ONNX Runtime and others
 roadseg inspect {model.as_posix()}   # code, data, versions, processor
 ```"""
 
 
 def _data(manifest: Manifest, data: TrainingData, scale: float) -> str:
     by_count = sorted(manifest.train_sizes.items(), key=lambda entry: -entry[1])
-    sizes = ", ".join(f"{count} of {size}" for size, count in by_count[:_SIZES])
-    sizes += ", and others" if len(by_count) > _SIZES else ""
-    scaled = "in their own size" if scale == 1 else f"at {scale:g} of their size"
+    sizes = ", ".join(f"{count} of {size}" for size, count in by_count[:_MAX_SIZES])
+    sizes += ", and others" if len(by_count) > _MAX_SIZES else ""
+    scaled = "their original size" if scale == 1 else f"{scale:g} of their original size"
     return f"""## Data
 
-{manifest.num_train} pictures with masks ({sizes}; height x width), of which
-{data.train.pictures} trained and {data.val.pictures} validated; \
-{manifest.num_test} without masks, which are only rendered.
-They pass the network {scaled}. SHA-256 of the data:
-`{manifest.sha256}`. Licence: {manifest.licence}."""
+{manifest.num_train} images with masks ({sizes}; height x width),
+{data.train.pictures} for training and {data.val.pictures} for validation; \
+{manifest.num_test} images without masks, for figures only.
+The network receives images at {scaled}. Licence: {_escape(manifest.licence)}.
+SHA-256 of the data: `{manifest.sha256}`."""
 
 
 def _training(metadata: TrainedModelMetadata, training: TrainingMetrics, figures: str) -> str:
@@ -108,39 +108,39 @@ def _training(metadata: TrainedModelMetadata, training: TrainingMetrics, figures
 Recipe `{origin.recipe["name"]}`, {list_options(origin.train)}, {list_options(origin.machine)};
 {machines}. {list_options(origin.versions)}.
 
-<details><summary>All of the recipe</summary>
+<details><summary>All options of the recipe</summary>
 
 {list_options(recipe)}
 
 </details>
 
-Epoch {training.best_epoch} had the highest validation mIoU; of other draws of the same pictures
-{training.best_epoch_share:.0%} would have chosen it.
+Epoch {training.best_epoch} had the highest validation mIoU, also in \
+{training.best_epoch_share:.0%} of the bootstrap samples of the validation images.
 
 ![Cross-entropy and validation mIoU by epoch]({figures}/curves.png)"""
 
 
-def _quality(
+def _metrics(
     evaluation: EvaluationMetrics,
     training: TrainingMetrics,
     data: TrainingData,
-    num_looks: int,
+    num_views: int,
     figures: str,
 ) -> str:
     values = evaluation.model_dump(exclude_none=True)
-    rows = [f"| {text} | {values[name]:.4g} |" for name, text in _FIGURES.items() if name in values]
-    looks = f" The mean of {num_looks} looks at each was judged." if num_looks > 1 else ""
+    rows = [f"| {text} | {values[name]:.4g} |" for name, text in _METRICS.items() if name in values]
+    views = f" Probabilities are averaged over {num_views} views (TTA)." if num_views > 1 else ""
     low, high = evaluation.miou_low, evaluation.miou_high
-    return f"""## Figures
+    return f"""## Metrics
 
-On the {data.val.pictures} validation pictures, by epoch {training.best_epoch}. \
-These pictures chose the epoch, so others would likely give less.{looks}
+Epoch {training.best_epoch} on the {data.val.pictures} validation images. \
+The epoch was selected on the same images, so expect lower values on others.{views}
 
-| figure | value |
+| metric | value |
 |---|---|
 {chr(10).join(rows)}
 
-95 % interval of mIoU by bootstrap over pictures: {low:.3f} to {high:.3f}.
+95 % bootstrap interval of mIoU over images: {low:.3f} to {high:.3f}.
 
 ![Confusion matrix]({figures}/confusion.png)"""
 
@@ -150,9 +150,9 @@ def _classes(class_map: ClassMap, per_class: pd.DataFrame, figures: str) -> str:
     rows = []
     for class_id, entry in enumerate(class_map.classes):
         value = ious[entry.name]
-        color = class_map.hex_colors[class_id]
+        name, color = _escape(entry.name), class_map.hex_colors[class_id]
         listed = ", ".join(map(str, entry.label_ids)) or "all others"
-        rows.append(f"| {class_id} | {_cell(entry.name)} | `{color}` | {listed} | {_iou(value)} |")
+        rows.append(f"| {class_id} | {name} | `{color}` | {listed} | {_iou(value)} |")
     return f"""## Classes
 
 | class id | name | colour | label ids | IoU |
@@ -165,36 +165,44 @@ def _classes(class_map: ClassMap, per_class: pd.DataFrame, figures: str) -> str:
 def _limits(
     class_map: ClassMap, data: TrainingData, manifest: Manifest, per_class: pd.DataFrame
 ) -> str:
-    judged = per_class[per_class["class"] != class_map.void]
-    weak = judged[judged["iou"] < _WEAK]
-    absent = judged[judged["iou"].isna()]
+    evaluated = per_class[per_class["class"] != class_map.void]
+    weak = evaluated[evaluated["iou"] < _WEAK_IOU]
+    absent = evaluated[evaluated["iou"].isna()]
     lines = [
-        "A model of street scenes like those it was trained on; other cameras, countries, weather "
-        "and night were not looked at. Nothing that safety depends on may rest on it."
+        "The model is meant for street scenes like those it was trained on. It was not evaluated "
+        "on other cameras, countries, weather or at night. Do not use it where safety depends on "
+        "it."
     ]
     if manifest.source == "sample":
         lines.append(
-            "The sample is drawn by a program. On photographs this model is a demonstration, no "
-            "more: train on photographs first (`data.source`)."
+            "The sample is drawn by a program, so this model is only a demonstration. Train on "
+            "photographs (`data.source`) before you use it on photographs."
         )
     if len(weak):
-        named = ", ".join(f"{row['class']} {row.iou:.2f}" for _, row in weak.iterrows())
-        lines.append(f"Weak classes (IoU below {_WEAK}): {named}.")
+        entries = zip(weak["class"], weak["iou"], strict=True)
+        listed = ", ".join(f"{_escape(name)} {iou:.2f}" for name, iou in entries)
+        lines.append(f"Weak classes (IoU below {_WEAK_IOU}): {listed}.")
     if len(absent):
-        lines.append(f"Not in the validation pictures, so not judged: {_named(absent)}.")
-    if data.val.pictures < _FEW:
-        lines.append(f"{data.val.pictures} validation pictures are few: see the interval.")
-    lines.append("Where neighbouring frames of one drive stand on both sides, figures flatter.")
+        listed = ", ".join(map(_escape, absent["class"]))
+        lines.append(f"Not in the validation images, so not evaluated: {listed}.")
+    if data.val.pictures < _FEW_IMAGES:
+        lines.append(f"{data.val.pictures} validation images are few: see the interval.")
+    lines.append(
+        "If neighbouring frames of one drive are in both the training and the validation split, "
+        "the metrics are optimistic."
+    )
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _named(rows: pd.DataFrame) -> str:
-    return ", ".join(rows["class"])
+def _escape(text: str) -> str:
+    """Escape the characters that Markdown or GitHub's formulas would interpret."""
+    return re.sub(r"[\\`*_\[\]<>|~$&]", r"\\\g<0>", text)
 
 
-def _cell(text: str) -> str:
-    """Where a vertical bar does not end the cell."""
-    return text.replace("|", "\\|")
+def _code(text: str) -> str:
+    """Format `text` as code in a table cell."""
+    span = f"`` {text} ``" if "`" in text else f"`{text}`"
+    return span.replace("|", "\\|")
 
 
 def _iou(value: float) -> str:

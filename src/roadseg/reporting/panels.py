@@ -1,6 +1,6 @@
-"""A picture, its mask and what a network predicts, side by side; for figures and TensorBoard.
+"""Image, mask and prediction of a network side by side, for figures and TensorBoard.
 
-Shapes: H, W pixels; all that is shown is (H, W, 3) uint8, RGB, by the title of its column.
+Shapes: H, W pixels. All panels are (H, W, 3) uint8, RGB.
 """
 
 import numpy as np
@@ -12,16 +12,17 @@ from roadseg.inference.tta import predict_mask
 from roadseg.runtime.accelerator import Accelerator
 
 Panels = dict[str, np.ndarray]
+"""Panels by column title."""
 
 
 def image_and_mask(prepared: PreparedDataset, name: str) -> Panels:
-    """A picture and its mask."""
+    """Return the image `name` and its mask in colours."""
     image, mask = prepared.pair(name)
     return {"image": np.array(image), "mask": colorize(mask, prepared.class_map().colors)}
 
 
 def prediction_and_overlay(image: np.ndarray, class_ids: np.ndarray, colors: np.ndarray) -> Panels:
-    """What was predicted for `image`, (H, W, 3) uint8: `class_ids`, (H, W) uint8."""
+    """Draw the predicted `class_ids`, (H, W) uint8, alone and over `image`, (H, W, 3) uint8."""
     return {
         "prediction": colorize(class_ids, colors),
         "overlay": overlay(image, class_ids, colors),
@@ -31,7 +32,7 @@ def prediction_and_overlay(image: np.ndarray, class_ids: np.ndarray, colors: np.
 def comparison_panels(
     network: nn.Module, prepared: PreparedDataset, name: str, accelerator: Accelerator
 ) -> Panels:
-    """A picture, its mask, what `network` predicts and where that is wrong."""
+    """Return the image `name`, its mask, the prediction of `network`, an overlay and the errors."""
     class_map, (image, mask) = prepared.class_map(), prepared.pair(name)
     class_ids = predict_mask(network, image, accelerator)
     return {

@@ -1,7 +1,4 @@
-"""The figures of predictions: by epoch on chosen pictures, and the best model's extremes.
-
-Shapes: H, W pixels.
-"""
+"""Figures of predictions: selected images by epoch, and the best model's extremes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +20,16 @@ from roadseg.reporting.panels import comparison_panels, image_and_mask, predicti
 from roadseg.runtime.accelerator import Accelerator
 
 _COLUMNS = 5
-"""Epochs that fit side by side on a page."""
-_LETTERS = 16
-"""Of a picture's id in its caption."""
+"""Maximum number of epochs side by side on a page."""
+_LONGEST_ID = 16
+"""Longest image id in a caption, characters."""
 _FRAMES = 30
-"""Epochs that an animation shows, evenly spaced."""
+"""Maximum number of epochs in an animation, evenly spaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedImages:
-    """Ids of the pictures to draw; the same in every epoch."""
+    """Ids of the images to draw; the same in every epoch."""
 
     training: list[str]
     validation: list[str]
@@ -48,18 +45,18 @@ def draw_epochs(
     chosen: SelectedImages,
     accelerator: Accelerator,
 ) -> None:
-    """Write what the networks of `epochs` make of chosen pictures, and of one over all epochs.
+    """Plot predictions of the checkpoints of `epochs` for the selected images.
 
     epoch_NNN_training.png: image, mask, prediction, overlay, errors. epoch_NNN_test.png: image,
-    prediction, overlay. epochs.png: validation pictures, the predictions of `epochs` side by side,
-    of some where they are many. epochs.gif: the first of them over the epochs.
+    prediction, overlay. epochs.png: validation images, with the predictions of at most 5 of
+    `epochs` side by side. epochs.gif: the first validation image over all epochs.
 
     Args:
-        models: folder with a checkpoint an epoch, 1 to `num_epochs`.
-        chosen: none of a kind, no figure of it.
+        models: folder with one checkpoint per epoch, 1 to `num_epochs`.
+        chosen: a figure without images is left out.
 
     Raises:
-        InputError: a checkpoint that is missing or does not fit the cached class map.
+        InputError: a checkpoint is missing or does not match the class map of `prepared`.
     """
     class_map, first = prepared.class_map(), chosen.validation[0]
     side_by_side = {name: image_and_mask(prepared, name) for name in chosen.validation}
@@ -76,7 +73,7 @@ def draw_epochs(
         if epoch in epochs:
             _draw_epoch(folder, epoch, network, prepared, chosen, accelerator)
     rows = [ImageRow(row) for row in side_by_side.values()]
-    save_image_grid(folder / "epochs.png", "Validation pictures by epoch", rows, class_map)
+    save_image_grid(folder / "epochs.png", "Validation images by epoch", rows, class_map)
     save_animation(folder / "epochs.gif", np.array(prepared.image(first)), frames, class_map.colors)
 
 
@@ -88,30 +85,33 @@ def draw_extremes(
     count: int,
     accelerator: Accelerator,
 ) -> None:
-    """Write hardest.png and best.png: validation pictures by the mIoU of the model in `model`.
+    """Plot the validation images with the lowest and highest mIoU to hardest.png and best.png.
 
     Args:
-        mious: of each picture, by its id, the hardest first.
-        count: pictures in a figure; at most half of those there are, but one.
+        mious: mIoU of each validation image by its id, in ascending order.
+        count: number of images per figure; limited to half of all images, but at least 1.
     """
     class_map = prepared.class_map()
     network = _network(model, class_map, accelerator)
     ids = list(mious)
     count = max(1, min(count, len(ids) // 2))
-    for kind, names in (("hardest", ids[:count]), ("best", ids[-count:][::-1])):
+    for stem, rank, names in (
+        ("hardest", "lowest", ids[:count]),
+        ("best", "highest", ids[-count:][::-1]),
+    ):
         rows = [
             ImageRow(
                 comparison_panels(network, prepared, name, accelerator), _caption(name, mious[name])
             )
             for name in names
         ]
-        title = f"The {kind} validation pictures, best epoch"
-        save_image_grid(folder / f"{kind}.png", title, rows, class_map)
+        title = f"Validation images with the {rank} mIoU, best epoch"
+        save_image_grid(folder / f"{stem}.png", title, rows, class_map)
 
 
 def _caption(name: str, miou: float) -> str:
-    """Short enough for a picture; the end of an id tells most."""
-    short = name if len(name) <= _LETTERS else f"...{name[-_LETTERS + 3 :]}"
+    """Format id and mIoU, with the end of a long id, because ids usually differ there."""
+    short = name if len(name) <= _LONGEST_ID else f"...{name[-_LONGEST_ID + 3 :]}"
     return f"{short}: mIoU {miou:.2f}"
 
 
@@ -134,9 +134,9 @@ def _draw_epoch(
         image = np.array(prepared.test_image(name))
         class_ids = predict_mask(network, image, accelerator)
         test.append({"image": image, **prediction_and_overlay(image, class_ids, colors)})
-    for kind, pictures in (("training", training), ("test", test)):
-        if pictures:
-            title = f"{kind.capitalize()} pictures after epoch {epoch}"
-            rows = [ImageRow(row) for row in pictures]
+    for kind, images in (("training", training), ("test", test)):
+        if images:
+            title = f"{kind.capitalize()} images after epoch {epoch}"
+            rows = [ImageRow(row) for row in images]
             path = folder / f"epoch_{epoch:03d}_{kind}.png"
             save_image_grid(path, title, rows, prepared.class_map())

@@ -1,5 +1,7 @@
-"""Serve a local web page to try a model: drop an image on it to see the classes as an overlay, and
-the fraction of each class. Nothing leaves the computer.
+"""Serve a local web page to try a model.
+
+Drop an image on the page to see its classes as an overlay, and the fraction of each class. Nothing
+leaves the computer.
 """
 
 import argparse
@@ -12,6 +14,7 @@ HOST = "127.0.0.1"  # only this computer can connect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model options, --port and --examples."""
     add_model_options(parser)
     parser.add_argument(
         "--port",
@@ -31,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Serve the page until Ctrl-C."""
     from roadseg.commands.demo.server import serve
 
     predictor = build_predictor(args)

@@ -1,9 +1,9 @@
 """The web server of `roadseg demo`.
 
 GET /            the page
-GET /about       what the model is, and how many examples there are, as JSON
-GET /examples/N  image N of the examples
-POST /predict    an image file as the body -> its classes as JSON, or 400 with {"error": ..}
+GET /about       description of the model and number of examples, as JSON
+GET /examples/N  example image N
+POST /predict    image file as the body -> its classes as JSON, or 400 with {"error": ..}
 
 Shapes: H, W pixels.
 """
@@ -33,10 +33,10 @@ from roadseg.inference.predictor import Predictor
 from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
 
-HOSTS = ["127.0.0.1", "localhost"]  # else a foreign name that leads here could read the answers
+HOSTS = ["127.0.0.1", "localhost"]  # prevents DNS rebinding by other sites
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_FILE = 64 << 20
-"""Size of the largest image file that is accepted, bytes."""
+"""Size of the largest accepted image file, bytes."""
 _NUM_EXAMPLES = 4
 _SHUTDOWN_TIMEOUT_S = 2
 """Time for requests to finish after Ctrl-C, seconds."""
@@ -45,10 +45,9 @@ _SHUTDOWN_TIMEOUT_S = 2
 def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
     """Serve one model until the process is interrupted.
 
-    Args:
-        examples: a folder of images, some of which the page offers; it may be missing.
+    The page offers some images of the folder `examples`, which may be missing.
     """
-    server = _Server(predictor, select_evenly(_images(examples), _NUM_EXAMPLES))
+    server = _Server(predictor, select_evenly(_find_examples(examples), _NUM_EXAMPLES))
     config = uvicorn.Config(
         _application(server), log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S
     )
@@ -67,10 +66,10 @@ def _application(server: "_Server") -> Starlette:
     )
 
 
-def _images(folder: Path) -> list[Source]:
+def _find_examples(folder: Path) -> list[Source]:
     try:
         return find_images([str(folder)])
-    except InputError:  # no examples, then
+    except InputError:  # the page offers no examples
         return []
 
 
@@ -103,25 +102,25 @@ class _Server:
 
     async def predict(self, request: Request) -> Response:
         if _is_foreign(request):
-            return _error(403, "only for this computer's own page")
+            return _error(403, "requests from other sites are refused")
         body = bytearray()
         try:
-            with out_of_memory_as("out of memory; try a smaller picture"):
+            with out_of_memory_as("out of memory; try a smaller image"):
                 async for part in request.stream():
                     body += part
                     if len(body) > LARGEST_FILE:
                         return _error(413, f"the file is larger than {LARGEST_FILE >> 20} MiB")
                 async with self._lock:
-                    if await request.is_disconnected():  # while it waited for the lock
+                    if await request.is_disconnected():  # while waiting for the lock
                         raise ClientDisconnect
                     return JSONResponse(await run_in_threadpool(self._predict, bytes(body)))
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # is not sent
         except InputError as error:
             return _error(400, str(error))
 
     def _predict(self, file: bytes) -> dict[str, Any]:
-        image = read_image(io.BytesIO(file), "the picture")
+        image = read_image(io.BytesIO(file), "the image")
         started = time.perf_counter()
         (class_ids,) = self.predictor.class_ids([image])
         seconds = time.perf_counter() - started
@@ -139,7 +138,7 @@ class _Server:
 
 
 def _is_foreign(request: Request) -> bool:
-    """True for a request from the page of another site (Sec-Fetch-Site, or Origin if older)."""
+    """Return True for a request from another site (by Sec-Fetch-Site, or Origin if older)."""
     own = f"{request.url.scheme}://{request.headers['host']}"
     site = request.headers.get("sec-fetch-site", "none")
     return site not in ("none", "same-origin") or request.headers.get("origin", own) != own
