@@ -21,12 +21,12 @@ SCRIPTS = {
 """SHA-256 of build/NAME.min.js in the npm packages, less the comment at the end."""
 GRAPHS = {
     "Cross-entropy, training and validation": 2 * (1 + 2),  # a line and its points, two epochs
-    "Validation mIoU, void left out": 1 + 2,
+    "Validation mIoU, void excluded": 1 + 2,
     "IoU by class, best epoch": 12 + 12,  # bars and their figures
     "Confusion, percent of each actual class": 144 + 144,
-    "mIoU of each validation picture, the hardest first": 1 + 2,
-    "Reliability, accuracy of pixels by confidence": None,  # as many as bins that hold pixels
-    "Class frequency, share of the pixels": 12 + 12,
+    "mIoU of each validation image, lowest first": 1 + 2,
+    "Reliability, accuracy of the pixels by confidence": None,  # as many as bins that hold pixels
+    "Class frequency, fraction of the pixels": 12 + 12,
 }
 """Title and marks of each, of one run, in the order in which they stand."""
 _DRAWN = """() => [...document.querySelectorAll(".vega-embed svg.marks")].map((svg) => ({
