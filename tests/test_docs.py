@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from roadseg.commands.main import SUBCOMMANDS
+from roadseg.commands.main import SUBCOMMANDS, VERSION
 from roadseg.config.schema import read_yaml
 from tests.factories import ROOT
 
@@ -145,3 +145,10 @@ def test_paths_and_modules_exist():
         path = module.replace(".", "/")
         found = [ROOT / root / path for root in (".", "src")]
         assert any(p.is_dir() or p.with_suffix(".py").is_file() for p in found), module
+
+
+def test_version_and_date_agree_with_the_changelog():
+    citation = read_yaml(ROOT / "CITATION.cff")
+    releases = re.findall(r"^## (\d.*) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == (citation["version"], str(citation["date-released"]))
+    assert citation["version"] == VERSION
