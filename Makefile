@@ -39,7 +39,7 @@ remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3
 repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
 	dvc repro
 
-test: $(VENV)/installed-dev ## Run all tests (installs Debian's browser and SSH server if possible)
+test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH server, where it can)
 	@.ci/packages
 	python -m pytest
 
