@@ -43,7 +43,7 @@ test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH serv
 	@.ci/packages
 	python -m pytest
 
-experiments: $(VENV)/installed ## Compare experiments: a table, and table.csv and parallel.png in experiments/
+experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments
 
 board: $(VENV)/installed ## Serve TensorBoard for past and running trainings

@@ -62,7 +62,7 @@ def test_a_report_for_a_pull_request(repository: Path):
     succeeds(repository, "dvc", "exp", "run", "-S", "train.seed=5")
     url = "https://example.invalid/blob/1"
     report = succeeds(repository, ".ci/report", "HEAD", url)
-    assert report.startswith("## Changes since ")
+    assert report.startswith("## Against ")
     figures, parameters, pictures = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
     assert re.search(r"^\| metrics.train.json +\| val_ce +\| [\d.]+", figures, re.MULTILINE)
     assert re.search(r"^\| params.yaml +\| train.seed +\| 0 +\| 5", parameters, re.MULTILINE)

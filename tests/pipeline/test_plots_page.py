@@ -21,7 +21,7 @@ SCRIPTS = {
 """SHA-256 of build/NAME.min.js in the npm packages, less the comment at the end."""
 GRAPHS = {
     "Cross-entropy, training and validation": 2 * (1 + 2),  # a line and its points, two epochs
-    "Validation mIoU, void excluded": 1 + 2,
+    "Validation mIoU, void left out": 1 + 2,
     "IoU by class, best epoch": 12 + 12,  # bars and their figures
     "Confusion, percent of each actual class": 144 + 144,
     "mIoU of each validation image, lowest first": 1 + 2,
