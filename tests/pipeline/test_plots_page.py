@@ -76,7 +76,7 @@ def test_every_graph_and_picture_is_shown_without_network(finished: Path):
     with opened_page() as (page, asked):
         graphs = show(page, finished)
         assert outside(asked, finished.as_uri()) == []
-        assert page.title() == "Road scenes, segmented: plots"
+        assert page.title() == "Road scene segmentation: plots"
         headings = page.locator("h2").all_inner_texts()
         names = [image.get_attribute("src") for image in page.locator("img").all()]
         bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"
