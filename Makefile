@@ -1,8 +1,8 @@
-# `make repro` and `make test` do everything, from a fresh clone on.
+# `make repro` and `make test` work in a fresh clone: they install what they need into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
-# The environment's programs come first, so that `python` in a DVC stage is the environment's too.
+# Programs of the environment come first, so that DVC stages run its Python.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -34,9 +34,9 @@ $(VENV)/installed-remotes: requirements-remotes.txt $(VENV)/installed
 
 install: $(VENV)/installed ## Create .venv with the pinned packages and the command roadseg
 
-remotes: $(VENV)/installed-remotes ## Add what dvc push and pull need for S3 and SSH (docs/remotes.md)
+remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3 and SSH (docs/remotes.md)
 
-repro: $(VENV)/installed ## Run the pipeline (what changed since the last time)
+repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
 	dvc repro
 
 test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH server, where it can)
@@ -46,13 +46,13 @@ test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH serv
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments
 
-board: $(VENV)/installed ## Show in TensorBoard what was trained, or trains just now
+board: $(VENV)/installed ## Serve TensorBoard for past and running trainings
 	tensorboard --logdir runs
 
 demo: $(VENV)/installed-demo ## Serve a local page to try the model on your own images
 	roadseg demo
 
-bench: $(VENV)/installed ## Measure, and write benchmarks/RESULTS.md (an hour; let nothing else run)
+bench: $(VENV)/installed ## Run the benchmarks, write benchmarks/RESULTS.md (an hour, on an idle machine)
 	python -m benchmarks
 
 fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most half an hour)
@@ -61,7 +61,7 @@ fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most ha
 deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.yaml
 	python -m roadseg.provenance.dependencies
 
-schema: $(VENV)/installed ## Write params.schema.json, with which editors complete and explain params.yaml
+schema: $(VENV)/installed ## Write params.schema.json, which editors use for params.yaml
 	python -m roadseg.config.json_schema > params.schema.json
 
 lint: $(VENV)/installed-dev ## Check style, types, imports and spelling

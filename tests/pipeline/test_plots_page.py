@@ -24,9 +24,9 @@ GRAPHS = {
     "Validation mIoU, void left out": 1 + 2,
     "IoU by class, best epoch": 12 + 12,  # bars and their figures
     "Confusion, percent of each actual class": 144 + 144,
-    "mIoU of each validation picture, the hardest first": 1 + 2,
-    "Reliability, accuracy of pixels by confidence": None,  # as many as bins that hold pixels
-    "Class frequency, share of the pixels": 12 + 12,
+    "mIoU of each validation image, lowest first": 1 + 2,
+    "Reliability, accuracy of the pixels by confidence": None,  # as many as bins that hold pixels
+    "Class frequency, fraction of the pixels": 12 + 12,
 }
 """Title and marks of each, of one run, in the order in which they stand."""
 _DRAWN = """() => [...document.querySelectorAll(".vega-embed svg.marks")].map((svg) => ({
@@ -76,7 +76,7 @@ def test_every_graph_and_picture_is_shown_without_network(finished: Path):
     with open_page() as (page, asked):
         graphs = show(page, finished)
         assert external_urls(asked, finished.as_uri()) == []
-        assert page.title() == "Road scenes, segmented: plots"
+        assert page.title() == "Road scene segmentation: plots"
         headings = page.locator("h2").all_inner_texts()
         names = [image.get_attribute("src") for image in page.locator("img").all()]
         bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"

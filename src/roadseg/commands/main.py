@@ -14,7 +14,7 @@ import roadseg
 from roadseg.system.cli import CLOSE_PROGRAMS, run_main
 from roadseg.system.errors import missing_package
 
-VERSION = "0.2.0.dev0"
+VERSION = "0.2.0"
 """Version of the package; pyproject.toml reads it from here."""
 
 
