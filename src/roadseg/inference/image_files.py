@@ -15,8 +15,8 @@ from roadseg.prepare.decoding import (
     IMAGE_MODES,
     MAX_PIXELS,
     open_image,
-    require_whole,
     to_upright_rgb,
+    verify_checksums,
 )
 from roadseg.system.errors import InputError
 
@@ -101,11 +101,11 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, broken, or of another kind than FORMATS.
     """
-    require_whole(source, MAX_PIXELS, FORMATS, name)
+    verify_checksums(source, name, MAX_PIXELS, FORMATS)
     with open_image(source, name, MAX_PIXELS, FORMATS) as picture:
         if picture.mode not in IMAGE_MODES:
             raise InputError(f"{name}: mode {picture.mode}; expected colours or grey of 8 bits")
-        return np.asarray(to_upright_rgb(picture))
+        return np.asarray(to_upright_rgb(picture, name))
 
 
 def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
