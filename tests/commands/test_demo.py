@@ -106,7 +106,7 @@ def test_an_example_is_one_click_away_and_a_wrong_file_one_line(folder: Path, ad
         page.set_input_files("#file", str(folder / "notes.txt"))
         page.wait_for_function("error.textContent != ''")
         assert page.inner_text("#error") == (
-            "the picture: not a picture of a known kind; expected PNG or JPEG or WEBP"
+            "the picture: not a PNG or JPEG or WEBP image"
         )
         page.click("#examples button")
         page.wait_for_selector("#result:not([hidden])")
