@@ -266,6 +266,6 @@ def hide_credentials(source: str) -> str:
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     authority, slash, path = place.partition("/")
     host = authority.rpartition("@")[2]
-    if not re.fullmatch(r"\[.*|[^:]*(:[0-9]*)?", host):  # a password with / ? or #, not encoded
+    if not re.fullmatch(r"\[.*|[^:]*(:[0-9]+)?", host):  # a password with / ? or #, not encoded
         return f"{scheme}://..."
     return f"{scheme}://{host}{slash}{path}"
