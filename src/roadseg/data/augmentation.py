@@ -1,9 +1,7 @@
 """Data augmentation: mirroring of image and mask, and colour jitter of the image.
 
-torchvision.transforms.ColorJitter is the well-known counterpart. Here the random numbers are drawn
-in the loader, and the colours change on the device that trains. The caller passes one generator for
-each (seed, epoch, index), so a sample does not depend on those drawn before it.
-
+torchvision's RandomHorizontalFlip and ColorJitter are the well-known counterparts. Here each
+(seed, epoch, index) has a generator of its own, and colours change on the device that trains.
 Shapes: N images, H and W pixels.
 """
 

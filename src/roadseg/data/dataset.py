@@ -77,5 +77,4 @@ def _to_device(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _mirror(image: Any) -> Any:
-    """Mirror an array or a tensor horizontally."""
     return image.flip(1) if isinstance(image, Tensor) else image[:, ::-1]

@@ -40,8 +40,7 @@ _TRANSPOSITIONS = {
 """The transposition that undoes each EXIF orientation other than 1."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 """Orientations that swap height and width."""
-_SHORT = 3
-"""Type of the orientation in EXIF data."""
+_UINT16 = 3  # type of the orientation
 
 
 class _JpegFile(JpegImagePlugin.JpegImageFile):
@@ -95,10 +94,7 @@ def open_image(
 
 
 def _read_header(file: IO[bytes], name: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
-    """Read the header of the image in `file`.
-
-    Image.open does the same, but compares the size with a limit that is global to the process.
-    """
+    """Read the header as Image.open does, but without its process-wide limit on the size."""
     # By default, Pillow refuses a PNG with a comment or colour profile of over 1 MiB. Its limit for
     # all comments of a file together, 64 MiB, is enough against decompression bombs.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
@@ -125,10 +121,7 @@ def verify_checksums(
     max_pixels: int,
     formats: Sequence[str] = FORMATS,
 ) -> None:
-    """Raise InputError if a PNG is truncated or a checksum is wrong; arguments as in `open_image`.
-
-    Decoders stop at the last pixel and ignore the checksums. JPEG and WebP have none.
-    """
+    """Raise InputError if a PNG is truncated or has a wrong checksum, which decoders ignore."""
     with open_image(source, name, max_pixels, formats) as image:
         image.verify()
 
@@ -153,11 +146,8 @@ def _exif_data(image: Image.Image) -> bytes:
 def _parse_orientation(exif: bytes) -> int:
     """Find the orientation in the first directory of EXIF data (TIFF 6.0, section 2).
 
-    Image.getexif reports damage sometimes by exceptions, sometimes by warnings, sometimes not at
-    all, and for a PNG it decodes the pixels.
-
-    Raises:
-        KeyError, struct.error: the data is damaged.
+    Damage raises KeyError or struct.error. Image.getexif would raise, warn or ignore it, depending
+    on earlier calls, and would decode the pixels of a PNG.
     """
     if not exif:
         return 1
@@ -166,7 +156,7 @@ def _parse_orientation(exif: bytes) -> int:
     (num_entries,) = struct.unpack_from(f"{order}H", exif, start)
     for i in range(num_entries):
         tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * i)
-        if (tag, kind) == (ExifTags.Base.Orientation, _SHORT):
+        if (tag, kind) == (ExifTags.Base.Orientation, _UINT16):
             return int(value)
     return 1
 
@@ -178,11 +168,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def to_upright_rgb(image: Image.Image, name: str | Path) -> Image.Image:
-    """Convert to RGB and apply the EXIF orientation, as ImageOps.exif_transpose; drop transparency.
-
-    Args:
-        name: the name of the image in the warning about damaged EXIF data.
-    """
+    """Convert to RGB without transparency and apply the EXIF orientation; warn if it is damaged."""
     image.load()  # a PNG may have its EXIF data after its pixels
     orientation = read_orientation(image)
     if orientation is None:

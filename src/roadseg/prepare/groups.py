@@ -1,7 +1,4 @@
-"""Groups of images, such as the frames of one drive, and folds that keep groups together.
-
-sklearn.model_selection.GroupKFold is the well-known counterpart; here the folds may differ in size.
-"""
+"""Groups of images, such as the frames of one drive, and folds that do not divide groups."""
 
 import re
 from collections import defaultdict

@@ -50,12 +50,10 @@ def check_dataset(root: Path, max_pixels: int) -> RawDataset:
     Only headers are read; damaged pixels are found when the images are decoded.
 
     Args:
-        root: directory in KITTI's layout.
         max_pixels: a larger image or mask is refused.
 
     Raises:
-        InputError: names the first file that is missing, damaged, too large, or of a wrong format
-            or size.
+        InputError: names the first file that is missing, damaged, or of a wrong format or size.
     """
     train_endings, mask_endings = _endings(root, TRAIN_IMAGES), _endings(root, TRAIN_MASKS)
     if not train_endings:

@@ -52,7 +52,6 @@ def remap_dataset(
     A second process that writes the same `out` waits for the first.
 
     Args:
-        raw: directory in KITTI's layout.
         out: replaced as a whole; unchanged after an error.
         max_pixels: a larger image or mask is refused.
 
@@ -108,7 +107,6 @@ def _mask_jobs(
 
 
 def _save(folder: Path, job: _Job) -> ArrayEntry:
-    """Compute the array of `job` and write it below `folder`."""
     name, compute = job
     array, pixels = compute()
     sha256 = save_array(folder / f"{name}.npy", array)

@@ -10,7 +10,7 @@ from roadseg.data.split_file import Split
 from roadseg.prepare.groups import assign_groups, deal_groups
 from roadseg.system.errors import InputError
 
-_SIZE = "picture size"  # in data/split.json
+_SIZE = "picture size"
 
 
 def draw_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: str) -> list[str]:
@@ -20,7 +20,6 @@ def draw_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: str
     spaced members of this order contain each stratum in its proportion.
 
     Args:
-        sizes: original (height, width) of each image, by id.
         stratify_by: `size`, or `none` for a single stratum.
     """
     strata: dict[tuple[int, ...], list[str]] = {}
@@ -101,13 +100,10 @@ def select_validation_ids(
     """Return the sorted validation ids that params.yaml lists.
 
     Args:
-        sizes: original (height, width) of each image, by id.
         val_ids: ids, or a regular expression that is searched for in each id.
-        group_by: see `assign_groups`.
 
     Raises:
-        InputError: an id is unknown or listed twice, no id or every id is selected, or a group is
-            divided.
+        InputError: an id is unknown or repeated, none or all are selected, or a group is divided.
     """
     if isinstance(val_ids, str):
         expression = val_ids

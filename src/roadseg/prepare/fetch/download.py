@@ -113,8 +113,8 @@ def download(
     """Download the zip archive at `url` to `path`; resume an interrupted transfer.
 
     The bytes are in `path`.part until all have arrived. The next call continues from them if the
-    server still has the version of the file (If-Range) whose validator is in `path`.json. Only one
-    URL and one process at a time may use `path`.
+    server still has the same version (If-Range), whose validator is in `path`.json. A path must not
+    be used for another URL, or by two processes at once.
 
     Args:
         url: http or https, may contain credentials; otherwise ~/.netrc is used.
@@ -124,8 +124,7 @@ def download(
         timeout: seconds to connect, and seconds without a byte.
 
     Raises:
-        InputError: the server refuses or sends something else, or every attempt failed; names the
-            URL without its credentials, the reason and the fix.
+        InputError: the server refuses or sends something else, or every attempt failed.
     """
     part = _PartialFile(path)
     failures, largest = 0, part.size
@@ -256,10 +255,7 @@ def too_large_error(url: str, count: str, limit: int) -> InputError:
 
 
 def hide_credentials(source: str) -> str:
-    """Remove user name, password, query and fragment from a URL; return other text unchanged.
-
-    Used wherever a source is shown or recorded: the model card is in git, and logs are shared.
-    """
+    """Remove user name, password, query and fragment from a URL, to show or to record it."""
     scheme, separator, rest = source.partition("://")
     if not separator:
         return source

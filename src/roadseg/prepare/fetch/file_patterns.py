@@ -107,7 +107,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def _to_regex(pattern: str, image_id: str, anything: str) -> str:
-    """Translate a pattern; `image_id` and `anything` are the expressions for {id} and *."""
+    """Translate a pattern; `image_id` and `anything` replace {id} and *."""
     special = {"{id}": image_id, "*": anything}
     parts = _TOKENS.split(pattern)
     for place in range(1, len(parts), 2):
@@ -160,11 +160,7 @@ def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) ->
 
 
 def _match(name: str, top: str, expressions: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
-    """Return the directory whose pattern `name` matches and its id; both are empty if none matches.
-
-    Raises:
-        InputError: two patterns match.
-    """
+    """Return directory and id of the pattern that `name` matches, or two empty strings."""
     kind, image_id = "", ""
     for other, expression in expressions.items():
         if found := expression.fullmatch(name[len(top) :]) if name.startswith(top) else None:
