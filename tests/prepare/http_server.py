@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[Answer | Callable[[dict[str, str]], Answer]] = [Answer()]
-        self.asked: list[dict[str, str]] = []
+        self.requests: list[dict[str, str]] = []
         """Headers of each request."""
         self.paths: list[str] = []
 
@@ -56,9 +56,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        number = min(len(self.server.asked), len(self.server.answers) - 1)
+        number = min(len(self.server.requests), len(self.server.answers) - 1)
         answer = self.server.answers[number]
-        self.server.asked.append(dict(self.headers))
+        self.server.requests.append(dict(self.headers))
         self.server.paths.append(self.path)
         body, status, headers = answer.body, answer.status or 200, dict(answer.headers)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

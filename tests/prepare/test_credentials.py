@@ -45,7 +45,9 @@ def test_no_file_and_no_line_of_check_and_fetch_contains_credentials(
     params = write_params(folder / "params.yaml", data__source=with_secrets(server.url))
     for stage in ("check", "fetch", "fetch"):
         run_stage(stage, folder)
-    assert [asked["Authorization"] for asked in server.asked] == [BASIC]  # the second finds it
+    assert [headers["Authorization"] for headers in server.requests] == [
+        BASIC
+    ]  # the second finds it
     assert server.paths == ["/data.zip?token=t0ken&id=7"]
     files = [path for path in folder.rglob("*") if path.is_file() and path != params]
     assert {"manifest.json", "lock"} <= {path.name for path in files}
@@ -160,7 +162,7 @@ def test_credentials_can_come_from_a_netrc_file(server: Server, tmp_path: Path, 
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login alice password s3cret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     download(server.url, tmp_path / "a.zip", 10**6, pause=0.001)
-    assert server.asked[0]["Authorization"] == BASIC
+    assert server.requests[0]["Authorization"] == BASIC
 
 
 @pytest.mark.parametrize(

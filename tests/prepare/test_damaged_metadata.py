@@ -131,7 +131,8 @@ def test_fetch_and_remap_accept_damaged_metadata(raw_images: Path, tmp_path: Pat
     """Run the stages in processes of their own, because pytest makes Pillow's warnings errors."""
     image, mask = (raw_images / IMAGE).read_bytes(), (raw_images / MASK).read_bytes()
     (raw_images / IMAGE).write_bytes(insert_chunk(image, b"eXIf", DAMAGED["cut directory"]))
-    (raw_images / MASK).write_bytes(insert_chunk(mask, b"zTXt", b"a\0\0" + zlib.compress(LONG)))
+    mask = insert_chunk(mask, b"zTXt", b"a\0\0" + zlib.compress(LONG))
+    (raw_images / MASK).write_bytes(insert_chunk(mask, b"eXIf", DAMAGED["zeros"]))
     write_params(tmp_path / "params.yaml", data__source=str(raw_images))
     paths = {"--params": "params.yaml", "--pipeline": ROOT / "dvc.yaml", "--out": "raw"}
     fetch = run("stages.fetch", tmp_path, {**paths, "--downloads": ".downloads"})

@@ -61,12 +61,12 @@ def test_second_fetch_sends_no_request_and_writes_the_same(
     assert tree(tmp_path / "raw") != first
     assert fetch_url(server.url, tmp_path) == manifest
     assert tree(tmp_path / "raw") == first
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     path = tmp_path / ".downloads" / f"{sha256_of(body)}.zip"
     assert f"using {path}; delete that file to download it again" in capsys.readouterr().out
     path.unlink()
     fetch_url(server.url, tmp_path)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_archive_with_a_known_hash_is_found_for_any_url(
@@ -76,9 +76,9 @@ def test_archive_with_a_known_hash_is_found_for_any_url(
     other = server.url.replace("data.zip", "other.zip")
     manifest = fetch_url(other, tmp_path, sha256=sha256_of(body))
     assert (manifest.source, manifest.sha256) == (other, sha256_of(body))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     fetch_url(other, tmp_path)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_experiment_in_a_copy_uses_the_store_of_the_main_repository(
@@ -92,7 +92,7 @@ def test_experiment_in_a_copy_uses_the_store_of_the_main_repository(
         write_params(folder / "params.yaml", data__source=server.url)
         monkeypatch.chdir(folder)
         stage.main([*paths, "--pipeline", str(ROOT / "dvc.yaml")])
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert tree(copy / "raw") == tree(main / "raw")
     assert archives(main) == {sha256_of(body)}
     assert not (copy / ".downloads").exists()
@@ -107,7 +107,7 @@ def test_damaged_archive_is_downloaded_again(
     path.write_bytes(body[:-1] + b"x")
     fetch_url(server.url, tmp_path, sha256_of(body) if sha256 else None)
     assert capsys.readouterr().err == f"fetch: {path} is damaged; downloading it again\n"
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     assert path.read_bytes() == body
 
 
@@ -117,7 +117,7 @@ def test_damaged_metadata_is_ignored(server: Server, body: bytes, tmp_path: Path
     (path,) = (tmp_path / ".downloads").glob("*.json")
     path.write_text(facts)
     fetch_url(server.url, tmp_path)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     assert json.loads(path.read_text())["sha256"] == sha256_of(body)
     assert (tmp_path / "data.zip").exists()
 
@@ -141,7 +141,7 @@ def test_least_recently_used_archives_are_removed_above_the_limit(server: Server
     assert archives(tmp_path) == {sums[0], sums[2], "mine"}
     fetch_url(urls[0], tmp_path, max_bytes=1)
     assert archives(tmp_path) == {sums[0], "mine"}
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 def test_interrupted_download_is_resumed(
@@ -154,7 +154,7 @@ def test_interrupted_download_is_resumed(
     assert not (tmp_path / "raw").exists()
     server.answers = [Answer(body=body)] * 4
     fetch_url(server.url, tmp_path)
-    assert server.asked[-1]["Range"] == "bytes=500-"
+    assert server.requests[-1]["Range"] == "bytes=500-"
     found = tree(tmp_path / "raw")
     assert found == {**tree(raw_images), "manifest.json": found["manifest.json"]}
 
@@ -166,7 +166,7 @@ def test_download_that_was_killed_before_it_was_renamed_is_resumed(
         patched.setattr("roadseg.prepare.fetch.download_store.file_sha256", raise_interrupt)
         fetch_url(server.url, tmp_path)
     fetch_url(server.url, tmp_path)
-    assert server.asked[-1]["Range"] == f"bytes={len(body)}-"
+    assert server.requests[-1]["Range"] == f"bytes={len(body)}-"
 
 
 def raise_interrupt(path: Path) -> str:
@@ -179,7 +179,7 @@ def test_archive_above_a_limit_is_kept(server: Server, body: bytes, tmp_path: Pa
     fetch_url(server.url, tmp_path)
     with pytest.raises(InputError, match=rf"has {len(body):,} bytes, but data.max"):
         fetch_url(server.url, tmp_path, bytes=9)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_second_process_waits_for_the_download_of_the_first(
     (tmp_path / "shared").mkdir()
     first = threading.Thread(target=fetch_url, args=(server.url, tmp_path / "a"))
     first.start()
-    while not server.asked:
+    while not server.requests:
         time.sleep(0.01)
     manifest = fetch_url(server.url, tmp_path / "b")
     first.join()
@@ -218,6 +218,6 @@ def test_second_process_waits_for_the_download_of_the_first(
         f"process {os.getpid()} is using {tmp_path}/b/.downloads; waiting"
         in capsys.readouterr().err
     )
-    assert [asked.get("Range") for asked in server.asked] == [None, "bytes=1000-"]
+    assert [headers.get("Range") for headers in server.requests] == [None, "bytes=1000-"]
     assert manifest.sha256 == sha256_of(body)
     assert tree(tmp_path / "a/raw") == tree(tmp_path / "b/raw")

@@ -162,8 +162,8 @@ def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) ->
 def _match(name: str, top: str, expressions: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
     """Return directory and id of the pattern that `name` matches, or two empty strings."""
     kind, image_id = "", ""
-    for other, expression in expressions.items():
-        if found := expression.fullmatch(name[len(top) :]) if name.startswith(top) else None:
+    for other, expression in expressions.items() if name.startswith(top) else ():
+        if found := expression.fullmatch(name[len(top) :]):
             if kind:
                 raise InputError(f"{name} matches the patterns of both {kind} and {other}")
             kind, image_id = other, found["id"]
