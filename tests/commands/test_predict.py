@@ -105,7 +105,7 @@ def test_unreadable_images_are_listed_and_the_others_predicted(
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
     errors = result.stderr.splitlines()
-    assert errors[0].startswith(f"error: {raw_images}/a0.png: not a picture")
+    assert errors[0].startswith(f"error: {raw_images}/a0.png: not a PNG")
     assert errors[1].startswith(f"error: {raw_images}/drive/d0.png: cannot be decoded")
     assert errors[2] == "error: 2 of 7 images could not be predicted; see above"
     assert len(errors) == 3  # no progress bar without a terminal

@@ -1,4 +1,4 @@
-"""A cache and a split that are not as their stages wrote them: named, and nothing goes on."""
+"""Prepared data and split files that were modified or damaged are refused with their name."""
 
 import json
 from pathlib import Path
@@ -24,58 +24,60 @@ def prepared(raw_images: Path, tmp_path: Path) -> PreparedDataset:
 
 
 @pytest.mark.parametrize("size", [[0, 48], [-32, 48], [32, 2**31], [32.0, 48], [32], [True, 48]])
-def test_sizes_that_cannot_be_are_refused(prepared: PreparedDataset, size: list):
+def test_invalid_recorded_sizes_are_refused(prepared: PreparedDataset, size: list):
     path = prepared.root / "sizes.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "000000_10": size}))
-    with pytest.raises(InputError, match=r"sizes.json: not as remap wrote it"):
+    with pytest.raises(InputError, match=r"sizes.json: was modified after remap wrote it"):
         prepared.recorded_sizes()
 
 
-def test_sizes_are_those_of_the_masks(prepared: PreparedDataset):
+def test_recorded_sizes_without_a_mask_are_refused(prepared: PreparedDataset):
     assert list(prepared.recorded_sizes()) == prepared.train_ids()
     mask = prepared.root / "masks/000003_10.npy"
     mask.rename(mask.with_name("x.npy"))
-    with pytest.raises(InputError, match=r"sizes.json: '000003_10' is a size without a mask in"):
+    with pytest.raises(InputError, match=r"sizes.json: '000003_10' has only a size here, or"):
         prepared.recorded_sizes()
 
 
-def test_a_name_that_is_no_text_is_refused(prepared: PreparedDataset):
+def test_undecodable_file_name_is_refused(prepared: PreparedDataset):
     mask = prepared.root / "test_images/000000_10.npy"
     mask.rename(mask.with_name("\udcff.npy"))
-    with pytest.raises(InputError, match=r"test_images/\\udcff.npy: not as remap wrote it"):
+    with pytest.raises(
+        InputError, match=r"test_images/\\udcff.npy: was modified after remap wrote it"
+    ):
         prepared.test_ids()
 
 
 @pytest.mark.parametrize("descr", ["<u2", "|i1", "|b1", "<f4"])
-def test_arrays_of_other_types_are_refused(prepared: PreparedDataset, descr: str):
+def test_array_of_another_dtype_is_refused(prepared: PreparedDataset, descr: str):
     np.save(prepared.root / "masks/000000_10.npy", np.zeros((32, 48), dtype=descr))
-    with pytest.raises(InputError, match=r"masks/000000_10.npy: not as remap wrote it"):
+    with pytest.raises(InputError, match=r"masks/000000_10.npy: was modified after remap wrote it"):
         prepared.mask("000000_10")
 
 
-def test_a_header_of_another_length_is_refused(prepared: PreparedDataset):
+def test_npy_header_of_another_length_is_refused(prepared: PreparedDataset):
     path = prepared.root / "masks/000000_10.npy"
     data = bytearray(path.read_bytes())
-    data[8] -= 1  # numpy would take the header's last byte for the first pixel
+    data[8] -= 1  # numpy would read the last byte of the header as the first pixel
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"masks/000000_10.npy: not as remap wrote it"):
+    with pytest.raises(InputError, match=r"masks/000000_10.npy: was modified after remap wrote it"):
         prepared.mask("000000_10")
 
 
 @pytest.mark.parametrize("name", ["../masks/a", "a/b", "", "a\0b", "\ud800", 1, None])
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_ids_that_are_no_names_are_refused(tmp_path: Path, part: str, name: object):
+@pytest.mark.parametrize("key", ["train", "val", "test"])
+def test_split_with_an_invalid_id_is_refused(tmp_path: Path, key: str, name: object):
     path = tmp_path / "split.json"
-    path.write_text(json.dumps({**SPLIT, part: [*SPLIT[part], name]}))
+    path.write_text(json.dumps({**SPLIT, key: [*SPLIT[key], name]}))
     with pytest.raises(InputError, match=r"split.json: \w+.*; dvc repro makes it again"):
         read_split(path)
 
 
-@pytest.mark.parametrize("part", [{"train": ["a", "a"]}, {"val": ["a"]}, {"test": ["a", "a"]}])
-def test_no_picture_stands_twice(tmp_path: Path, part: dict):
+@pytest.mark.parametrize("change", [{"train": ["a", "a"]}, {"val": ["a"]}, {"test": ["a", "a"]}])
+def test_split_with_a_repeated_id_is_refused(tmp_path: Path, change: dict):
     path = tmp_path / "split.json"
     path.write_text(json.dumps(SPLIT))
     assert read_split(path) == Split(**SPLIT)
-    path.write_text(json.dumps({**SPLIT, **part}))
+    path.write_text(json.dumps({**SPLIT, **change}))
     with pytest.raises(InputError, match=r"split.json: (train, val|test): 'a' is listed twice;"):
         read_split(path)

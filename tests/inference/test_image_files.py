@@ -105,15 +105,15 @@ def test_out_of_memory_while_reading_raises_an_error(tmp_path: Path):
     Image.new("L", (13_000, 13_000)).save(tmp_path / "a.png")
     command = [sys.executable, "-c", _READ_IN_LITTLE_MEMORY, str(tmp_path / "a.png")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout == "a: out of memory; a picture of fewer pixels needs less\n"
+    assert result.stdout == "a: out of memory; an image of fewer pixels needs less\n"
     assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a: not a picture of a known kind; expected PNG or JPEG or WEBP"),
-        (b"GIF89a" + bytes(100), "a: not a picture"),
+        (b"", "a: not a PNG or JPEG or WEBP image"),
+        (b"GIF89a" + bytes(100), "a: not a PNG"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "a: "),
     ],
 )

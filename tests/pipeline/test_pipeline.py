@@ -155,7 +155,7 @@ def unknown_id(raw_images: Path) -> None:
     [
         ({"trian": {}}, "params.yaml: trian: unknown key; did you mean 'train'?"),
         ({"train__device": "cuda:7"}, "train.device: cuda:7: this computer has"),
-        ({"data__source": "nowhere.zip"}, "data.source: 'nowhere.zip': no such file or folder"),
+        ({"data__source": "nowhere.zip"}, "data.source: 'nowhere.zip': no such file or directory"),
         ({"data__source": no_masks}, "training/semantic: no masks"),
         ({"data__source": unknown_id}, "000002_10.png: label id 200 (6 pixels) has no class"),
     ],

@@ -13,7 +13,7 @@ from stages import check
 from stages import fetch as fetch_stage
 from tests.dvc_repository import SMALL, commit, create_repository, run, succeeds
 from tests.factories import LIMITS, ROOT, STORE, write_images, write_params
-from tests.prepare.test_source import SAMPLE, tree, zipped
+from tests.prepare.test_source import SAMPLE, make_zip, tree
 
 OUTPUTS = stage_outputs(ROOT / "dvc.yaml")
 PIPELINE = ["--params", "params.yaml", "--pipeline", str(ROOT / "dvc.yaml")]
@@ -145,7 +145,7 @@ def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(f
 def with_originals(folder: Path) -> dict[str, bytes]:
     """Pictures of a user, and an archive of them, in an output of fetch."""
     pictures = write_images(folder / "data/raw/mine")
-    zipped(pictures, folder / "data/raw/set.zip")
+    make_zip(pictures, folder / "data/raw/set.zip")
     return originals(folder)
 
 

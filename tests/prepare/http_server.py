@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that misbehaves as it is told."""
+"""A real HTTP server on loopback that misbehaves on request."""
 
 import re
 import threading
@@ -13,26 +13,26 @@ BODY = b"PK" + bytes(range(256)) * 40
 
 @dataclass
 class Answer:
-    """How one request is answered."""
+    """The answer to one request."""
 
     status: int | None = None
-    """None: 200, or 206 where a range was asked for and `ranges`."""
+    """None: 200, or 206 if a range is requested and `ranges` is set."""
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = BODY
     sent: int | None = None
-    """Bytes after which the connection ends; None: all."""
+    """Bytes after which the connection is closed; None: all."""
     ranges: bool = True
     length: str | None = "right"
-    """Content-Length: right, a number, or None for none."""
+    """Content-Length: right, a number, or None for no header."""
     tag: str | None = '"v1"'
     stall: float = 0.0
-    """Seconds of silence after what was sent."""
+    """Seconds without data at the end."""
     content_range: str | None = None
-    """Instead of the right one."""
+    """Content-Range instead of the right one."""
 
 
 class Server(ThreadingHTTPServer):
-    """Answers the n-th request with the n-th of `answers`, the last one again and again."""
+    """Answers request n with `answers`[n], and further requests with the last of them."""
 
     daemon_threads = True
     block_on_close = False
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[Answer | Callable[[dict[str, str]], Answer]] = [Answer()]
-        self.asked: list[dict[str, str]] = []
+        self.requests: list[dict[str, str]] = []
         """Headers of each request."""
         self.paths: list[str] = []
 
@@ -49,16 +49,16 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/data.zip"
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no news."""
+        """Print nothing if a client disconnects."""
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        number = min(len(self.server.asked), len(self.server.answers) - 1)
+        number = min(len(self.server.requests), len(self.server.answers) - 1)
         answer = self.server.answers[number]
-        self.server.asked.append(dict(self.headers))
+        self.server.requests.append(dict(self.headers))
         self.server.paths.append(self.path)
         body, status, headers = answer.body, answer.status or 200, dict(answer.headers)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(answer.stall)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing on the test's terminal."""
+        """Print nothing."""
 
 
 @contextmanager

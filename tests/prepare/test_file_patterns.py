@@ -6,17 +6,17 @@ from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.system.errors import InputError
 
 
-def test_patterns_beside_each_other_find_files_and_overlapping_ones_are_refused(tmp_path: Path):
+def test_patterns_in_one_directory_find_files_and_overlapping_patterns_are_refused(tmp_path: Path):
     for name in ("a1.png", "a1_L.png", "a2x.png"):
         (tmp_path / name).touch()
     wide = FilePatterns(images="{id}*.png", masks="m/{id}.png", test_images=None)
     assert wide.files(tmp_path) == ["a1.png", "a1_L.png", "a2x.png"]
     both = FilePatterns(images="{id}.png", masks="{id}_L.png", test_images=None)
-    with pytest.raises(InputError, match=r"a1_L.png fits more than one pattern"):
+    with pytest.raises(InputError, match=r"a1_L.png matches the patterns of both"):
         both.places(both.files(tmp_path))
 
 
-def test_a_pattern_means_what_it_says():
+def test_pattern_syntax():
     naming = FilePatterns(
         images="a/*/{id}_x.[1].png", masks="m/{id}.png", test_images="t/{id}.JPEG"
     )
@@ -30,7 +30,7 @@ def test_a_pattern_means_what_it_says():
     }
 
 
-def test_one_of_several_texts(tmp_path: Path):
+def test_alternatives_in_braces(tmp_path: Path):
     naming = FilePatterns(
         images="i/{train,v[a]l}/*/{id}_x.png",
         masks="m/{train,v[a]l}/*/{id}_y.png",
@@ -49,7 +49,5 @@ def test_one_of_several_texts(tmp_path: Path):
         "m/train/c/train1_y.png": "training/semantic/train1.png",
         "m/v[a]l/c/v[a]l1_y.png": "training/semantic/v[a]l1.png",
     }
-    with pytest.raises(
-        InputError, match=r"a_x.jpg' lies where i/\{train,v\[a\]l\}/.* is looked for"
-    ):
+    with pytest.raises(InputError, match=r"a_x.jpg' does not match i/\{train,v\[a\]l\}/.*; rename"):
         naming.places([*names, "i/train/c/a_x.jpg"])

@@ -7,7 +7,7 @@ from roadseg.prepare.split import fold_sizes, split_dataset, validation_ids
 from roadseg.system.errors import InputError
 
 DRIVE = r"^drive([0-9]+)_"
-# 100 pictures of 14 drives, 20 to 1 pictures long.
+# 100 images of 14 drives of 20 to 1 images.
 LENGTHS = [20, 15, 12, 10, 9, 8, 7, 6, 4, 3, 3, 1, 1, 1]
 NAMES = [f"drive{d:02d}_{i:03d}" for d, length in enumerate(LENGTHS) for i in range(length)]
 SIZES = {name: (370, 1242 - i // 50) for i, name in enumerate(NAMES)}
@@ -15,18 +15,18 @@ EVEN = {f"drive{d:02d}_{i}": (370, 1242) for d in range(12) for i in range(5)}
 
 
 def folds(sizes, val_fraction, seed, group_by):
-    """All validation sets."""
+    """Return all validation sets."""
     num_groups = len(set(assign_groups(sizes, group_by).values()))
     count = len(fold_sizes(len(sizes), val_fraction, num_groups))
     return [validation_ids(sizes, val_fraction, seed, fold, group_by) for fold in range(count)]
 
 
-def test_groups_by_pattern_and_by_size():
+def test_groups_by_expression_and_by_size():
     assert assign_groups({"a_1": (2, 3), "b_2": (2, 4)}, "^([a-z])") == {"a_1": "a", "b_2": "b"}
     assert assign_groups({"a_1": (2, 3), "b_2": (2, 4)}, "size") == {"a_1": "2x3", "b_2": "2x4"}
 
 
-def test_dealing_by_hand():
+def test_distribution_of_groups_computed_by_hand():
     """Room for 3, 3 and 4: b goes to the last, c to the first, a and d to the second."""
     lengths = {"a": 2, "b": 4, "c": 3, "d": 1}
     groups = {f"{group}{i}": group for group, n in lengths.items() for i in range(n)}
@@ -37,7 +37,7 @@ def test_dealing_by_hand():
 @pytest.mark.parametrize("group_by", [DRIVE, "size"])
 @pytest.mark.parametrize("val_fraction", [0.03, 0.1, 0.25, 0.4, 0.5, 0.9])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_group_on_both_sides_and_each_picture_in_one_fold(group_by, val_fraction, seed):
+def test_each_group_and_each_image_is_in_one_fold(group_by, val_fraction, seed):
     found = folds(SIZES, val_fraction, seed, group_by)
     groups = assign_groups(SIZES, group_by)
     assert sorted(name for fold in found for name in fold) == sorted(SIZES)
@@ -47,7 +47,7 @@ def test_no_group_on_both_sides_and_each_picture_in_one_fold(group_by, val_fract
     assert all(found)
 
 
-def test_no_fold_is_empty_where_one_group_is_most_of_all():
+def test_no_fold_is_empty_if_one_group_is_very_large():
     groups = {**{f"long{i}": "long" for i in range(50)}, "x": "x", "y": "y", "z": "z"}
     assert sorted(len(fold) for fold in deal_groups(groups, [5, 16, 16, 16], seed=0)) == [
         1,
@@ -57,14 +57,14 @@ def test_no_fold_is_empty_where_one_group_is_most_of_all():
     ]
 
 
-def test_folds_come_near_their_share():
+def test_folds_have_approximately_the_requested_size():
     assert [len(fold) for fold in folds(SIZES, 0.25, 0, DRIVE)] == [25, 25, 25, 25]
-    # tenths are shorter than the longest drives; the short ones fill the other folds up
+    # the longest drives are larger than a tenth; short drives fill the other folds
     tenths = [len(fold) for fold in folds(SIZES, 0.1, 0, DRIVE)]
     assert tenths == [20, 15, 12, 10, 9, 8, 7, 7, 6, 6]
 
 
-def test_a_function_of_ids_and_seed_only():
+def test_folds_depend_only_on_ids_and_seed():
     shuffled = dict(reversed(list(EVEN.items())))
     first = folds(EVEN, 0.25, 0, DRIVE)
     assert folds(shuffled, 0.25, 0, DRIVE) == first
@@ -72,7 +72,7 @@ def test_a_function_of_ids_and_seed_only():
     assert [len(fold) for fold in first] == [15] * 4
 
 
-def test_the_split_says_how_it_is_grouped():
+def test_split_records_its_grouping():
     options = {"val_fraction": 0.25, "stratify_by": "size", "seed": 0, "fold": 0}
     split = split_dataset(SIZES, [], val_ids=None, group_by=DRIVE, **options)
     assert (split.grouped_by, split.stratified_by) == (DRIVE, None)
@@ -88,15 +88,15 @@ def test_the_split_says_how_it_is_grouped():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"group_by": "^drive0([0-9])_"}, r"no group in the picture id 'drive10_000' \(6 of 100"),
-        ({"group_by": "^(x?)drive"}, r"no group in the picture id 'drive00_000' \(100 of 100"),
-        ({"group_by": "^(drive)"}, "puts all 100 pictures into one group, 'drive'"),
-        ({"group_by": DRIVE, "fold": 10}, "100 pictures in 14 groups make 10 disjoint .* 0 to 9"),
-        ({"group_by": "size", "fold": 2}, "100 pictures in 2 groups make 2 disjoint .* 0 to 1"),
-        ({"val_ids": ["drive09_000"]}, "'drive09_001' is of the group '09' too; name all"),
+        ({"group_by": "^drive0([0-9])_"}, r"no group in the image id 'drive10_000' \(6 of 100"),
+        ({"group_by": "^(x?)drive"}, r"no group in the image id 'drive00_000' \(100 of 100"),
+        ({"group_by": "^(drive)"}, "puts all 100 images into one group, 'drive'"),
+        ({"group_by": DRIVE, "fold": 10}, "100 images in 14 groups give 10 disjoint .* 0 to 9"),
+        ({"group_by": "size", "fold": 2}, "100 images in 2 groups give 2 disjoint .* 0 to 1"),
+        ({"val_ids": ["drive09_000"]}, "'drive09_001' is also in group '09'; list all"),
     ],
 )
-def test_what_cannot_be_grouped_is_said_in_one_line(changes, message):
+def test_invalid_grouping_is_one_line(changes, message):
     default = {"val_fraction": 0.1, "val_ids": None, "group_by": DRIVE, "stratify_by": "size"}
     with pytest.raises(InputError, match=message) as caught:
         split_dataset(SIZES, [], **{**default, "seed": 0, "fold": 0, **changes})

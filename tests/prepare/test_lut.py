@@ -22,7 +22,7 @@ print(lut._look_up_in_place.stats.cache_path)
 """
 
 
-def test_by_hand():
+def test_small_mask_computed_by_hand():
     table = np.full(256, 9, dtype=np.uint8)
     table[[7, 23]] = 1, 7
     label_ids = np.array([[7, 23], [7, 255]], dtype=np.uint8)
@@ -30,7 +30,7 @@ def test_by_hand():
     assert label_ids.tolist() == [[7, 23], [7, 255]]
 
 
-def test_agrees_with_a_plain_loop_on_every_memory_layout():
+def test_equals_a_plain_loop_for_every_memory_layout():
     rng = np.random.default_rng(0)
     table = rng.permutation(256).astype(np.uint8)
     whole = rng.integers(0, 256, (40, 60), dtype=np.uint8)
@@ -43,12 +43,12 @@ def test_agrees_with_a_plain_loop_on_every_memory_layout():
 @pytest.mark.parametrize(
     ("label_ids", "table"), [(np.int64, np.uint8), (np.uint8, np.int64), (np.uint8, None)]
 )
-def test_other_arrays_are_refused(label_ids, table):
+def test_array_of_another_type_or_size_is_refused(label_ids, table):
     with pytest.raises(TypeError):
         look_up(np.zeros((2, 2), label_ids), np.zeros(256 if table else 34, table or np.uint8))
 
 
-def test_first_calls_from_several_threads_compile_once(monkeypatch: pytest.MonkeyPatch):
+def test_concurrent_first_calls_compile_once(monkeypatch: pytest.MonkeyPatch):
     from numba import njit
 
     kernel = njit(nogil=True)(lut._look_up_in_place.py_func)
@@ -65,8 +65,8 @@ def test_first_calls_from_several_threads_compile_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_the_kernel_is_cached_where_a_directory_is_writable(tmp_path: Path, writable: bool):
-    """A file in the place of each cache directory stops root, too, unlike permissions."""
+def test_kernel_is_cached_if_a_directory_is_writable(tmp_path: Path, writable: bool):
+    """A file in place of each cache directory also stops root, unlike permissions."""
     shutil.copy(lut.__file__, tmp_path)
     if not writable:
         (tmp_path / "__pycache__").touch()

@@ -23,7 +23,7 @@ from tests.faults.limited_process import tree
 KITTI12, KITTI11 = (read_class_map(ROOT / f"classes/kitti{n}.yaml") for n in (12, 11))
 
 
-def test_cached_arrays_are_the_pictures(raw_images: Path, tmp_path: Path):
+def test_prepared_arrays_equal_the_images(raw_images: Path, tmp_path: Path):
     pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
     prepared = PreparedDataset(tmp_path / "prepared")
     assert prepared.train_ids() == [f"{i:06d}_10" for i in range(8)]
@@ -41,14 +41,14 @@ def test_cached_arrays_are_the_pictures(raw_images: Path, tmp_path: Path):
     assert (pixels[:12] > 0).all()
 
 
-def test_scaling_invents_no_class(tmp_path: Path):
-    """Masks with only two far-apart classes keep exactly these; every pixel is one of them."""
-    pictures = write_images(tmp_path / "pictures", 1, 0, sizes=[(128, 192)])
-    path = pictures / TRAIN_MASKS / "000000_10.png"
+def test_scaled_masks_contain_only_original_classes(tmp_path: Path):
+    """An interpolating filter would give class ids between the two that the mask contains."""
+    raw = write_images(tmp_path / "raw", 1, 0, sizes=[(128, 192)])
+    path = raw / TRAIN_MASKS / "000000_10.png"
     rng = np.random.default_rng(1)
     label_ids = np.where(rng.random((128, 192)) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
     Image.fromarray(label_ids).save(path)
-    remap_dataset(pictures, tmp_path / "prepared", KITTI12, 0.25)
+    remap_dataset(raw, tmp_path / "prepared", KITTI12, 0.25)
     prepared = PreparedDataset(tmp_path / "prepared")
     mask = prepared.mask("000000_10")
     assert mask.shape == (32, 48) == prepared.image("000000_10").shape[:2]
@@ -58,26 +58,26 @@ def test_scaling_invents_no_class(tmp_path: Path):
     assert np.array_equal(mask, np.where(chosen == 7, 1, 11))
 
 
-def test_recorded_sizes_survive_the_scaling(tmp_path: Path):
+def test_recorded_sizes_are_the_original_ones(tmp_path: Path):
     sizes = [(128, 192), (129, 191)]
-    pictures = write_images(tmp_path / "pictures", 2, 0, sizes=sizes)
-    remap_dataset(pictures, tmp_path / "prepared", KITTI12, 0.5)
+    raw = write_images(tmp_path / "raw", 2, 0, sizes=sizes)
+    remap_dataset(raw, tmp_path / "prepared", KITTI12, 0.5)
     prepared = PreparedDataset(tmp_path / "prepared")
     assert list(prepared.recorded_sizes().values()) == sizes
     assert prepared.class_map() == KITTI12
 
 
-def test_a_picture_too_small_for_the_network_is_named(raw_images: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"_10.png: 2\dx3\d pixels at remap.scale 0.7; .* 32"):
+def test_image_too_small_for_the_network_is_named(raw_images: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"_10.png: 2\dx3\d pixels at remap.scale 0.7; .* 32 on"):
         remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 0.7)
 
 
-def test_sizes_are_rounded_and_never_zero():
+def test_scaled_size_is_rounded_and_at_least_one():
     assert scaled_size(1242, 375, 0.5) == (621, 188)
     assert scaled_size(3, 3, 0.01) == (1, 1)
 
 
-def test_a_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
+def test_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
     path = raw_images / TRAIN_MASKS / "000003_10.png"
     mask = np.asarray(Image.open(path)).copy()
     mask[5, 6:9] = 200
@@ -86,7 +86,7 @@ def test_a_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
         remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
 
 
-def test_ignored_ids_become_the_ignore_index(raw_images: Path, tmp_path: Path):
+def test_ignored_label_ids_become_the_ignore_index(raw_images: Path, tmp_path: Path):
     pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI11, 1.0)
     mask = PreparedDataset(tmp_path / "prepared").mask("000000_10")
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
@@ -95,14 +95,14 @@ def test_ignored_ids_become_the_ignore_index(raw_images: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("folder", [TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES])
-def test_a_picture_cut_short_is_named(raw_images: Path, tmp_path: Path, folder: str):
+def test_truncated_image_is_named(raw_images: Path, tmp_path: Path, folder: str):
     path = raw_images / folder / "000001_10.png"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=f"{folder}/000001_10.png: cannot be decoded"):
         remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
 
 
-def killed_at_array(number: int, raw_images: Path, out: Path) -> None:
+def remap_until_killed(number: int, raw_images: Path, out: Path) -> None:
     save, count = remap.save_array, iter(range(1, 1000))
 
     def save_or_die(path: Path, array: np.ndarray) -> str:
@@ -115,11 +115,11 @@ def killed_at_array(number: int, raw_images: Path, out: Path) -> None:
     remap_dataset(raw_images, out, KITTI11, 1.0)
 
 
-def test_a_killed_remap_leaves_the_old_cache_and_the_next_one_cleans_up(raw_images, tmp_path: Path):
+def test_killed_remap_keeps_the_old_arrays_and_the_next_one_cleans_up(raw_images, tmp_path: Path):
     out = tmp_path / "data/prepared"
     remap_dataset(raw_images, out, KITTI12, 1.0)
     before = tree(out)
-    process = get_context("fork").Process(target=killed_at_array, args=(12, raw_images, out))
+    process = get_context("fork").Process(target=remap_until_killed, args=(12, raw_images, out))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -132,7 +132,7 @@ def test_a_killed_remap_leaves_the_old_cache_and_the_next_one_cleans_up(raw_imag
     assert tree(out) == tree(tmp_path / "straight") != before
 
 
-def test_an_error_leaves_the_old_cache(raw_images: Path, tmp_path: Path):
+def test_error_keeps_the_old_arrays(raw_images: Path, tmp_path: Path):
     out = tmp_path / "data/prepared"
     remap_dataset(raw_images, out, KITTI12, 1.0)
     before = tree(out)
@@ -144,7 +144,7 @@ def test_an_error_leaves_the_old_cache(raw_images: Path, tmp_path: Path):
     assert sorted(path.name for path in out.parent.iterdir()) == [".prepared.lock", "prepared"]
 
 
-def test_a_second_remap_of_the_same_out_waits(raw_images: Path, tmp_path: Path):
+def test_second_remap_of_the_same_directory_waits(raw_images: Path, tmp_path: Path):
     lock = acquire_lock(tmp_path / ".prepared.lock")
     with ThreadPoolExecutor(1) as pool:
         with lock:

@@ -1,4 +1,4 @@
-"""Laws of remap: class maps, masks of label ids and cached masks of class ids."""
+"""Properties of remap for random class maps and masks."""
 
 import tempfile
 import zipfile
@@ -21,7 +21,7 @@ from roadseg.prepare.resize import scaled_size
 from tests.factories import LIMITS
 from tests.hypothesis_profiles import FEW, LAW
 
-NAMING = FilePatterns(
+PATTERNS = FilePatterns(
     images=f"{TRAIN_IMAGES}/{{id}}.png", masks=f"{TRAIN_MASKS}/{{id}}.png", test_images=None
 )
 IGNORED = -1
@@ -29,7 +29,7 @@ IGNORED = -1
 
 @st.composite
 def class_maps(draw: st.DrawFn, unknown: tuple[str, ...] = ("error", "ignore", "c0")) -> ClassMap:
-    """Up to 30 label ids, dealt to up to 8 classes and to those that are ignored."""
+    """Generate class maps with up to 8 classes and 30 label ids, some of them ignored."""
     count = draw(st.integers(1, 8))
     label_ids = draw(st.lists(st.integers(0, 255), unique=True, max_size=30))
     homes = [draw(st.integers(IGNORED, count - 1)) for _ in label_ids]
@@ -49,7 +49,7 @@ def class_maps(draw: st.DrawFn, unknown: tuple[str, ...] = ("error", "ignore", "
 
 
 def class_id_of(label_id: int, class_map: ClassMap) -> int | None:
-    """As the map's words say, None where a label id is an error."""
+    """Look up a label id in the fields of the class map; None if it is an error."""
     for class_id, entry in enumerate(class_map.classes):
         if label_id in entry.label_ids:
             return class_id
@@ -62,7 +62,7 @@ def class_id_of(label_id: int, class_map: ClassMap) -> int | None:
 
 @LAW
 @given(class_maps())
-def test_every_label_id_maps_as_the_map_says(class_map: ClassMap):
+def test_table_agrees_with_the_fields_of_the_class_map(class_map: ClassMap):
     class_ids, known = class_map.table()
     for label_id in range(256):
         expected = class_id_of(label_id, class_map)
@@ -72,7 +72,7 @@ def test_every_label_id_maps_as_the_map_says(class_map: ClassMap):
 
 @LAW
 @given(class_maps(), st.randoms(use_true_random=False))
-def test_the_order_of_a_classs_label_ids_is_irrelevant(class_map: ClassMap, random):
+def test_order_of_label_ids_is_irrelevant(class_map: ClassMap, random):
     def shuffled(ids: list[int]) -> list[int]:
         return random.sample(ids, len(ids))
 
@@ -87,7 +87,7 @@ def test_the_order_of_a_classs_label_ids_is_irrelevant(class_map: ClassMap, rand
 
 @LAW
 @given(class_maps(), st.randoms(use_true_random=False))
-def test_classes_in_another_order_have_other_ids_and_the_same_names(class_map: ClassMap, random):
+def test_reordered_classes_keep_their_names(class_map: ClassMap, random):
     classes = random.sample(class_map.classes, class_map.num_classes)
     other = class_map.model_copy(update={"classes": classes})
     for mine, others, known in zip(
@@ -101,13 +101,13 @@ def test_classes_in_another_order_have_other_ids_and_the_same_names(class_map: C
 
 @LAW
 @given(class_maps())
-def test_a_map_comes_back_from_its_json(class_map: ClassMap):
+def test_class_map_survives_serialization(class_map: ClassMap):
     assert validate(ClassMap, class_map.model_dump()) == class_map
 
 
 @LAW
 @given(st.data(), st.integers(0, 40), st.integers(0, 40))
-def test_a_mask_is_looked_up_pixel_by_pixel(data: st.DataObject, height: int, width: int):
+def test_look_up_equals_numpy_indexing(data: st.DataObject, height: int, width: int):
     mask = np.frombuffer(
         data.draw(st.binary(min_size=height * width, max_size=height * width)), np.uint8
     ).reshape(height, width)
@@ -117,8 +117,8 @@ def test_a_mask_is_looked_up_pixel_by_pixel(data: st.DataObject, height: int, wi
     assert np.array_equal(look_up(mask[::2, ::-1], table), table[mask[::2, ::-1]])
 
 
-def written(root: Path, masks: list[np.ndarray], random) -> Path:
-    """A data set of these masks, its files written in any order."""
+def write_dataset(root: Path, masks: list[np.ndarray], random) -> Path:
+    """Write a dataset with these masks; the files are written in random order."""
     for folder in (TRAIN_IMAGES, TRAIN_MASKS):
         (root / folder).mkdir(parents=True)
     for i in random.sample(range(len(masks)), len(masks)):
@@ -129,7 +129,7 @@ def written(root: Path, masks: list[np.ndarray], random) -> Path:
 
 @st.composite
 def label_masks(draw: st.DrawFn) -> list[np.ndarray]:
-    """Of random label ids, in blocks; large enough for a network also at half their size."""
+    """Generate masks of blocks with random label ids, large enough to be halved."""
     found = []
     for _ in range(draw(st.integers(1, 3))):
         seed = draw(st.integers(0, 2**32 - 1))
@@ -146,13 +146,13 @@ def label_masks(draw: st.DrawFn) -> list[np.ndarray]:
     st.sampled_from([1.0, 0.99, 0.75, 0.5]),
     st.randoms(use_true_random=False),
 )
-def test_scaling_keeps_the_ids_and_the_order_of_files_is_irrelevant(
+def test_scaling_adds_no_class_ids_and_file_order_is_irrelevant(
     masks: list[np.ndarray], class_map: ClassMap, scale: float, random
 ):
     with tempfile.TemporaryDirectory() as name:
         folder, caches = Path(name), []
         for i in range(2):
-            raw = written(folder / f"raw{i}", masks, random)
+            raw = write_dataset(folder / f"raw{i}", masks, random)
             pixels = remap_dataset(raw, folder / f"cache{i}", class_map, scale)
             caches.append(PreparedDataset(folder / f"cache{i}"))
         assert caches[0].train_ids() == [str(i) for i in range(len(masks))]
@@ -171,10 +171,10 @@ def test_scaling_keeps_the_ids_and_the_order_of_files_is_irrelevant(
 
 @FEW
 @given(label_masks(), st.randoms(use_true_random=False))
-def test_the_order_of_an_archives_members_is_irrelevant(masks: list[np.ndarray], random):
+def test_order_of_archive_members_is_irrelevant(masks: list[np.ndarray], random):
     with tempfile.TemporaryDirectory() as name:
         folder, places = Path(name), []
-        raw = written(folder / "raw", masks, random)
+        raw = write_dataset(folder / "raw", masks, random)
         files = sorted(path for path in raw.rglob("*.png"))
         for i in range(2):
             archive = folder / f"{i}.zip"
@@ -182,7 +182,7 @@ def test_the_order_of_an_archives_members_is_irrelevant(masks: list[np.ndarray],
             with zipfile.ZipFile(archive, "w") as packed:
                 for path in random.sample(files, len(files)):
                     packed.write(path, f"top/{path.relative_to(raw)}")
-            places.append(unpack(archive, folder / str(i), NAMING, LIMITS))
+            places.append(unpack(archive, folder / str(i), PATTERNS, LIMITS))
             for path in files:
                 assert (folder / str(i) / path.relative_to(raw)).read_bytes() == path.read_bytes()
         assert places[0] == places[1]

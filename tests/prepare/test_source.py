@@ -1,4 +1,4 @@
-"""Bringing data sets: what is right arrives whole, what is wrong is named and changes nothing."""
+"""Fetching datasets: valid ones are copied, invalid ones are named and change nothing."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ MASK = "training/semantic/000001_10.png"
 IMAGE = "training/image_2/000001_10.png"
 
 
-def zipped(root: Path, archive: Path, prefix: str = "") -> Path:
+def make_zip(root: Path, archive: Path, prefix: str = "") -> Path:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for path in sorted(root.rglob("*.png")):
             opened.write(path, prefix + str(path.relative_to(root)))
@@ -33,8 +33,8 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_a_folder_and_its_zip_bring_the_same_pictures(raw_images: Path, tmp_path: Path):
-    archive = zipped(raw_images, tmp_path / "data.zip")
+def test_directory_and_its_zip_give_the_same_images(raw_images: Path, tmp_path: Path):
+    archive = make_zip(raw_images, tmp_path / "data.zip")
     from_folder = fetch(
         str(raw_images), None, KITTI, LIMITS, SAMPLE, tmp_path / "folder", STORE, set()
     )
@@ -51,7 +51,7 @@ def test_a_folder_and_its_zip_bring_the_same_pictures(raw_images: Path, tmp_path
         assert manifest.train_sizes == {"32x48": 4, "34x50": 4}
 
 
-def test_the_sample_is_brought_like_any_other(tmp_path: Path):
+def test_sample_is_reproducible(tmp_path: Path):
     manifest = fetch("sample", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest.num_train, manifest.num_test) == (3, 1)
     assert manifest.licence.startswith("MIT")
@@ -62,15 +62,15 @@ def test_the_sample_is_brought_like_any_other(tmp_path: Path):
     assert tree(tmp_path / "again") == tree(tmp_path / "raw")
 
 
-def test_a_relative_path_counts_from_the_repositorys_root(raw_images, tmp_path, monkeypatch):
+def test_relative_path_starts_at_the_root_of_the_repository(raw_images, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(raw_images.parent))
     monkeypatch.chdir("/")
     manifest = fetch("pictures", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest.source, manifest.num_train) == ("pictures", 8)
 
 
-def test_only_the_layouts_pictures_leave_the_archive(raw_images: Path, tmp_path: Path):
-    archive = zipped(raw_images, tmp_path / "data.zip")
+def test_only_files_of_the_dataset_are_unpacked(raw_images: Path, tmp_path: Path):
+    archive = make_zip(raw_images, tmp_path / "data.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         for name in (
             "training/image_2/deep/other.png",
@@ -91,71 +91,71 @@ def remove(name):
     return lambda root: (root / name).unlink()
 
 
-def rgb_mask(root: Path) -> None:
+def save_rgb_mask(root: Path) -> None:
     Image.open(root / MASK).convert("RGB").save(root / MASK)
 
 
-def other_size(root: Path) -> None:
+def resize_mask(root: Path) -> None:
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(root / MASK)
 
 
-def deep_mask(root: Path) -> None:
+def save_16_bit_mask(root: Path) -> None:
     Image.fromarray(np.zeros((34, 50), np.uint16)).save(root / MASK)
 
 
-def deep_image(root: Path) -> None:
+def save_16_bit_image(root: Path) -> None:
     Image.fromarray(np.zeros((34, 50), np.uint16)).save(root / IMAGE)
 
 
-def cut_header(root: Path) -> None:
+def truncate_header(root: Path) -> None:
     (root / IMAGE).write_bytes((root / IMAGE).read_bytes()[:20])
 
 
-def no_masks(root: Path) -> None:
+def remove_masks(root: Path) -> None:
     shutil.rmtree(root / "training/semantic")
 
 
-def no_pictures(root: Path) -> None:
+def remove_images(root: Path) -> None:
     shutil.rmtree(root / "training/image_2")
 
 
 FAULTS = [
-    (no_masks, "training/semantic: no masks"),
-    (no_pictures, "training/image_2: no pictures"),
+    (remove_masks, "training/semantic: no masks"),
+    (remove_images, "training/image_2: no images"),
     (remove(MASK), f"{IMAGE} has no mask"),
-    (remove(IMAGE), f"{MASK} has no picture"),
-    (other_size, f"{MASK}: 20x30 pixels, but {IMAGE} has 34x50"),
-    (rgb_mask, f"{MASK}: mode RGB; a mask holds label ids in one 8-bit channel"),
-    (deep_mask, f"{MASK}: mode I;16; a mask holds"),
-    (deep_image, f"{IMAGE}: mode I;16; a picture is RGB, grey or palette"),
-    (cut_header, f"{IMAGE}: (not a picture|cannot be decoded)"),
+    (remove(IMAGE), f"{MASK} has no image"),
+    (resize_mask, f"{MASK}: 20x30 pixels, but {IMAGE} has 34x50"),
+    (save_rgb_mask, f"{MASK}: unsupported mode RGB; a mask has one 8-bit channel"),
+    (save_16_bit_mask, f"{MASK}: unsupported mode I;16; a mask has"),
+    (save_16_bit_image, f"{IMAGE}: unsupported mode I;16; save the image as 8-bit RGB"),
+    (truncate_header, f"{IMAGE}: (not a PNG|cannot be decoded)"),
 ]
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
-def test_a_faulty_data_set_is_named_and_the_old_one_stays(
+def test_invalid_dataset_is_named_and_the_old_one_stays(
     raw_images, tmp_path, spoil, message, packed
 ):
     out = tmp_path / "work" / "raw"
     fetch("sample", None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     before = tree(tmp_path / "work")
     spoil(raw_images)
-    source = zipped(raw_images, tmp_path / "data.zip") if packed else raw_images
+    source = make_zip(raw_images, tmp_path / "data.zip") if packed else raw_images
     with pytest.raises(InputError, match=message) as caught:
         fetch(str(source), None, KITTI, LIMITS, SAMPLE, out, STORE, set())
     assert str(source) in str(caught.value)
     assert tree(tmp_path / "work") == before
 
 
-def test_a_missing_source_says_what_would_be_right(tmp_path: Path):
+def test_missing_source_lists_the_kinds_of_sources(tmp_path: Path):
     with pytest.raises(InputError, match=r"data.source: 'nowhere.zip': no such file .* use sample"):
         fetch("nowhere.zip", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 @pytest.mark.parametrize("source", ["sample", "folder", "zip"])
-def test_another_hash_than_given_is_refused(raw_images: Path, tmp_path: Path, source: str):
-    archive = zipped(raw_images, tmp_path / "data.zip")
+def test_wrong_sha256_is_refused(raw_images: Path, tmp_path: Path, source: str):
+    archive = make_zip(raw_images, tmp_path / "data.zip")
     names = {"sample": "sample", "folder": str(raw_images), "zip": str(archive)}
     with pytest.raises(InputError, match=r"data.sha256: .* expected 0000"):
         fetch(names[source], "0" * 64, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
@@ -165,61 +165,61 @@ def test_another_hash_than_given_is_refused(raw_images: Path, tmp_path: Path, so
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[: len(data) // 2], "not a whole zip archive"),
-        (lambda data: b"<html>not found</html>", "not a whole zip archive"),
+        (lambda data: data[: len(data) // 2], "not a complete zip archive"),
+        (lambda data: b"<html>not found</html>", "not a complete zip archive"),
         (lambda data: data[:300] + bytes([data[300] ^ 255]) + data[301:], "is damaged"),
     ],
 )
-def test_a_damaged_zip_is_refused(raw_images: Path, tmp_path: Path, change, message):
-    archive = zipped(raw_images, tmp_path / "data.zip")
+def test_damaged_zip_is_refused(raw_images: Path, tmp_path: Path, change, message):
+    archive = make_zip(raw_images, tmp_path / "data.zip")
     archive.write_bytes(change(archive.read_bytes()))
     with pytest.raises(InputError, match=message):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert not (tmp_path / "raw").exists()
 
 
-def test_twice_the_same_member_and_links_are_refused(raw_images: Path, tmp_path: Path):
-    archive = zipped(raw_images, tmp_path / "twice.zip")
+def test_repeated_members_and_links_are_refused(raw_images: Path, tmp_path: Path):
+    archive = make_zip(raw_images, tmp_path / "twice.zip")
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(IMAGE, b"another")
-    with pytest.raises(InputError, match=f"{IMAGE} stands in the archive twice"):
+    with pytest.raises(InputError, match=f"{IMAGE} is in the archive twice"):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     link = zipfile.ZipInfo(IMAGE.replace("000001", "000099"))
     link.external_attr = 0o120777 << 16
-    archive = zipped(raw_images, tmp_path / "link.zip")
+    archive = make_zip(raw_images, tmp_path / "link.zip")
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(link, "/etc/hostname")
     with pytest.raises(InputError, match=r"000099_10\.png is a link"):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
-def test_a_zip_of_other_things_says_what_is_expected(tmp_path: Path):
+def test_zip_without_matching_files_lists_the_patterns(tmp_path: Path):
     root = write_images(tmp_path / "p")
-    archive = zipped(root, tmp_path / "data.zip", prefix="some/where/")
-    with pytest.raises(InputError, match=r"no file is named training/image_2/\{id\}.png or "):
+    archive = make_zip(root, tmp_path / "data.zip", prefix="some/where/")
+    with pytest.raises(InputError, match=r"no file matches training/image_2/\{id\}.png or "):
         fetch(str(archive), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
 OWN = FilePatterns(images="*/photos/{id}.jpeg", masks="*/labels/{id}_L.png", test_images=None)
 
 
-def own_data(root: Path) -> Path:
-    """JPEG pictures and palette masks, in folders by drive."""
-    pictures = write_images(root / "kitti")
-    for path in sorted((pictures / "training/image_2").iterdir()):
+def write_own_data(root: Path) -> Path:
+    """Write JPEG images and palette masks, in directories by drive."""
+    kitti = write_images(root / "kitti")
+    for path in sorted((kitti / "training/image_2").iterdir()):
         drive = root / "own" / f"drive{path.stem[5]}"
         for folder in ("photos", "labels"):
             (drive / folder).mkdir(parents=True, exist_ok=True)
         Image.open(path).save(drive / "photos" / f"{path.stem}.jpeg")
-        mask = Image.open(pictures / "training/semantic" / path.name)
+        mask = Image.open(kitti / "training/semantic" / path.name)
         mask.putpalette(list(range(255, -1, -1)) * 3)
         mask.save(drive / "labels" / f"{path.stem}_L.png")
     return root / "own"
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_data_of_other_names_come_into_kittis_layout(tmp_path: Path, packed: bool):
-    source = own_data(tmp_path)
+def test_files_of_other_names_are_copied_to_kittis_layout(tmp_path: Path, packed: bool):
+    source = write_own_data(tmp_path)
     if packed:
         source = Path(shutil.make_archive(str(tmp_path / "own"), "zip", source))
     manifest = fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
@@ -234,21 +234,21 @@ def test_data_of_other_names_come_into_kittis_layout(tmp_path: Path, packed: boo
     [
         (remove("drive1/labels/000001_10_L.png"), r"drive1/photos/000001_10.jpeg has no mask in "
          r"\*/labels/\{id\}_L.png"),
-        (remove("drive1/photos/000001_10.jpeg"), "drive1/labels/000001_10_L.png has no picture"),
+        (remove("drive1/photos/000001_10.jpeg"), "drive1/labels/000001_10_L.png has no image"),
         (lambda root: shutil.copytree(root / "drive1", root / "drive9"),
          "drive1/labels/000001_10_L.png and drive9/.* both have the id 000001_10"),
-        (lambda root: shutil.rmtree(root), r"no such file or folder"),
+        (lambda root: shutil.rmtree(root), r"no such file or directory"),
     ],
 )  # fmt: skip
-def test_faults_of_own_data_are_told_in_their_own_names(tmp_path: Path, change, message):
-    source = own_data(tmp_path)
+def test_errors_use_the_names_in_the_source(tmp_path: Path, change, message):
+    source = write_own_data(tmp_path)
     change(source)
     with pytest.raises(InputError, match=message):
         fetch(str(source), None, OWN, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
 
 
-def test_a_folder_beyond_what_is_allowed_is_refused(raw_images: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"holds [\d,]+ bytes; data.max_gigabytes allows 1,000"):
+def test_directory_above_the_limit_is_refused(raw_images: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"has [\d,]+ bytes; data.max_gigabytes allows 1,000"):
         fetch(
             str(raw_images),
             None,
@@ -261,7 +261,7 @@ def test_a_folder_beyond_what_is_allowed_is_refused(raw_images: Path, tmp_path: 
         )
 
 
-def test_a_folder_whose_name_is_no_text_is_read(raw_images: Path, tmp_path: Path):
+def test_directory_with_an_undecodable_name_is_read(raw_images: Path, tmp_path: Path):
     shutil.copytree(raw_images, tmp_path / "data" / os.fsdecode(b"t\xff"))
     manifest = fetch(
         str(tmp_path / "data"), None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set()

@@ -5,7 +5,7 @@ import pytest
 from roadseg.prepare.split import fold_sizes, split_dataset, validation_ids
 from roadseg.system.errors import InputError
 
-# As many pictures of each size as KITTI has days of recording, about.
+# About as many image sizes as KITTI has days of recording.
 SIZES = {f"{i:06d}_10": (370 + i // 70, 1242 - i // 90) for i in range(200)}
 DEFAULT = {
     "val_fraction": 0.1,
@@ -15,7 +15,7 @@ DEFAULT = {
     "seed": 0,
     "fold": 0,
 }
-# The sample's: 64 pictures in four sizes.
+# The sample: 64 images in four sizes.
 SAMPLE_SIZES = {
     f"{i:06d}_10": ((96, 320), (92, 306), (95, 317), (97, 319))[i // 16] for i in range(64)
 }
@@ -25,8 +25,8 @@ def split(sizes=SIZES, test_ids=("b", "a"), **changes):
     return split_dataset(sizes, list(test_ids), **{**DEFAULT, **changes})
 
 
-def test_the_samples_split_is_what_it_has_always_been():
-    """Results in git stand on it."""
+def test_split_of_the_sample_never_changes():
+    """The results in git depend on it."""
     split_of = split(SAMPLE_SIZES)
     assert split_of.val == [f"{i:06d}_10" for i in (5, 11, 20, 21, 41, 50)]
     assert (split_of.stratified_by, split_of.grouped_by) == ("picture size", None)
@@ -35,7 +35,7 @@ def test_the_samples_split_is_what_it_has_always_been():
 
 @pytest.mark.parametrize("count", [2, 3, 9, 64, 200])
 @pytest.mark.parametrize("val_fraction", [0.001, 0.1, 0.34, 0.9])
-def test_disjoint_whole_and_never_empty(count, val_fraction):
+def test_split_is_disjoint_complete_and_never_empty(count, val_fraction):
     sizes = dict(list(SIZES.items())[:count])
     result = split(sizes, val_fraction=val_fraction)
     assert sorted(result.train + result.val) == sorted(sizes)
@@ -43,7 +43,7 @@ def test_disjoint_whole_and_never_empty(count, val_fraction):
     assert result.test == ["a", "b"]
 
 
-def test_a_function_of_ids_sizes_seed_and_fold_only():
+def test_split_depends_only_on_ids_sizes_seed_and_fold():
     shuffled = dict(reversed(list(SIZES.items())))
     assert split(shuffled) == split()
     assert split(seed=1).val != split().val
@@ -52,22 +52,22 @@ def test_a_function_of_ids_sizes_seed_and_fold_only():
 
 @pytest.mark.parametrize("val_fraction", [0.1, 0.15, 0.3, 0.35, 0.6])
 @pytest.mark.parametrize("count", [57, 64, 200])
-def test_each_size_is_there_in_its_proportion(val_fraction, count):
+def test_each_fold_contains_each_size_in_its_proportion(val_fraction, count):
     sizes = dict(list(SIZES.items())[:count])
     strata = Counter(sizes.values())
     folds = fold_sizes(count, val_fraction, count)
     for fold, num_val in enumerate(folds):
-        # the first fold is evenly spaced over all, each of the others over what the first leaves
+        # the first fold is evenly spaced over all images, the others over the rest
         expected = num_val / count if fold == 0 else 1 / (len(folds) - 1)
         val = Counter(sizes[n] for n in split(sizes, val_fraction=val_fraction, fold=fold).val)
         for size, total in strata.items():
-            # evenly spaced in a run of pictures: its share, give or take less than one
+            # evenly spaced members of a run: its proportion up to less than one
             assert abs(val[size] - total * expected) < 1, (fold, size)
         if fold == 0:
             strata -= val
 
 
-def test_without_strata_the_seed_alone_decides():
+def test_without_strata_sizes_do_not_matter():
     alike = dict.fromkeys(SIZES, (370, 1242))
     options = {"stratify_by": "none", "val_fraction": 0.15}
     assert split(**options).val == split(alike, **options).val
@@ -79,7 +79,7 @@ def test_without_strata_the_seed_alone_decides():
 @pytest.mark.parametrize("stratify_by", ["size", "none"])
 @pytest.mark.parametrize("val_fraction", [0.001, 0.03, 0.07, 0.1, 0.15, 0.3, 0.45, 0.6, 0.9])
 @pytest.mark.parametrize("count", [2, 3, 9, 64, 200])
-def test_folds_are_disjoint_and_together_everything(count, val_fraction, stratify_by):
+def test_folds_are_disjoint_and_complete(count, val_fraction, stratify_by):
     sizes = dict(list(SIZES.items())[:count])
     num_folds = len(fold_sizes(count, val_fraction, count))
     assert num_folds == max(2, round(1 / val_fraction)) or num_folds <= count < 1 / val_fraction
@@ -93,14 +93,14 @@ def test_folds_are_disjoint_and_together_everything(count, val_fraction, stratif
         validation_ids(sizes, val_fraction, fold=num_folds, **options)
 
 
-def test_ten_folds_of_64_pictures_by_hand():
+def test_fold_sizes_computed_by_hand():
     assert fold_sizes(64, 0.1, 64) == [6, 7, 7, 7, 7, 6, 6, 6, 6, 6]
     assert fold_sizes(200, 0.1, 200) == [20] * 10
     assert fold_sizes(10, 0.3, 10) == [3, 4, 3]
-    assert fold_sizes(10, 0.1, 4) == [1, 3, 3, 3]  # no more than 4 folds, say of 4 groups
+    assert fold_sizes(10, 0.1, 4) == [1, 3, 3, 3]  # at most 4 folds, for example for 4 groups
 
 
-def test_named_ids_are_the_validation_set():
+def test_listed_ids_are_the_validation_set():
     result = split(val_ids=["000011_10", "000001_10"])
     assert result.val == ["000001_10", "000011_10"]
     assert len(result.train) == 198
@@ -110,29 +110,29 @@ def test_named_ids_are_the_validation_set():
 @pytest.mark.parametrize(
     ("val_ids", "message"),
     [
-        (["x"], "no picture 'x' with a mask"),
-        (["000001_10", "000001_10"], "'000001_10' stands there twice"),
-        (list(SIZES), "names every picture"),
+        (["x"], "no image 'x' with a mask"),
+        (["000001_10", "000001_10"], "'000001_10' is listed twice"),
+        (list(SIZES), "selects every image"),
     ],
 )
-def test_wrong_names_are_refused(val_ids, message):
+def test_invalid_val_ids_are_refused(val_ids, message):
     with pytest.raises(InputError, match=f"split.val_ids: .*{message}"):
         split(val_ids=val_ids)
 
 
-def test_one_picture_cannot_be_split():
-    with pytest.raises(InputError, match="split: 1 picture"):
+def test_one_image_cannot_be_split():
+    with pytest.raises(InputError, match="split: 1 image"):
         split({"a": (2, 2)})
 
 
-def test_an_expression_names_the_validation_set():
+def test_expression_selects_the_validation_set():
     cities = {"aachen": 3, "frankfurt": 2, "lindau": 1}
     sizes = {f"{city}_{i}": (8, 16) for city, count in cities.items() for i in range(count)}
     result = split(sizes, val_ids="^(frankfurt|lindau)_")
     assert result.val == ["frankfurt_0", "frankfurt_1", "lindau_0"]
     assert result.train == ["aachen_0", "aachen_1", "aachen_2"]
     assert (result.seed, result.stratified_by) == (None, None)
-    with pytest.raises(InputError, match=r"'\^munster_' is found in no picture id, such as 'aach"):
+    with pytest.raises(InputError, match=r"'\^munster_' matches no image id; an id is 'aach"):
         split(sizes, val_ids="^munster_")
-    with pytest.raises(InputError, match="names every picture"):
+    with pytest.raises(InputError, match="selects every image"):
         split(sizes, val_ids="_")

@@ -1,4 +1,4 @@
-"""Laws of split: whatever the pictures, their sizes and the parameters are."""
+"""Properties of split for random ids, sizes and parameters."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ IDS = st.builds("{}_{}".format, st.sampled_from("abcd"), st.integers(0, 999))
 SIZES = st.dictionaries(
     IDS, st.sampled_from([(370, 1224), (375, 1242), (376, 1241)]), min_size=2, max_size=40
 )
-SHARES = st.floats(0.01, 0.99)
+FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**63 - 1)
 DRIVES = "^([a-d])_"
 
@@ -33,54 +33,58 @@ def split(sizes: Mapping[str, tuple[int, int]], **changes: object) -> dict:
 
 
 @LAW
-@given(SIZES, SHARES, SEEDS, st.sampled_from(["size", "none"]), st.lists(IDS, unique=True))
-def test_disjoint_complete_never_empty_and_of_its_share(
-    sizes: Sizes, share: float, seed: int, stratify_by: str, test_ids: list[str]
+@given(SIZES, FRACTIONS, SEEDS, st.sampled_from(["size", "none"]), st.lists(IDS, unique=True))
+def test_split_is_disjoint_complete_and_of_the_requested_size(
+    sizes: Sizes, fraction: float, seed: int, stratify_by: str, test_ids: list[str]
 ):
-    found = split(sizes, val_fraction=share, seed=seed, stratify_by=stratify_by, test_ids=test_ids)
+    found = split(
+        sizes, val_fraction=fraction, seed=seed, stratify_by=stratify_by, test_ids=test_ids
+    )
     assert set(found.train).isdisjoint(found.val)
     assert sorted(found.train + found.val) == sorted(sizes)
     assert found.train
-    assert len(found.val) == min(max(1, round(len(sizes) * share)), len(sizes) - 1)
+    assert len(found.val) == min(max(1, round(len(sizes) * fraction)), len(sizes) - 1)
     assert found.test == sorted(test_ids)
     assert all(ids == sorted(ids) for ids in (found.train, found.val))
 
 
 @LAW
-@given(SIZES, SHARES, SEEDS, st.sampled_from([None, "size", DRIVES]), st.data())
-def test_a_function_of_its_arguments_and_not_of_their_order(
-    sizes: Sizes, share: float, seed: int, group_by: str | None, data: st.DataObject
+@given(SIZES, FRACTIONS, SEEDS, st.sampled_from([None, "size", DRIVES]), st.data())
+def test_order_of_the_images_is_irrelevant(
+    sizes: Sizes, fraction: float, seed: int, group_by: str | None, data: st.DataObject
 ):
-    options = {"val_fraction": share, "seed": seed, "group_by": group_by}
+    options = {"val_fraction": fraction, "seed": seed, "group_by": group_by}
     assume(group_by is None or _num_groups(sizes, group_by) > 1)
     listed = dict(data.draw(st.permutations(list(sizes.items()))))
     assert split(sizes, **options) == split(listed, **options) == split(dict(sizes), **options)
 
 
 @LAW
-@given(SIZES, SHARES, SEEDS, st.sampled_from([None, "size", DRIVES]))
-def test_folds_are_disjoint_and_together_everything(
-    sizes: Sizes, share: float, seed: int, group_by: str | None
+@given(SIZES, FRACTIONS, SEEDS, st.sampled_from([None, "size", DRIVES]))
+def test_folds_are_disjoint_and_complete(
+    sizes: Sizes, fraction: float, seed: int, group_by: str | None
 ):
     groups = len(sizes) if group_by is None else _num_groups(sizes, group_by)
     assume(groups > 1)
-    targets = fold_sizes(len(sizes), share, groups)
+    targets = fold_sizes(len(sizes), fraction, groups)
     assert sum(targets) == len(sizes)
     assert min(targets) >= 1
-    folds = [validation_ids(sizes, share, seed, fold, group_by) for fold in range(len(targets))]
+    folds = [validation_ids(sizes, fraction, seed, fold, group_by) for fold in range(len(targets))]
     assert all(folds)
     assert sorted(name for fold in folds for name in fold) == sorted(sizes)
     with pytest.raises(InputError, match=f"split.fold: {len(targets)} is too high"):
-        validation_ids(sizes, share, seed, len(targets), group_by)
+        validation_ids(sizes, fraction, seed, len(targets), group_by)
 
 
 @LAW
-@given(SIZES, SHARES, SEEDS, st.integers(0, 3), st.sampled_from(["size", DRIVES]))
-def test_groups_are_never_torn(sizes: Sizes, share: float, seed: int, fold: int, group_by: str):
+@given(SIZES, FRACTIONS, SEEDS, st.integers(0, 3), st.sampled_from(["size", DRIVES]))
+def test_groups_are_never_divided(
+    sizes: Sizes, fraction: float, seed: int, fold: int, group_by: str
+):
     most = _num_groups(sizes, group_by)
     assume(most > 1)
-    assume(fold < len(fold_sizes(len(sizes), share, most)))
-    found = split(sizes, val_fraction=share, seed=seed, fold=fold, group_by=group_by)
+    assume(fold < len(fold_sizes(len(sizes), fraction, most)))
+    found = split(sizes, val_fraction=fraction, seed=seed, fold=fold, group_by=group_by)
     groups = {name: _group(sizes, name, group_by) for name in sizes}
     assert {groups[n] for n in found.train}.isdisjoint(groups[n] for n in found.val)
     assert sorted(found.train + found.val) == sorted(sizes)
@@ -90,10 +94,8 @@ def test_groups_are_never_torn(sizes: Sizes, share: float, seed: int, fold: int,
 
 @LAW
 @given(SIZES, SEEDS, st.integers(2, 6))
-def test_a_fold_misses_its_share_by_less_than_the_largest_group(
-    sizes: Sizes, seed: int, count: int
-):
-    """Each group went where most room was: a fold that is too full had room before its last one."""
+def test_fold_exceeds_its_target_by_at_most_the_largest_group(sizes: Sizes, seed: int, count: int):
+    """Each group goes to the fold that lacks most images, so a full fold gets no further group."""
     groups = {name: name[0] for name in sizes}
     members = [sum(own == group for own in groups.values()) for group in set(groups.values())]
     assume(2 <= len(members) >= count)
@@ -105,11 +107,11 @@ def test_a_fold_misses_its_share_by_less_than_the_largest_group(
 
 @LAW
 @given(SIZES, st.data())
-def test_named_ids_are_the_validation_set(sizes: Sizes, data: st.DataObject):
+def test_listed_ids_are_the_validation_set(sizes: Sizes, data: st.DataObject):
     ids = sorted(sizes)
     named = data.draw(st.lists(st.sampled_from(ids), unique=True, min_size=1, max_size=len(ids)))
     if len(named) == len(ids):
-        with pytest.raises(InputError, match="names every picture"):
+        with pytest.raises(InputError, match="selects every image"):
             split(sizes, val_ids=named)
         return
     found = split(sizes, val_ids=named)

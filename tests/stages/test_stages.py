@@ -226,7 +226,7 @@ def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
     command = [*FETCH, *arguments(tmp_path, out="raw")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: data.source: 'nowhere.zip': no such file or folder")
+    assert result.stderr.startswith("error: data.source: 'nowhere.zip': no such file or directory")
     assert result.stderr.count("\n") == 1
 
 

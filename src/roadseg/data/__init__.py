@@ -1,1 +1,1 @@
-"""What training reads: prepared arrays, data set, batches and augmentation."""
+"""The input of training: prepared arrays, dataset, sampler, batches and augmentation."""

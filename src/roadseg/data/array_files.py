@@ -1,7 +1,7 @@
-"""Prepared arrays as .npy files, whose bytes are a function of their content, and their index.
+"""Prepared arrays as .npy files with reproducible bytes, and their index.
 
 The index (index.jsonl) has one line of JSON for each array, so that a long index is written and
-read line by line: its name, the SHA-256 of its file, and for masks the pixels of each class:
+read line by line: name, SHA-256 of the file, and for a mask the number of pixels by class id:
 {"name": "masks/000000_10", "sha256": "..", "pixels": {"0": 12, "7": 3}}
 """
 
@@ -23,18 +23,18 @@ _HEADER = re.compile(
     rb"\x93NUMPY\x01\0v\0{'descr': '\|u1', 'fortran_order': False, "
     rb"'shape': \(([1-9]\d{0,8}), ([1-9]\d{0,8})(?:, (3))?\), } *\n"
 )
-"""Of what `save_array` writes, as numpy does; numpy's own reader evaluates what stands there."""
+"""The only header that `save_array` writes; numpy's own reader would evaluate it as Python."""
 _HEADER_BYTES = 128
 
 
 def save_array(path: Path, array: np.ndarray) -> str:
-    """Write `array`; the bytes depend on nothing but its shape, dtype and values.
+    """Write `array`; the bytes depend only on its shape, dtype and values.
 
     Returns:
         SHA-256 of the file.
     """
     array = np.ascontiguousarray(array)
-    # as np.save does, which takes no notice where the disk is full at the end of a file
+    # as np.save writes it, except that np.save can miss a disk that is full at the end of a file
     with attach_path(path), path.open("wb") as file:
         write_array_header_1_0(file, header_data_from_array_1_0(array))
         file.write(array.data)
@@ -42,7 +42,7 @@ def save_array(path: Path, array: np.ndarray) -> str:
 
 
 def open_array(path: Path) -> np.ndarray | None:
-    """Memory-map a uint8 array, (H, W) or (H, W, 3), read only: only used pages load.
+    """Memory-map a uint8 array, (H, W) or (H, W, 3), read-only: only accessed pages are loaded.
 
     Returns None if the file is truncated or was not written by `save_array`.
     """
@@ -67,7 +67,7 @@ class ArrayEntry(BaseModel):
     """Number of pixels by class id; empty for an image."""
 
     def to_line(self) -> str:
-        """Format the entry as one line of JSON, with the line's end."""
+        """Format the entry as one line of JSON with a trailing newline."""
         return json.dumps({**self.model_dump(), "pixels": dict(sorted(self.pixels.items()))}) + "\n"
 
 
@@ -75,10 +75,10 @@ def read_index(path: Path, fix: str) -> dict[str, ArrayEntry]:
     """Read the entries of all arrays, by name.
 
     Args:
-        fix: the end of the error message.
+        fix: what is wrong and how to fix it; ends the error message for a modified file.
 
     Raises:
-        InputError: no such file, or it was modified after remap wrote it.
+        InputError: the file is missing, or was modified after remap wrote it.
     """
     entries: dict[str, ArrayEntry] = {}
     try:
@@ -89,7 +89,7 @@ def read_index(path: Path, fix: str) -> dict[str, ArrayEntry]:
                     raise ValueError(entry.name)
                 entries[entry.name] = entry
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; dvc repro makes it") from None
+        raise InputError(f"{path}: no such file; run dvc repro to create it") from None
     except ValueError:
         raise InputError(f"{path}: {fix}") from None
     return entries

@@ -1,8 +1,8 @@
-"""Random changes of a training picture, in step for picture and mask.
+"""Data augmentation: mirroring of image and mask, and colour jitter of the image.
 
-Everything drawn comes from the generator that the caller gives, one a (seed, epoch, index), so a
-picture looks the same in an epoch whatever came before it. What is drawn is applied where the
-network computes. Shapes: N pictures, H and W pixels.
+torchvision's RandomHorizontalFlip and ColorJitter are the well-known counterparts. Here each
+(seed, epoch, index) has a generator of its own, and colours change on the device that trains.
+Shapes: N images, H and W pixels.
 """
 
 from typing import NamedTuple
@@ -12,35 +12,36 @@ from torch import Tensor
 
 
 class Augmentation(NamedTuple):
-    """What is drawn for one picture."""
+    """The random augmentation of one sample."""
 
     flip: bool
-    """Mirror left for right."""
+    """Mirror horizontally."""
     colors: tuple[float, float, float]
     """Factors of brightness, contrast and saturation."""
 
 
 def draw_augmentation(rng: np.random.Generator, *, flip: bool, jitter: float) -> Augmentation:
-    """A change; the order in which it is drawn is fixed.
+    """Draw an augmentation; the order of the draws is fixed.
 
     Args:
-        flip: mirror every second picture.
+        flip: mirror with probability 1/2.
         jitter: largest relative change of brightness, contrast and saturation; 0 is off.
     """
-    flipped = bool(flip and rng.random() < 0.5)
-    colors = 1 + jitter * (2 * rng.random(3) - 1) if jitter > 0 else np.ones(3)
-    return Augmentation(flipped, tuple(colors.tolist()))
+    mirror = bool(flip and rng.random() < 0.5)
+    factors = 1 + jitter * (2 * rng.random(3) - 1) if jitter > 0 else np.ones(3)
+    brightness, contrast, saturation = factors.tolist()
+    return Augmentation(mirror, (brightness, contrast, saturation))
 
 
 def color_terms(change: Augmentation, mean_grey: float) -> tuple[float, float, float]:
-    """Saturation, then contrast about the mean grey, then brightness, as one linear change.
+    """Combine saturation, contrast about the mean grey and brightness, in this order.
 
     Args:
-        mean_grey: mean over all values of the picture, 0..255.
+        mean_grey: mean over all values of the image, 0..255.
 
     Returns:
-        What `recolor` multiplies a value with, what it multiplies the sum of the pixel's three
-        values with, and what it adds.
+        (a, b, c) of the linear map v -> a * v + b * (r + g + b) + c that `recolor` applies to each
+        channel value v of a pixel.
     """
     brightness, contrast, saturation = change.colors
     value = brightness * contrast * saturation
@@ -49,11 +50,11 @@ def color_terms(change: Augmentation, mean_grey: float) -> tuple[float, float, f
 
 
 def recolor(images: Tensor, terms: Tensor) -> None:
-    """Change the colours in place, to whole values 0..255.
+    """Apply colour jitter in place; the results are rounded to integers and clamped to 0..255.
 
     Args:
         images: (N, 3, H, W) float32, 0..255.
-        terms: (N, 3) float32, the `color_terms` of each picture.
+        terms: (N, 3) float32, the `color_terms` of each image.
     """
     value, grey, shift = terms[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1) each
     sums = images.sum(1, keepdim=True).mul_(grey).add_(shift)  # (N, 1, H, W)

@@ -1,38 +1,41 @@
-"""Samples of several sizes in one batch.
+"""Collate samples of different sizes into one padded batch.
 
 Shapes: N images, H and W the largest height and width among them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from roadseg.config.class_map import IGNORE_INDEX
 
+_Array = TypeVar("_Array", np.ndarray, Tensor)
+
 
 class Sample(NamedTuple):
-    """An image and its mask, as arrays or as tensors on the device that holds the data set."""
+    """An image and its mask, as arrays or as tensors on the device that holds the dataset."""
 
     image: Any  # (H, W, 3) uint8, RGB
     mask: Any  # (H, W) uint8 class ids
-    colors: tuple[float, float, float] | None = None  # its `color_terms`
+    colors: tuple[float, float, float] | None = None  # `color_terms` of the image
 
 
 class Batch(NamedTuple):
-    """Images and masks; smaller ones are padded at the right and at the bottom."""
+    """Images and masks, padded on the right and at the bottom to one size."""
 
     images: Tensor  # (N, 3, H, W) uint8, channels_last
-    masks: Tensor  # (N, H, W) uint8 class ids, IGNORE_INDEX where a pixel does not count
-    colors: Tensor | None = None  # (N, 3) float32, the terms that `recolor` applies to the images
+    masks: Tensor  # (N, H, W) uint8 class ids, or IGNORE_INDEX
+    colors: Tensor | None = None  # (N, 3) float32, the `color_terms` that `recolor` applies
 
 
 def pad_collate(samples: Sequence[Sample], size: tuple[int, int] | None = None) -> Batch:
-    """Collate `samples` to a batch on their device, or on the CPU if there are none.
+    """Collate `samples` into a batch on their device, or on the CPU if there are none.
 
-    The padding of an image repeats its border, so that it does not distort the statistics of the
-    normalization; the padding of a mask is IGNORE_INDEX, so that it does not count in the loss.
+    Images are padded by repeating the border, which hardly changes the statistics of a batch norm;
+    masks are padded with IGNORE_INDEX, which the loss skips.
 
     Args:
         size: (H, W) of the batch; None for the largest height and width of the samples.
@@ -41,18 +44,23 @@ def pad_collate(samples: Sequence[Sample], size: tuple[int, int] | None = None) 
     device = samples[0].mask.device if samples else "cpu"  # numpy arrays have one too
     images = torch.empty(len(samples), height, width, 3, dtype=torch.uint8, device=device)
     masks = torch.full(images.shape[:3], IGNORE_INDEX, dtype=torch.uint8, device=device)
-    is_numpy = device == "cpu"  # a torch.device differs from this string
-    pixels, class_ids = (images.numpy(), masks.numpy()) if is_numpy else (images, masks)
     for i, (image, mask, _) in enumerate(samples):
-        rows, columns = mask.shape
-        pixels[i, :rows, :columns] = image
-        pixels[i, rows:, :columns] = image[-1:]
-        pixels[i, :, columns:] = pixels[i, :, columns - 1 : columns]
-        class_ids[i, :rows, :columns] = mask
+        if isinstance(mask, Tensor):
+            _copy_padded(image, mask, images[i], masks[i])
+        else:
+            _copy_padded(image, mask, images[i].numpy(), masks[i].numpy())
     colors = [sample.colors for sample in samples]
-    # (N, H, W, 3) in memory, seen as (N, 3, H, W), is channels_last already
+    # an (N, 3, H, W) view of (N, H, W, 3) memory is already channels_last
     images = images.permute(0, 3, 1, 2)
     return Batch(images, masks, None if None in colors else torch.tensor(colors).reshape(-1, 3))
+
+
+def _copy_padded(image: _Array, mask: _Array, padded_image: _Array, padded_mask: _Array) -> None:
+    rows, columns = mask.shape
+    padded_image[:rows, :columns] = image
+    padded_image[rows:, :columns] = image[-1:]
+    padded_image[:, columns:] = padded_image[:, columns - 1 : columns]
+    padded_mask[:rows, :columns] = mask
 
 
 def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

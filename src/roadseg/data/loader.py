@@ -1,4 +1,4 @@
-"""A DataLoader for training batches whose worker failures reach the user as one clear error."""
+"""A DataLoader for training batches whose worker failures become one-line errors."""
 
 import errno
 import resource
@@ -10,6 +10,7 @@ from multiprocessing import active_children
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from roadseg.data.collate import Batch, largest_size, pad_collate
 from roadseg.data.dataset import SegmentationDataset
@@ -24,10 +25,10 @@ def training_batches(
 
     Args:
         num_workers: worker processes, which start once; 0 loads in this process.
-        pin: load into pinned memory, which a GPU copies from asynchronously.
+        pin: load into pinned memory, from which copies to a GPU are asynchronous.
 
     Raises:
-        InputError: the limit of open files is too low for the workers.
+        InputError: the limit on open files is too low for the workers.
     """
     if dataset.resident is not None:
         return (load_batch(dataset, batch) for batch in sampler)
@@ -51,10 +52,10 @@ def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
     return pad_collate([dataset[key] for key in batch.keys[batch.shard]], size)
 
 
-class _BatchDataset(Dataset):
-    """Batches by their keys; if loading fails, the exception is returned instead of raised.
+class _BatchDataset(Dataset[Batch | Exception]):
+    """Dataset of whole batches; if loading fails, the exception is returned instead of raised.
 
-    A worker that raises hands its traceback on inside the text of another error.
+    An exception raised in a worker would reach the trainer as a traceback in another error's text.
     """
 
     def __init__(self, dataset: SegmentationDataset) -> None:
@@ -68,23 +69,23 @@ class _BatchDataset(Dataset):
         if get_worker_info() is not None:
             for tensor in batch:
                 if tensor is not None:
-                    # torch does the same later, where an error is lost and the trainer would wait
-                    tensor.share_memory_()
+                    # torch would do this later, in a thread where an error hangs the trainer
+                    tensor.share_memory_()  # type: ignore[no-untyped-call] # torch lacks its type
         return batch
 
 
 def _require_open_files(count: int) -> None:
-    """Raise InputError if a worker may open fewer files: it would lose batches without an error."""
+    """Raise InputError if the limit is lower: a worker would lose batches without an error."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < count:
         raise InputError(
-            f"train.num_workers: loader processes need {count} open files, the limit is {limit}; "
-            "raise it (ulimit -n), or set num_workers to 0"
+            f"train.num_workers: loader workers need {count} open files, but the limit is {limit}; "
+            "raise it (ulimit -n) or set num_workers to 0"
         )
 
 
-def _iterate(loader: DataLoader) -> Iterator[Batch]:
-    """Yield the batches of `loader`; its workers end with this iterator, also after an error."""
+def _iterate(loader: DataLoader[Batch | Exception]) -> Iterator[Batch]:
+    """Yield the batches of `loader`; shut down its workers at the end, also after an error."""
     batches = _start_workers(loader)
     try:
         for batch in batches:
@@ -92,19 +93,20 @@ def _iterate(loader: DataLoader) -> Iterator[Batch]:
                 raise batch
             yield batch
     finally:
-        if loader.num_workers:  # torch would wait until no error refers to them any more
+        # torch would keep the workers until no traceback refers to this iterator
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
             batches._shutdown_workers()
 
 
-def _start_workers(loader: DataLoader) -> Iterator[Batch | Exception]:
-    """Return the iterator of `loader` with its workers started; on failure, none stays behind."""
+def _start_workers(loader: DataLoader[Batch | Exception]) -> Iterator[Batch | Exception]:
+    """Return the iterator of `loader`, which starts its workers; on failure, kill all of them."""
     others = set(active_children())
     try:
         return iter(loader)
     except OSError as error:  # no room for its queues, too many open files, no more processes
         for process in set(active_children()) - others:
-            process.kill()  # it ignores other signals, and this process would wait for it at exit
-        # torch's destructor reads attributes that were never set, and would print a traceback
+            process.kill()  # it ignores other signals, and Python would wait for it at exit
+        # torch's destructor reads attributes that were never set and would print a traceback
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         traceback.clear_frames(error.__traceback__)
         sys.unraisablehook = hook
@@ -114,7 +116,7 @@ def _start_workers(loader: DataLoader) -> Iterator[Batch | Exception]:
 
 
 def _ignore_signals(_worker: int) -> None:
-    """Ignore Ctrl-C in a worker: the trainer, which gets it too, needs it to finish its step."""
-    signal.set_wakeup_fd(-1)  # the trainer's own, inherited
+    """Ignore stop signals in a worker: the trainer needs it to finish the current step."""
+    signal.set_wakeup_fd(-1)  # inherited from the trainer
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

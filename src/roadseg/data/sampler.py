@@ -1,7 +1,7 @@
-"""The order of the training samples, and how it is cut into batches.
+"""A batch sampler that can resume in the middle of an epoch.
 
-torch.utils.data.RandomSampler and BatchSampler are the well-known counterparts. This one can start
-in the middle of an epoch, and knows which samples of a batch belong to a rank.
+torch.utils.data.RandomSampler and BatchSampler are the well-known counterparts. This one also knows
+which samples of a batch belong to which rank.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
-_ORDER = 1  # the purpose of a generator, so that no two purposes draw the same numbers
+_ORDER = 1  # part of the generator's seed, so that shuffling has a stream of its own
 
 
 class BatchKeys(NamedTuple):
@@ -22,11 +22,11 @@ class BatchKeys(NamedTuple):
     keys: list[tuple[int, int]]
     """(epoch, index) of each sample of the whole batch."""
     shard: slice
-    """The samples of this rank; with few samples there may be none."""
+    """The samples of this rank; may be empty in a small batch."""
 
 
 def epoch_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
-    """Return the order of the samples in `epoch`, (num_samples,) int64; a pure function."""
+    """Return the permutation of the samples in `epoch`, (num_samples,) int64; a pure function."""
     return np.random.default_rng([_ORDER, seed, epoch]).permutation(num_samples)
 
 
@@ -36,8 +36,8 @@ class EpochSampler(Sampler[BatchKeys]):
     The last batch of an epoch may be smaller than the others.
 
     Args:
-        steps: the training steps, counted from 0 over all epochs: `range(state.step, total_steps)`
-            resumes a training.
+        steps: training steps, counted from 0 over all epochs; a training run is resumed by
+            `range(state.step, total_steps)`.
         process_group: the ranks that share each batch.
     """
 

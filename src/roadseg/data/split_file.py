@@ -1,4 +1,4 @@
-"""data/split.json: which images train, which validate, and which are only rendered."""
+"""data/split.json: the ids of the training, validation and test images."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,10 +14,10 @@ ImageId = Annotated[str, Field(pattern=r"^[^/\x00]+$")]
 
 
 class Split(StrictModel):
-    """A split, and how it was chosen.
+    """A split into training, validation and test images, and how it was drawn.
 
-    No image is listed twice, or both trains and validates. A test image may share its id with
-    another one: KITTI numbers them separately.
+    No id is listed twice in `train` and `val` together, or in `test`. A test image may have the id
+    of another image, because KITTI numbers them separately.
     """
 
     train: Annotated[list[ImageId], Field(min_length=1)]
@@ -26,7 +26,7 @@ class Split(StrictModel):
     grouped_by: str | None = None
     stratified_by: str | None = None
     seed: int | None = None
-    """None if the validation images were named, not drawn; `fold` too."""
+    """None, like `fold`, if the validation images were listed in params.yaml, not drawn."""
     fold: int | None = None
 
     @model_validator(mode="after")
@@ -38,9 +38,9 @@ class Split(StrictModel):
 
 
 def read_split(path: Path) -> Split:
-    """Read what the stage `split` wrote.
+    """Read the file that the stage `split` wrote.
 
     Raises:
-        InputError: no such file, or another one.
+        InputError: the file is missing or invalid.
     """
     return read_model(Split, path)

@@ -17,8 +17,8 @@ from roadseg.prepare.decoding import (
     IMAGE_MODES,
     MAX_PIXELS,
     open_image,
-    require_whole,
     to_upright_rgb,
+    verify_checksums,
 )
 from roadseg.system.errors import InputError
 
@@ -111,11 +111,11 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, a damaged file, or a format other than FORMATS.
     """
-    require_whole(source, MAX_PIXELS, FORMATS, name)
+    verify_checksums(source, name, MAX_PIXELS, FORMATS)
     with open_image(source, name, MAX_PIXELS, FORMATS) as image:
         if image.mode not in IMAGE_MODES:
             raise InputError(f"{name}: mode {image.mode}; expected 8-bit colour or grey")
-        return np.asarray(to_upright_rgb(image))
+        return np.asarray(to_upright_rgb(image, name))
 
 
 def select_evenly(items: Sequence[T], count: int) -> list[T]:

@@ -1,1 +1,1 @@
-"""From a data source to prepared arrays: decoding, remapping of masks, split."""
+"""From a data source to prepared arrays: fetch, decode, remap masks, split."""

@@ -7,14 +7,14 @@ import numpy as np
 from roadseg.config.class_map import ClassMap
 
 
-def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequence]:
-    """Pixels of each class, and their share of the pixels that count.
+def class_frequency(class_map: ClassMap, pixels: np.ndarray) -> dict[str, Sequence[object]]:
+    """Count the pixels of each class, without ignored pixels.
 
     Args:
-        pixels: (256,) int, pixels of each class id.
+        pixels: (256,) int, number of pixels by class id.
 
     Returns:
-        Columns class, pixels, share (0..1), color (#rrggbb), in class order.
+        Columns class, pixels, share (fraction of all classes, 0..1), color (#rrggbb).
     """
     counted = pixels[: class_map.num_classes]
     share = counted / max(1, counted.sum())

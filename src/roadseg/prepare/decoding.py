@@ -1,31 +1,34 @@
-"""Decoding pictures of any origin: what is accepted, and every failure as one line.
+"""Decode untrusted PNG, JPEG and WebP images; every failure becomes a one-line InputError.
 
 Shapes: H, W pixels.
 """
 
 import contextlib
+import re
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from tqdm import tqdm
 
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import out_of_memory_as
 
-FORMATS = ("PNG", "JPEG")  # the only ones that are read, whatever a file is called
+FORMATS = ("PNG", "JPEG")  # accepted formats; they are detected by content, not by file name
 MAX_PIXELS = 178_956_970
-"""Of one picture, where nobody says otherwise; half a gigabyte in RGB."""
-IMAGE_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits a value
+"""Default limit on the pixels of an image; half a gigabyte in RGB."""
+IMAGE_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits per value
 
-_DAMAGE = (
-    # what Pillow's decoders and its reader of EXIF raise on damaged files
+_DECODING_ERRORS = (
+    # raised by Pillow's decoders on damaged files
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError),
     *(IndexError, OverflowError, NotImplementedError),
-    Image.DecompressionBombError,  # of a WebP, whose reader has a limit of its own
+    Image.DecompressionBombError,  # from the WebP reader, which has a limit of its own
 )
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,16 +37,24 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation that EXIF knows; 1 is as it is."""
-_ON_THE_SIDE = (5, 6, 7, 8)
-_EXIF = ("exif", "Raw profile type exif")
-"""Where Pillow has EXIF data; the second as ImageMagick writes them into a PNG."""
+"""The transposition that undoes each EXIF orientation other than 1."""
+_QUARTER_TURNS = (5, 6, 7, 8)
+"""Orientations that swap height and width."""
+_UINT16 = 3  # type of the orientation
+
+
+class _JpegFile(JpegImagePlugin.JpegImageFile):
+    """JpegImageFile that does not look for a resolution in the EXIF data, which may be damaged."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
+    "JPEG": _JpegFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
 }
-"""Pillow's reader of each format."""
 
 
 @contextlib.contextmanager
@@ -53,9 +64,9 @@ def open_image(
     max_pixels: int,
     formats: Sequence[str] = FORMATS,
 ) -> Iterator[Image.Image]:
-    """Open the image in `source`: its header is read, nothing is decoded yet.
+    """Open the image in `source`: read its header, decode nothing yet.
 
-    Errors of Pillow inside the block become InputErrors too.
+    Errors that Pillow raises inside the block become InputErrors too.
 
     Args:
         name: the name of the image in error messages.
@@ -65,82 +76,107 @@ def open_image(
     Raises:
         InputError: the file is missing, of another format, too large or damaged.
     """
-    too_little = f"{name}: out of memory; a picture of fewer pixels needs less"
+    too_little = f"{name}: out of memory; an image of fewer pixels needs less"
     try:
         with (
             out_of_memory_as(too_little),
-            _stream(source) as file,
+            _open_stream(source) as file,
             _read_header(file, name, formats) as image,
         ):
             if image.width * image.height > max_pixels:
                 raise InputError(
-                    f"{name}: {image.height}x{image.width} pixels; allowed are "
+                    f"{name}: {image.height}x{image.width} pixels; the limit is "
                     f"{max_pixels / 1e6:g} million"
                 )
             yield image
-    except _DAMAGE as error:
+    except _DECODING_ERRORS as error:
         raise InputError(f"{name}: {_reason(error)}") from None
 
 
 def _read_header(file: IO[bytes], name: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
-    """Read the header of the image in `file`.
-
-    Image.open does the same, but compares the size with a limit that is global to the process.
-    """
+    """Read the header as Image.open does, but without its process-wide limit on the size."""
+    # By default, Pillow refuses a PNG with a comment or colour profile of over 1 MiB. Its limit for
+    # all comments of a file together, 64 MiB, is enough against decompression bombs.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     for kind in formats:
         file.seek(0)
-        with contextlib.suppress(SyntaxError):  # not of this format
+        with contextlib.suppress(SyntaxError):  # another format
             return _READERS[kind](file)
-    raise InputError(f"{name}: not a picture of a known kind; expected {' or '.join(formats)}")
+    raise InputError(f"{name}: not a {' or '.join(formats)} image")
 
 
-def _stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+def _open_stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
     return source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source)
 
 
 def _reason(error: BaseException) -> str:
-    if reason := getattr(error, "strerror", None):  # the system's, not the decoder's
+    if reason := getattr(error, "strerror", None):  # from the operating system
         return f"cannot be read: {reason}"
     return f"cannot be decoded: {' '.join(str(error).split())}"
 
 
-def require_whole(
+def verify_checksums(
     source: Path | IO[bytes],
+    name: str | Path,
     max_pixels: int,
     formats: Sequence[str] = FORMATS,
-    name: str | Path | None = None,
 ) -> None:
-    """Raise InputError, as `opened` does, where a PNG is cut or its checksums differ.
+    """Raise InputError if a PNG is truncated or has a wrong checksum, which decoders ignore."""
+    with open_image(source, name, max_pixels, formats) as image:
+        image.verify()
 
-    Decoders stop at the last pixel and look at none of these. JPEG and WebP have none.
 
-    Args:
-        name: what an error calls it; None: its path.
+def read_orientation(image: Image.Image) -> int | None:
+    """Read the EXIF orientation, 1 to 8; 1 if there is none, None if the EXIF data is damaged."""
+    try:
+        found = _parse_orientation(_exif_data(image))
+    except (ValueError, KeyError, TypeError, struct.error):
+        return None
+    return found if found in _TRANSPOSITIONS else 1
+
+
+def _exif_data(image: Image.Image) -> bytes:
+    """Return the EXIF data without its prefix, empty if there is none."""
+    exif = image.info.get("exif", b"")
+    if text := not exif and image.info.get("Raw profile type exif"):  # in hex, by ImageMagick
+        exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    return re.sub(rb"^(Exif\0\0)+", b"", exif)
+
+
+def _parse_orientation(exif: bytes) -> int:
+    """Find the orientation in the first directory of EXIF data (TIFF 6.0, section 2).
+
+    Damage raises KeyError or struct.error. Image.getexif would raise, warn or ignore it, depending
+    on earlier calls, and would decode the pixels of a PNG.
     """
-    with open_image(source, source if name is None else name, max_pixels, formats) as picture:
-        picture.verify()
+    if not exif:
+        return 1
+    order = {b"II*\0": "<", b"MM\0*": ">"}[exif[:4]]
+    (start,) = struct.unpack_from(f"{order}I", exif, 4)
+    (num_entries,) = struct.unpack_from(f"{order}H", exif, start)
+    for i in range(num_entries):
+        tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * i)
+        if (tag, kind) == (ExifTags.Base.Orientation, _UINT16):
+            return int(value)
+    return 1
 
 
-def orientation(picture: Image.Image) -> int:
-    """1 to 8, as the picture's EXIF data say; 1 where they say nothing."""
-    found = None
-    if any(key in picture.info for key in _EXIF):  # Pillow's own getexif of PNG decodes the pixels
-        found = Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
-    return found if found in _TURNS else 1
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (H, W) of the image after its EXIF orientation is applied."""
+    height, width = image.height, image.width
+    return (width, height) if read_orientation(image) in _QUARTER_TURNS else (height, width)
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """(H, W) of the picture as it is to be looked at."""
-    height, width = picture.height, picture.width
-    return (width, height) if orientation(picture) in _ON_THE_SIDE else (height, width)
-
-
-def to_upright_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in RGB, turned the way that its EXIF data say; transparency is left out."""
-    picture.load()  # a PNG may tell its orientation after its pixels
-    turn = _TURNS.get(orientation(picture))
-    if "transparency" in picture.info and picture.mode != "RGB":  # else Pillow warns
-        picture = picture.convert("RGBA")
-    if picture.mode != "RGB":
-        picture = picture.convert("RGB")
-    return picture if turn is None else picture.transpose(turn)
+def to_upright_rgb(image: Image.Image, name: str | Path) -> Image.Image:
+    """Convert to RGB without transparency and apply the EXIF orientation; warn if it is damaged."""
+    image.load()  # a PNG may have its EXIF data after its pixels
+    orientation = read_orientation(image)
+    if orientation is None:
+        warning = f"warning: {name}: ignoring damaged EXIF data; the image is not rotated"
+        tqdm.write(one_line(warning), file=sys.stderr)
+    if "transparency" in image.info and image.mode != "RGB":  # otherwise Pillow warns
+        image = image.convert("RGBA")
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    transposition = _TRANSPOSITIONS.get(orientation or 1)
+    return image if transposition is None else image.transpose(transposition)

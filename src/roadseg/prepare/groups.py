@@ -1,4 +1,4 @@
-"""Pictures that belong together, such as those of one drive, and dealing them to folds whole."""
+"""Groups of images, such as the frames of one drive, and folds that do not divide groups."""
 
 import re
 from collections import defaultdict
@@ -10,46 +10,47 @@ from roadseg.system.errors import InputError
 
 
 def assign_groups(sizes: Mapping[str, tuple[int, int]], group_by: str) -> dict[str, str]:
-    """The name of each picture's group, by its id.
+    """Return the name of each image's group, by image id.
 
     Args:
-        sizes: (height, width) of each picture as it was recorded, by its id.
-        group_by: `size`, or a regular expression with one group that is searched for in the id;
-            what the group matches names the picture's group.
+        sizes: original (height, width) of each image, by id.
+        group_by: `size`, or a regular expression that is searched for in the id; the text that its
+            capturing group matches is the name of the image's group.
 
     Raises:
-        InputError: an id in which the expression finds no group, or one group of all pictures.
+        InputError: the expression does not match an id, or all images are in one group.
     """
     if group_by == "size":
         groups = {name: f"{height}x{width}" for name, (height, width) in sizes.items()}
     else:
         found = {name: re.search(group_by, name) for name in sizes}
         groups = {name: match[1] for name, match in found.items() if match and match[1]}
-        strangers = sorted(sizes.keys() - groups.keys())
-        if strangers:
+        unmatched = sorted(sizes.keys() - groups.keys())
+        if unmatched:
             raise InputError(
-                f"split.group_by: {group_by!r} finds no group in the picture id {strangers[0]!r} "
-                f"({len(strangers)} of {len(sizes)} ids); change it, or use null for no groups"
+                f"split.group_by: {group_by!r} finds no group in the image id {unmatched[0]!r} "
+                f"({len(unmatched)} of {len(sizes)} ids); change it, or use null for no groups"
             )
     if len(set(groups.values())) == 1:
         (only,) = set(groups.values())
         raise InputError(
-            f"split.group_by: {group_by!r} puts all {len(groups)} pictures into one group, "
-            f"{only!r}; training and validation need 2"
+            f"split.group_by: {group_by!r} puts all {len(groups)} images into one group, "
+            f"{only!r}; training and validation need two groups"
         )
     return groups
 
 
 def deal_groups(groups: Mapping[str, str], targets: Sequence[int], seed: int) -> list[list[str]]:
-    """The ids of `groups` in folds, each group whole in one of them and no fold empty.
+    """Distribute the ids of `groups` over folds; no group is divided and no fold is empty.
 
-    The largest group comes first, groups of one size in an order that `seed` draws; each goes to
-    the fold with the most room left, or, when only as many groups as empty folds are left, to
-    one of these. So seeds differ only where groups are equally large.
+    Greedy: groups are taken from the largest to the smallest, and each goes to the fold that lacks
+    most images. The last groups go to empty folds, if there are any. `seed` only shuffles groups of
+    equal size.
 
     Args:
-        groups: the group of each picture, by its id.
-        targets: how many pictures each fold is to have, in sum all; no more folds than groups.
+        groups: the group of each image, by id.
+        targets: desired number of images of each fold; their sum is the number of ids, and there
+            are at most as many folds as groups.
     """
     members = defaultdict(list)
     for name in sorted(groups):
@@ -60,7 +61,7 @@ def deal_groups(groups: Mapping[str, str], targets: Sequence[int], seed: int) ->
     folds: list[list[str]] = [[] for _ in targets]
     for done, group in enumerate(largest_first):
         empty = [fold for fold, ids in enumerate(folds) if not ids]
-        open_to_it = empty if len(names) - done <= len(empty) else range(len(folds))
-        roomiest = max(open_to_it, key=lambda fold: (targets[fold] - len(folds[fold]), -fold))
-        folds[roomiest] += members[group]
+        allowed = empty if len(names) - done <= len(empty) else range(len(folds))
+        chosen = max(allowed, key=lambda fold: (targets[fold] - len(folds[fold]), -fold))
+        folds[chosen] += members[group]
     return folds

@@ -1,10 +1,10 @@
-"""KITTI's folder layout, and the checks that a data set in it is whole."""
+"""KITTI's directory layout, and checks that a dataset in this layout is complete and valid."""
 
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.prepare.decoding import IMAGE_MODES, open_image, orientation, upright_size
+from roadseg.prepare.decoding import IMAGE_MODES, open_image, read_orientation, upright_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import list_names
 
@@ -12,80 +12,81 @@ TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
 ENDINGS = (".png", ".jpg")
-MASK_FORMATS = ("PNG",)  # JPEG would invent label ids
-MASK_MODES = ("L", "P")  # of a palette, the index is the label id
-_START = struct.Struct(">8s4x4s8xB")  # of a PNG: signature, name of its header, bits a value
+MASK_FORMATS = ("PNG",)  # JPEG is lossy and would change label ids
+MASK_MODES = ("L", "P")  # in a palette image, the index is the label id
+_PNG_START = struct.Struct(">8s4x4s8xB")  # signature, name of the first chunk, bits per channel
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawDataset:
-    """What is in a data set: ids are file names without their ending, sorted."""
+    """The images of a dataset by id, which is the file name without suffix; sorted."""
 
     train_sizes: dict[str, tuple[int, int]]
-    """(height, width) in pixels of each picture with a mask."""
+    """(height, width) in pixels of each image with a mask."""
     test_sizes: dict[str, tuple[int, int]]
-    """Of each picture without."""
+    """(height, width) in pixels of each image without a mask."""
 
     @property
     def train_ids(self) -> list[str]:
+        """Ids of the images with masks."""
         return list(self.train_sizes)
 
     @property
     def test_ids(self) -> list[str]:
+        """Ids of the images without masks."""
         return list(self.test_sizes)
 
 
-def image_path(root: Path, folder: str, picture_id: str) -> Path:
-    """Where a picture or mask of the data set at `root` lies, .png or .jpg."""
-    paths = [root / folder / f"{picture_id}{ending}" for ending in ENDINGS]
+def image_path(root: Path, folder: str, image_id: str) -> Path:
+    """Return the path of an image or mask, .png or .jpg, in the dataset at `root`."""
+    paths = [root / folder / f"{image_id}{ending}" for ending in ENDINGS]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def check_dataset(root: Path, max_pixels: int) -> RawDataset:
-    """Check that every picture under `root` has its mask, and the other way round, of one size.
+    """Check that every image has a mask of the same size, and every mask has an image.
 
-    Only headers are read; broken pixels show when the pictures are decoded.
+    Only headers are read; damaged pixels are found when the images are decoded.
 
     Args:
-        max_pixels: a larger picture or mask is refused.
+        max_pixels: a larger image or mask is refused.
 
     Raises:
-        InputError: names the first file that is missing, broken, too large, or of a wrong kind or
-            size.
+        InputError: names the first file that is missing, damaged, or of a wrong format or size.
     """
     train_endings, mask_endings = _endings(root, TRAIN_IMAGES), _endings(root, TRAIN_MASKS)
     if not train_endings:
-        raise InputError(f"{TRAIN_IMAGES}: no pictures")
+        raise InputError(f"{TRAIN_IMAGES}: no images")
     if not mask_endings:
-        raise InputError(f"{TRAIN_MASKS}: no masks; expected one for each picture")
-    for picture_id, ending in train_endings.items():
-        if picture_id not in mask_endings:
-            name = f"{TRAIN_IMAGES}/{picture_id}{ending}"
+        raise InputError(f"{TRAIN_MASKS}: no masks; every image needs one")
+    for image_id, ending in train_endings.items():
+        if image_id not in mask_endings:
+            name = f"{TRAIN_IMAGES}/{image_id}{ending}"
             raise InputError(f"{name} has no mask in {TRAIN_MASKS}")
     for mask_id, ending in mask_endings.items():
         if mask_id not in train_endings:
             name = f"{TRAIN_MASKS}/{mask_id}{ending}"
-            raise InputError(f"{name} has no picture in {TRAIN_IMAGES}")
+            raise InputError(f"{name} has no image in {TRAIN_IMAGES}")
     train_sizes, test_sizes = {}, {}
-    for picture_id, ending in train_endings.items():
-        names = f"{TRAIN_IMAGES}/{picture_id}{ending}", f"{TRAIN_MASKS}/{picture_id}"
-        mask_name = f"{names[1]}{mask_endings[picture_id]}"
-        train_sizes[picture_id] = _pair_size(root, names[0], mask_name, max_pixels)
-    for picture_id, ending in _endings(root, TEST_IMAGES).items():
-        name = f"{TEST_IMAGES}/{picture_id}{ending}"
-        test_sizes[picture_id] = _image_size(root, name, max_pixels)
+    for image_id, ending in train_endings.items():
+        names = f"{TRAIN_IMAGES}/{image_id}{ending}", f"{TRAIN_MASKS}/{image_id}"
+        mask_name = f"{names[1]}{mask_endings[image_id]}"
+        train_sizes[image_id] = _pair_size(root, names[0], mask_name, max_pixels)
+    for image_id, ending in _endings(root, TEST_IMAGES).items():
+        name = f"{TEST_IMAGES}/{image_id}{ending}"
+        test_sizes[image_id] = _image_size(root, name, max_pixels)
     return RawDataset(train_sizes=train_sizes, test_sizes=test_sizes)
 
 
 def _endings(root: Path, folder: str) -> dict[str, str]:
-    """Return the suffix of each file by its id, sorted; fetch has made the ids unique."""
+    """Return the suffix of each file by id, sorted; fetch has made the ids unique."""
     names = sorted(name for name in list_names(root / folder) if name.endswith(ENDINGS))
     return {name[:-4]: name[-4:] for name in names if name[:-4]}
 
 
 def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> tuple[int, int]:
-    """(height, width) that a picture and its mask share."""
+    """Return (height, width) of an image and its mask; raise InputError if they differ."""
     size = _image_size(root, image_name, max_pixels)
     mask_size = _mask_size(root, mask_name, max_pixels)
     if mask_size != size:
@@ -97,27 +98,28 @@ def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> 
 
 
 def _image_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
-    """(height, width) of a picture that turns into RGB, as it is to be looked at."""
-    with open_image(root / name, name, max_pixels) as picture:
-        if picture.mode not in IMAGE_MODES:
+    """Return (height, width) of an image after its EXIF orientation is applied."""
+    with open_image(root / name, name, max_pixels) as image:
+        if image.mode not in IMAGE_MODES:
             raise InputError(
-                f"{name}: mode {picture.mode}; a picture is RGB, grey or palette, of 8 bits"
+                f"{name}: unsupported mode {image.mode}; save the image as 8-bit RGB, grayscale or "
+                "palette"
             )
-        return upright_size(picture)
+        return upright_size(image)
 
 
 def _mask_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
-    """(height, width) of a mask of label ids."""
+    """Return (height, width) of a mask of label ids."""
     with open_image(root / name, name, max_pixels, MASK_FORMATS) as mask:
         if mask.mode not in MASK_MODES:
             raise InputError(
-                f"{name}: mode {mask.mode}; a mask holds label ids in one 8-bit channel (modes L "
-                "and P), as KITTI's semantic/ does (semantic_rgb/ and instance/ are other things)"
+                f"{name}: unsupported mode {mask.mode}; a mask has one 8-bit channel of label ids "
+                "(mode L or P), as in KITTI's semantic/, not as in semantic_rgb/ or instance/"
             )
-        if orientation(mask) != 1:
-            raise InputError(f"{name}: its EXIF data turn it; save the mask as it is to be seen")
+        if read_orientation(mask) not in (1, None):
+            raise InputError(f"{name}: rotated by its EXIF orientation; save it without EXIF data")
         with (root / name).open("rb") as file:
-            *_, header, depth = _START.unpack(file.read(_START.size))
-        if mask.mode == "L" and (header, depth) != (b"IHDR", 8):  # else Pillow stretches to 0..255
-            raise InputError(f"{name}: grey of {depth} bits; save its label ids with 8 bits")
+            *_, header, depth = _PNG_START.unpack(file.read(_PNG_START.size))
+        if mask.mode == "L" and (header, depth) != (b"IHDR", 8):  # Pillow would scale to 0..255
+            raise InputError(f"{name}: {depth}-bit grayscale; save the label ids with 8 bits")
         return mask.height, mask.width

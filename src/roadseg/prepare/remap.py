@@ -1,6 +1,6 @@
-"""From masks of label ids to cached masks of class ids, and pictures beside them.
+"""Convert a dataset to prepared arrays: RGB images, and masks of class ids instead of label ids.
 
-Shapes: H, W the picture's own height and width; h, w those at `scale`.
+Shapes: H, W of the original image; h, w after scaling.
 """
 
 import os
@@ -20,8 +20,8 @@ from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE,
 from roadseg.prepare.decoding import (
     MAX_PIXELS,
     open_image,
-    require_whole,
     to_upright_rgb,
+    verify_checksums,
 )
 from roadseg.prepare.layout import (
     MASK_FORMATS,
@@ -38,29 +38,29 @@ from roadseg.system.files import atomic_folder, attach_path, write_json
 from roadseg.system.locks import hold_lock
 from roadseg.system.ordered_map import ordered_map
 
-Made = tuple[np.ndarray, dict[int, int]]
-"""An array, and the pixels of each class id in it."""
-Job = tuple[str, Callable[[], Made]]
-"""FOLDER/ID of an array, and the function that makes it."""
+_Counted = tuple[np.ndarray, dict[int, int]]
+"""An array, and for a mask its number of pixels by class id."""
+_Job = tuple[str, Callable[[], _Counted]]
+"""FOLDER/ID of an array, and the function that computes it."""
 
 
 def remap_dataset(
     raw: Path, out: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Write every image and mask of the data set at `raw` to `out`, as `PreparedDataset` reads it.
+    """Write the images and masks of the dataset `raw` to `out`, where PreparedDataset reads them.
 
     A second process that writes the same `out` waits for the first.
 
     Args:
-        out: replaced as a whole; stays as it was when anything is wrong.
+        out: replaced as a whole; unchanged after an error.
         max_pixels: a larger image or mask is refused.
 
     Returns:
-        (256,) int64, pixels of each class id in the cached masks; the last is IGNORE_INDEX.
+        (256,) int64, number of pixels by class id in the prepared masks; the last is IGNORE_INDEX.
 
     Raises:
-        InputError: an image that cannot be decoded or is too small for the network, or a label
-            id without a class.
+        InputError: an image cannot be decoded or is too small for the network, or a label id has
+            no class.
     """
     dataset = check_dataset(raw, max_pixels)
     count = 2 * len(dataset.train_sizes) + len(dataset.test_sizes)
@@ -69,8 +69,8 @@ def remap_dataset(
         _mask_jobs(raw, dataset, class_map, scale, max_pixels),
     )
     totals, threads = np.zeros(256, dtype=np.int64), os.cpu_count() or 1
-    lock = hold_lock(out.with_name(f".{out.name}.lock"), f"remap: still writes {out}", lambda: None)
-    # Pillow and the kernel release the GIL
+    lock = hold_lock(out.with_name(f".{out.name}.lock"), f"remap: is writing {out}", lambda: None)
+    # threads suffice, because Pillow and the kernel release the GIL
     with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
         for folder in FOLDERS:
             (new / folder).mkdir()
@@ -88,7 +88,7 @@ def remap_dataset(
     return totals
 
 
-def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[Job]:
+def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[_Job]:
     for name in dataset.train_ids:
         path = image_path(raw, TRAIN_IMAGES, name)
         yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
@@ -99,64 +99,60 @@ def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -
 
 def _mask_jobs(
     raw: Path, dataset: RawDataset, class_map: ClassMap, scale: float, max_pixels: int
-) -> Iterator[Job]:
+) -> Iterator[_Job]:
     table, known = class_map.table()
     for name, (height, width) in dataset.train_sizes.items():
         path, size = image_path(raw, TRAIN_MASKS, name), scaled_size(width, height, scale)
         yield f"{MASKS}/{name}", partial(_mask_array, path, table, known, size, max_pixels)
 
 
-def _save(folder: Path, job: Job) -> ArrayEntry:
-    """Make the array of `job` and write it below `folder`."""
-    name, make = job
-    array, pixels = make()
+def _save(folder: Path, job: _Job) -> ArrayEntry:
+    name, compute = job
+    array, pixels = compute()
     sha256 = save_array(folder / f"{name}.npy", array)
     return ArrayEntry(name=name, sha256=sha256, pixels=pixels)
 
 
-def _image_array(path: Path, scale: float, max_pixels: int) -> Made:
-    """Decode an image, (h, w, 3) uint8, RGB."""
-    require_whole(path, max_pixels)
+def _image_array(path: Path, scale: float, max_pixels: int) -> _Counted:
+    """Decode and scale an image, (h, w, 3) uint8, RGB."""
+    verify_checksums(path, path, max_pixels)
     with open_image(path, path, max_pixels) as encoded:
-        picture = to_upright_rgb(encoded)
-    return _scaled(picture, path, scale), {}
+        image = to_upright_rgb(encoded, path)
+    size = scaled_size(*image.size, scale)
+    if min(size) < MIN_IMAGE_SIDE:
+        raise InputError(
+            f"{path}: {size[1]}x{size[0]} pixels at remap.scale {scale}; the network needs at "
+            f"least {MIN_IMAGE_SIDE} on each side"
+        )
+    return np.asarray(resize_image(image, scale)), {}
 
 
 def _mask_array(
     path: Path, table: np.ndarray, known: np.ndarray, size: tuple[int, int], max_pixels: int
-) -> Made:
-    """A mask, (h, w) uint8 class ids, of (width, height) `size`.
+) -> _Counted:
+    """Decode, remap and scale a mask, (h, w) uint8 class ids.
 
     Args:
-        table, known: as `ClassMap.table` gives them.
+        table: class id by label id, from `ClassMap.table`, like `known`.
+        known: True for label ids that the class map allows.
+        size: (w, h).
     """
     from roadseg.prepare.lut import look_up  # numba is slow to import
 
-    require_whole(path, max_pixels, MASK_FORMATS)
+    verify_checksums(path, path, max_pixels, MASK_FORMATS)
     with open_image(path, path, max_pixels, MASK_FORMATS) as mask:
-        mask.load()  # of a palette, the indices
+        mask.load()
     counts = np.array(mask.histogram())
     unknown = np.flatnonzero((counts > 0) & ~known)
     if unknown.size:
         raise InputError(
             f"{path}: label id {unknown[0]} ({counts[unknown[0]]} pixels) has no class; "
-            "add it to the class map, or set the map's unknown_label_ids"
+            "add it to the class map, or set unknown_label_ids there"
         )
     class_ids = look_up(np.asarray(mask), table)
     pixels = np.bincount(table, counts, 256).astype(np.int64)
     if mask.size != size:
-        # NEAREST: other filters invent classes at the edges
+        # NEAREST, because other filters invent class ids at the edges
         scaled = Image.fromarray(class_ids).resize(size, Image.Resampling.NEAREST)
         class_ids, pixels = np.asarray(scaled), np.array(scaled.histogram())
     return class_ids, {int(i): int(pixels[i]) for i in np.flatnonzero(pixels)}
-
-
-def _scaled(picture: Image.Image, path: Path, scale: float) -> np.ndarray:
-    """(h, w, 3) uint8, RGB."""
-    size = scaled_size(*picture.size, scale)
-    if min(size) < MIN_IMAGE_SIDE:
-        raise InputError(
-            f"{path}: {size[1]}x{size[0]} pixels at remap.scale {scale}; the network halves a "
-            f"picture four times and needs {MIN_IMAGE_SIDE} on each side"
-        )
-    return np.asarray(resize_image(picture, scale))

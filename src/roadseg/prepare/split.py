@@ -1,4 +1,4 @@
-"""Which pictures train and which validate: a pure function of ids, sizes, seed and fold."""
+"""Choose the validation images: a pure function of ids, sizes, seed and fold."""
 
 import re
 from collections import Counter
@@ -14,13 +14,13 @@ _SIZE = "picture size"
 
 
 def draw_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: str) -> list[str]:
-    """The ids of `sizes`, shuffled within each stratum, one stratum after the other.
+    """Shuffle the ids of `sizes` within each stratum, and concatenate the strata.
 
-    KITTI's picture size tells the day of the recording, so pictures of one size resemble each
-    other. Evenly spaced members of this order hold each stratum in its proportion.
+    In KITTI, images of one size were recorded on the same day and resemble each other. Evenly
+    spaced members of this order contain each stratum in its proportion.
 
     Args:
-        stratify_by: `size`, or `none` for one stratum of all.
+        stratify_by: `size`, or `none` for a single stratum.
     """
     strata: dict[tuple[int, ...], list[str]] = {}
     for name in sorted(sizes):
@@ -33,11 +33,11 @@ def draw_order(sizes: Mapping[str, tuple[int, int]], seed: int, stratify_by: str
 
 
 def fold_sizes(count: int, val_fraction: float, most: int) -> list[int]:
-    """How many of `count` pictures each fold is to hold, in sum all of them.
+    """Return the number of images in each fold; the sum is `count`.
 
-    The first holds `val_fraction` of them, rounded, at least 1 and at most all but one; the others
-    share the rest evenly, the earlier ones the larger. There are round(1 / val_fraction) folds, at
-    least 2, and no more than `most` or than there are pictures.
+    The first fold has `val_fraction` of the images, rounded, but at least 1 and not all of them.
+    The other folds divide the rest evenly; earlier ones are larger by at most 1. There are
+    round(1 / val_fraction) folds, at least 2 and at most `most` or the number of images.
     """
     num_val = min(max(1, round(count * val_fraction)), count - 1)
     rest = count - num_val
@@ -46,7 +46,7 @@ def fold_sizes(count: int, val_fraction: float, most: int) -> list[int]:
 
 
 def draw_folds(order: list[str], targets: list[int]) -> list[list[str]]:
-    """The ids of `order` in folds of just those sizes, each evenly spaced over the order."""
+    """Divide `order` into folds of the sizes `targets`, each evenly spaced over `order`."""
     count, num_val = len(order), targets[0]
     first = [order[i * count // num_val] for i in range(num_val)]
     taken = set(first)
@@ -63,31 +63,31 @@ def validation_ids(
     group_by: str | None = None,
     stratify_by: str = "size",
 ) -> list[str]:
-    """The validation set number `fold`, sorted.
+    """Return the sorted validation ids of cross-validation fold number `fold`.
 
-    The folds of one seed are disjoint and together hold each picture once: cross-validation.
+    The folds of one seed are disjoint, and together they contain each image once.
 
     Args:
-        sizes: (height, width) of each picture as it was recorded, by its id.
-        val_fraction: share of the pictures, 0 to 1, as `fold_sizes` says.
-        group_by: as `assign_groups` says; then no group stands on both sides, a fold holds as near
-            to its share as whole groups come, and nothing is stratified. None: no groups.
-        stratify_by: `size`: each fold holds each picture size in its proportion; or `none`.
+        sizes: original (height, width) of each image, by id.
+        val_fraction: fraction of the images, 0..1; see `fold_sizes`.
+        group_by: see `assign_groups`. No group is divided, so a fold has approximately its number
+            of images, and nothing is stratified. None: no groups.
+        stratify_by: `size` keeps the proportion of each image size in each fold; or `none`.
 
     Raises:
-        InputError: fewer than 2 pictures or groups, an id without a group, or no such fold.
+        InputError: fewer than 2 images or groups, an id without a group, or no such fold.
     """
     count = len(sizes)
     if count < 2:
-        raise InputError(f"split: {count} picture with a mask; training and validation need 2")
+        raise InputError(f"split: {count} image with a mask; training and validation need two")
     groups = None if group_by is None else assign_groups(sizes, group_by)
     most = count if groups is None else len(set(groups.values()))
     targets = fold_sizes(count, val_fraction, most)
     if fold >= len(targets):
-        of = "" if groups is None else f" in {most} groups"
+        in_groups = "" if groups is None else f" in {most} groups"
         raise InputError(
-            f"split.fold: {fold} is too high; {count} pictures{of} make {len(targets)} disjoint "
-            f"validation sets, 0 to {len(targets) - 1}"
+            f"split.fold: {fold} is too high; {count} images{in_groups} give {len(targets)} "
+            f"disjoint validation sets, 0 to {len(targets) - 1}"
         )
     if groups is None:
         return sorted(draw_folds(draw_order(sizes, seed, stratify_by), targets)[fold])
@@ -97,37 +97,37 @@ def validation_ids(
 def select_validation_ids(
     sizes: Mapping[str, tuple[int, int]], val_ids: list[str] | str, group_by: str | None = None
 ) -> list[str]:
-    """`val_ids`, checked and sorted.
+    """Return the sorted validation ids that params.yaml lists.
 
     Args:
-        val_ids: ids, or a regular expression that is searched for in each.
+        val_ids: ids, or a regular expression that is searched for in each id.
 
     Raises:
-        InputError: unknown, twice, none, nothing left to train on, or only a part of a group.
+        InputError: an id is unknown or repeated, none or all are selected, or a group is divided.
     """
     if isinstance(val_ids, str):
         expression = val_ids
         val_ids = [name for name in sizes if re.search(expression, name)]
         if not val_ids:
             raise InputError(
-                f"split.val_ids: {expression!r} is found in no picture id, such as {min(sizes)!r}"
+                f"split.val_ids: {expression!r} matches no image id; an id is {min(sizes)!r}"
             )
     counts = Counter(val_ids)
     for name in val_ids:
         if name not in sizes:
-            raise InputError(f"split.val_ids: there is no picture {name!r} with a mask")
+            raise InputError(f"split.val_ids: no image {name!r} with a mask")
         if counts[name] > 1:
-            raise InputError(f"split.val_ids: {name!r} stands there twice")
+            raise InputError(f"split.val_ids: {name!r} is listed twice")
     if len(val_ids) == len(sizes):
-        raise InputError("split.val_ids: names every picture; none is left for training")
+        raise InputError("split.val_ids: selects every image; none is left for training")
     if group_by is not None:
         groups = assign_groups(sizes, group_by)
         held_out = {groups[name] for name in val_ids}
-        torn = sorted(n for n in sizes.keys() - set(val_ids) if groups[n] in held_out)
-        if torn:
+        missing = sorted(n for n in sizes.keys() - set(val_ids) if groups[n] in held_out)
+        if missing:
             raise InputError(
-                f"split.val_ids: {torn[0]!r} is of the group {groups[torn[0]]!r} too; name all "
-                "pictures of a group, or set split.group_by to null"
+                f"split.val_ids: {missing[0]!r} is also in group {groups[missing[0]]!r}; list all "
+                "images of a group, or set split.group_by to null"
             )
     return sorted(val_ids)
 
@@ -143,25 +143,25 @@ def split_dataset(
     seed: int,
     fold: int,
 ) -> Split:
-    """Choose the validation images; the other images in `sizes` train.
+    """Choose the validation images; the other images in `sizes` are the training set.
 
-    `val_ids` overrules the drawing. Train and val are disjoint, together all of `sizes`, and
-    neither is empty.
+    Arguments as in `validation_ids`; `val_ids` overrides the random choice. Training and validation
+    ids are disjoint and not empty, and together they are all of `sizes`.
     """
-    named = val_ids is not None
+    is_listed = val_ids is not None
     val = (
         select_validation_ids(sizes, val_ids, group_by)
         if val_ids is not None
         else validation_ids(sizes, val_fraction, seed, fold, group_by, stratify_by)
     )
     held_out = set(val)
-    stratified = not named and group_by is None and stratify_by == "size"
+    stratified = not is_listed and group_by is None and stratify_by == "size"
     return Split(
         train=sorted(name for name in sizes if name not in held_out),
         val=val,
         test=sorted(test_ids),
         grouped_by=_SIZE if group_by == "size" else group_by,
         stratified_by=_SIZE if stratified else None,
-        seed=None if named else seed,
-        fold=None if named else fold,
+        seed=None if is_listed else seed,
+        fold=None if is_listed else fold,
     )

@@ -1,1 +1,1 @@
-"""From a data source to a verified data set in KITTI's layout."""
+"""From a data source to a verified dataset in KITTI's directory layout."""

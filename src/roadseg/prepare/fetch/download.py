@@ -15,31 +15,33 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path, read_json, replace_file, write_json
 
 ATTEMPTS = 5
-"""Consecutive attempts that bring less than PROGRESS, after which the download fails."""
+"""Consecutive attempts with less than PROGRESS after which the download fails."""
 PROGRESS = 1 << 20
-"""Bytes after which an interrupted attempt does not count as failed."""
+"""Bytes; an interrupted attempt that received as many does not count as failed."""
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and seconds without a byte."""
 
 _MAX_WAIT = 300.0
-"""Seconds that a server may ask us to wait."""
+"""Longest Retry-After that is honoured, in seconds."""
 _CHUNK = 1 << 20  # bytes
 _ZIP = b"PK"  # first bytes of a zip archive
 _BY_HAND = "download the zip in a browser and set data.source to its path"
-_BUSY = (408, 425, 429, 500, 502, 503, 504)  # status codes of errors that may pass
+_RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _RETRYABLE = (
     requests.ConnectionError,
     requests.Timeout,
-    urllib3.exceptions.HTTPError,  # also of the body, which is read from urllib3's response
+    urllib3.exceptions.HTTPError,  # while reading the body from urllib3's response
 )
+_URL_TEXT = re.compile(r"'.*'(?!\w)|\".*\"|\S*(?:://|[@?]).*")
+"""Parts of an error message that may contain a URL: quotations, and from a URL to the end."""
 
 
 class _RetryableError(Exception):
-    """An attempt failed in a way that the next one may not."""
+    """An attempt failed, but the next one may succeed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.wait = wait  # seconds that the server asks for
+        self.wait = wait  # Retry-After, seconds
 
 
 class Session(requests.Session):
@@ -50,23 +52,25 @@ class Session(requests.Session):
         self.max_redirects = 10
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return the URL to which `resp` redirects, without reading the body of `resp`."""
         target = super().get_redirect_target(resp)
         if target is not None:
             resp.close()  # requests would read the body, whatever its size
             schemes = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
             if schemes == ("https", "http"):
-                raise InputError(f"{resp.url}: redirects from https to {target[:200]!r}; refused")
+                urls = hide_credentials(resp.url), hide_credentials(target)
+                raise InputError(f"{urls[0]}: insecure redirect from https to {urls[1]!r}")
         return target
 
 
 class _PartialFile:
-    """The bytes received so far of the file `path`, in `path`.part, and their validator."""
+    """The bytes of `path` that have been received, in `path`.part, and their validator."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}.part")
         self._whole, self._facts = path, path.with_name(f"{path.name}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # an earlier call finished; the server knows whether it is still current
+        if path.exists():  # downloaded before; the server is asked whether it is still current
             os.replace(path, self.path)
         self.path.touch()
 
@@ -76,16 +80,16 @@ class _PartialFile:
 
     @property
     def validator(self) -> str:
-        """ETag or date of the version that the bytes belong to; empty if there is none."""
+        """ETag or date of the version to which the bytes belong; empty if there is none."""
         return read_facts(self._facts).get("validator", "")
 
     def restart(self, validator: str) -> None:
-        """Remove all bytes, because another version follows."""
+        """Discard all bytes, before those of another version are written."""
         os.truncate(self.path, 0)
         write_json(self._facts, {"validator": validator})
 
     def finish(self) -> None:
-        """Rename the file, which is complete."""
+        """Rename the complete file to its final name."""
         replace_file(self.path, self._whole)
 
 
@@ -106,22 +110,21 @@ def download(
     pause: float = 1.0,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> None:
-    """Download the zip archive at `url` to `path`, and resume interrupted transfers.
+    """Download the zip archive at `url` to `path`; resume an interrupted transfer.
 
-    The bytes are in `path`.part until all have arrived; the next call resumes from them if the
-    server still has the same version of the file (If-Range), whose validator is in `path`.json. A
-    path belongs to one URL and to one process at a time.
+    The bytes are in `path`.part until all have arrived. The next call continues from them if the
+    server still has the same version (If-Range), whose validator is in `path`.json. A path must not
+    be used for another URL, or by two processes at once.
 
     Args:
-        url: http or https.
-        path: exists only when every byte has arrived.
+        url: http or https, may contain credentials; otherwise ~/.netrc is used.
+        path: exists only after every byte has arrived.
         limit: largest number of bytes.
         pause: seconds before the second attempt, doubled before each further one.
         timeout: seconds to connect, and seconds without a byte.
 
     Raises:
-        InputError: the server refuses, sends something else, or every attempt failed; names the
-            URL, the reason and the fix.
+        InputError: the server refuses or sends something else, or every attempt failed.
     """
     part = _PartialFile(path)
     failures, largest = 0, part.size
@@ -131,14 +134,14 @@ def download(
                 _attempt(session, url, part, limit, timeout)
                 return part.finish()
             except _RetryableError as error:
-                # compared with the largest size so far: restarting from 0 is not progress
+                # relative to the largest size so far, because restarting is not progress
                 failures = 1 if part.size - largest >= PROGRESS else failures + 1
                 largest = max(largest, part.size)
                 if failures == ATTEMPTS:
                     raise InputError(
-                        f"{url}: failed {ATTEMPTS} times, the last time because {error}; check the "
-                        f"network and the proxy (HTTPS_PROXY), or {_BY_HAND}. The next run resumes "
-                        f"from {part.size:,} bytes"
+                        f"{hide_credentials(url)}: failed {ATTEMPTS} times, last with: {error}; "
+                        f"check the network and the proxy (HTTPS_PROXY), or {_BY_HAND}. The next "
+                        f"run resumes after {part.size:,} bytes"
                     ) from None
                 wait = max(error.wait, pause * 2 ** (failures - 1))
                 tqdm.write(f"fetch: {error}; retrying in {wait:.0f} s")
@@ -148,7 +151,7 @@ def download(
 def _attempt(
     session: Session, url: str, part: _PartialFile, limit: int, timeout: tuple[float, float]
 ) -> None:
-    headers = {"Accept-Encoding": "identity"}  # so that lengths count what is written
+    headers = {"Accept-Encoding": "identity"}  # so that Content-Length is the size of the file
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
     try:
@@ -157,48 +160,50 @@ def _attempt(
     except _RETRYABLE as error:
         raise _RetryableError(_reason(error)) from None
     except (requests.RequestException, ValueError, OverflowError) as error:  # or a bad header
-        raise InputError(f"{url}: cannot be downloaded: {_reason(error)}") from None
+        reason = _URL_TEXT.sub("...", _reason(error))
+        raise InputError(f"{hide_credentials(url)}: cannot be downloaded: {reason}") from None
 
 
 def _receive(response: requests.Response, url: str, part: _PartialFile, limit: int) -> None:
-    """Append the body to `part`, or replace `part` by it."""
+    """Append the body of `response` to `part`, or overwrite `part` with it."""
     place = response.headers.get("Content-Range", "")
     if response.status_code == 416 and "Range" in response.request.headers:
         if place == f"bytes */{part.size}":
-            return  # every byte had arrived
+            return  # nothing is missing
         part.restart("")
         raise _RetryableError("the file on the server has changed")
     _require_success(response, url)
     if response.status_code == 206:
         found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", place)
-        same = found and int(found[1]) == part.size
-        if not same or _validator(response) not in ("", part.validator):
+        is_same_version = _validator(response) in ("", part.validator)
+        if found is None or int(found[1]) != part.size or not is_same_version:
             part.restart("")
             raise _RetryableError("the server sent another range than requested")
-        total = int(found[2])
+        total: int | None = int(found[2])
     else:
         part.restart(_validator(response))
         length = response.headers.get("Content-Length")
         total = None if length is None else int(length)
     if total is not None and total > limit:
-        raise InputError(too_large(url, f"{total:,}", limit))
+        raise too_large_error(url, f"{total:,}", limit)
     _write_body(response, url, part, total, limit)
 
 
 def _require_success(response: requests.Response, url: str) -> None:
-    status, reply = response.status_code, f"the server answers {response.status_code}"
-    if status in _BUSY:
+    status, reply = response.status_code, f"the server answered {response.status_code}"
+    shown = hide_credentials(url)
+    if status in _RETRYABLE_STATUS:
         wait = urllib3.Retry().get_retry_after(response.raw) or 0.0
         raise _RetryableError(reply, min(wait, _MAX_WAIT))
     if status in (401, 403, 407):
-        raise InputError(f"{url}: {reply}: permission denied; {_BY_HAND}")
+        raise InputError(f"{shown}: {reply}, permission denied; {_BY_HAND}")
     if status not in (200, 206):
-        raise InputError(f"{url}: {reply}; check the URL, or {_BY_HAND}")
+        raise InputError(f"{shown}: {reply}; check the URL, or {_BY_HAND}")
 
 
 def _validator(response: requests.Response) -> str:
     tag = response.headers.get("ETag", "")
-    # a weak tag does not promise the same bytes
+    # a weak ETag does not guarantee identical bytes
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
@@ -206,19 +211,26 @@ def _write_body(
     response: requests.Response, url: str, part: _PartialFile, total: int | None, limit: int
 ) -> None:
     received = part.size
-    options = {"unit": "B", "unit_scale": True, "disable": None}
     with (
         attach_path(part.path),
         part.path.open("ab") as file,
-        tqdm(desc="download", total=total, initial=received, **options) as bar,
+        tqdm(
+            desc="download",
+            total=total,
+            initial=received,
+            unit="B",
+            unit_scale=True,
+            disable=None,
+        ) as bar,
     ):
-        while chunk := response.raw.read1(_CHUNK):  # what has arrived; `read` loses it on an error
+        while chunk := response.raw.read1(_CHUNK):  # unlike `read`, loses no bytes on an error
             if received == 0 and not chunk.startswith(_ZIP[: len(chunk)]):
                 kind = response.headers.get("Content-Type", "something else")[:100]
-                raise InputError(f"{url}: the server sent {kind}, not a zip archive; {_BY_HAND}")
+                shown = hide_credentials(url)
+                raise InputError(f"{shown}: the server sent {kind}, not a zip archive; {_BY_HAND}")
             received += len(chunk)
             if received > limit:
-                raise InputError(too_large(url, "more", limit))
+                raise too_large_error(url, "more", limit)
             file.write(chunk)
             bar.update(len(chunk))
     if total is not None and received != total:
@@ -226,7 +238,7 @@ def _write_body(
 
 
 def _reason(error: Exception) -> str:
-    """The innermost reason, which requests and urllib3 wrap several times, on one line."""
+    """Return the innermost error message on one line; requests and urllib3 wrap it repeatedly."""
     while True:
         inner = getattr(error, "reason", None) or next(iter(error.args), None)
         if not isinstance(inner, Exception):
@@ -234,6 +246,22 @@ def _reason(error: Exception) -> str:
         error = inner
 
 
-def too_large(url: str, count: str, limit: int) -> str:
-    """The error message for an archive of `count` bytes."""
-    return f"{url}: has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"
+def too_large_error(url: str, count: str, limit: int) -> InputError:
+    """Create the error for an archive of `count` bytes."""
+    shown = hide_credentials(url)
+    return InputError(
+        f"{shown}: has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"
+    )
+
+
+def hide_credentials(source: str) -> str:
+    """Remove user name, password, query and fragment from a URL, to show or to record it."""
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return source
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = place.partition("/")
+    host = authority.rpartition("@")[2]
+    if not re.fullmatch(r"\[.*|[^:]*(:[0-9]+)?", host):  # a password with / ? or #, not encoded
+        return f"{scheme}://..."
+    return f"{scheme}://{host}{slash}{path}"

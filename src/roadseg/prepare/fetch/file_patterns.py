@@ -1,7 +1,7 @@
-"""How a data set names its files: which is a picture, which its mask, and what their id is.
+"""Patterns of file names that find the images and masks of a dataset, and their ids.
 
-In a pattern, {id} stands for a picture's id, * for anything and {a,b} for one of these texts, each
-within one folder's or file's name: `leftImg8bit/{train,val}/*/{id}_leftImg8bit.png`.
+In a pattern, {id} is the id of an image, * is anything and {a,b} are alternatives, each within the
+name of one directory or file: `leftImg8bit/{train,val}/*/{id}_leftImg8bit.png`.
 """
 
 import glob
@@ -17,8 +17,8 @@ from roadseg.system.errors import InputError
 
 _PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
 _TOKENS = re.compile(r"(\{id\}|\*|\{[^{}/,]+(?:,[^{}/,]+)+\})")
-_PICTURES = (
-    # endings of pictures; only those of KITTI's layout are read
+_IMAGE_SUFFIXES = (
+    # regular expressions; only PNG and JPEG are read, the others are reported
     *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tiff?", "bmp", "gif", "heic", "heif", "avif"),
     *("jp2", "ppm", "pgm", "exr"),
 )
@@ -26,68 +26,68 @@ _PICTURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class FilePatterns:
-    """Patterns of names relative to the data set's folder, or the root of its zip."""
+    """Patterns of paths relative to the directory of a dataset, or to the root of its zip."""
 
     images: str
-    """Pictures with masks; PNG or JPEG."""
+    """Images with masks, PNG or JPEG."""
     masks: str
-    """PNG."""
+    """Masks, PNG."""
     test_images: str | None
-    """Pictures without masks; None if there are none."""
+    """Images without masks; None if there are none."""
 
-    def patterns(self) -> dict[str, str]:
-        """By the folder of KITTI's layout to which they belong."""
-        found = {TRAIN_IMAGES: self.images, TRAIN_MASKS: self.masks}
-        return found if self.test_images is None else {**found, TEST_IMAGES: self.test_images}
+    def by_folder(self) -> dict[str, str]:
+        """Return the patterns by directory of KITTI's layout."""
+        patterns = {TRAIN_IMAGES: self.images, TRAIN_MASKS: self.masks}
+        return patterns if self.test_images is None else {**patterns, TEST_IMAGES: self.test_images}
 
     def places(self, names: Iterable[str]) -> dict[str, str]:
-        """Where in KITTI's layout each file belongs, as FOLDER/ID.png or .jpg; others are left out.
+        """Map each file of the dataset to its path in KITTI's layout, FOLDER/ID.png or .jpg.
 
-        A place is made of a folder's name and an id without separators, so it never climbs out.
-        All may lie in one folder more than the patterns say. Hidden files are left out, and those
-        that macOS adds to archives.
+        A path consists of a known directory and an id without separators, so it cannot lead out of
+        the dataset. There may be one more directory around everything than in the patterns. Hidden
+        files and the files that macOS adds to archives are skipped.
 
         Args:
-            names: relative, with slashes.
+            names: relative paths with slashes.
 
         Returns:
-            name -> place, sorted by place.
+            name -> path in KITTI's layout, sorted by path.
 
         Raises:
-            InputError: two files that would have one id, a picture where one is expected but under
-                another name, or no file at all.
+            InputError: two files have the same id, an image lies where a pattern expects one but
+                does not match it, or no file matches.
         """
         names = [name for name in names if not _is_hidden(name)]
-        expressions = {kind: _expression(pattern) for kind, pattern in self.patterns().items()}
+        expressions = {kind: _compile(pattern) for kind, pattern in self.by_folder().items()}
         top = _top_folder(names, list(expressions.values()))
         taken: dict[str, str] = {}
         others: list[str] = []
         for name in names:
-            kind, found = _fitting(name, top, expressions)
-            if found is None:
+            kind, image_id = _match(name, top, expressions)
+            if not image_id:
                 if name.startswith(top):
                     others.append(name)
                 continue
-            picture = _key(kind, found["id"])
-            if picture in taken:
-                raise InputError(_twice(taken[picture], name, found["id"]))
-            taken[picture] = name
+            key = _key(kind, image_id)
+            if key in taken:
+                raise InputError(_repeated_id(taken[key], name, image_id))
+            taken[key] = name
         if not taken:
-            raise InputError(f"no file is named {' or '.join(self.patterns().values())}")
-        for kind, pattern in self.patterns().items():
-            _require_no_other(kind, pattern, top, others, taken)
-        # found once more, for a large set is not held in memory twice
-        fitting = ((name, *_fitting(name, top, expressions)) for name in taken.values())
-        placed = [(f"{kind}/{found['id']}{_ending(name)}", name) for name, kind, found in fitting]
+            raise InputError(f"no file matches {' or '.join(self.by_folder().values())}")
+        for kind, pattern in self.by_folder().items():
+            _require_no_unmatched_image(kind, pattern, top, others, taken)
+        # matched a second time instead of holding the matches of a large dataset in memory
+        matches = ((name, *_match(name, top, expressions)) for name in taken.values())
+        placed = [(f"{kind}/{image_id}{_suffix(name)}", name) for name, kind, image_id in matches]
         del taken
         return {name: place for place, name in sorted(placed)}
 
     def files(self, root: Path) -> list[str]:
-        """Names of the files below `root` that may belong to the data set."""
+        """List the files below `root` that may belong to the dataset, relative to `root`."""
         for top in ("", "*/"):
-            found = set()
-            for pattern in self.patterns().values():
-                for shell in _shell_patterns(f"{top}{pattern.rpartition('.')[0]}.*"):
+            found: set[str] = set()
+            for pattern in self.by_folder().values():
+                for shell in _glob_patterns(f"{top}{pattern.rpartition('.')[0]}.*"):
                     paths = filter(_is_file, root.glob(shell))
                     found |= {path.relative_to(root).as_posix() for path in paths}
             if found:
@@ -102,30 +102,32 @@ KITTI = FilePatterns(
 )
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(_as_regular(pattern, f"(?P<id>{_PART}+)", f"{_PART}*"))
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(_to_regex(pattern, f"(?P<id>{_PART}+)", f"{_PART}*"))
 
 
-def _as_regular(pattern: str, picture_id: str, anything: str) -> str:
-    written = {"{id}": picture_id, "*": anything}
+def _to_regex(pattern: str, image_id: str, anything: str) -> str:
+    """Translate a pattern; `image_id` and `anything` replace {id} and *."""
+    special = {"{id}": image_id, "*": anything}
     parts = _TOKENS.split(pattern)
     for place in range(1, len(parts), 2):
-        either = "|".join(map(re.escape, _either(parts[place])))
-        parts[place] = written.get(parts[place], f"(?:{either})")
+        alternatives = "|".join(map(re.escape, _alternatives(parts[place])))
+        parts[place] = special.get(parts[place], f"(?:{alternatives})")
     parts[::2] = map(re.escape, parts[::2])
     return "".join(parts)
 
 
-def _either(token: str) -> list[str]:
+def _alternatives(token: str) -> list[str]:
     return token[1:-1].split(",")
 
 
-def _shell_patterns(pattern: str) -> Iterator[str]:
-    """For `Path.glob`, which knows no {a,b}: one for each choice."""
-    parts = _TOKENS.split(pattern)
+def _glob_patterns(pattern: str) -> Iterator[str]:
+    """Expand {a,b}, which `Path.glob` does not support, to one glob pattern for each choice."""
     choices = [
-        ["*"] if part in ("{id}", "*") else map(glob.escape, _either(part) if place % 2 else [part])
-        for place, part in enumerate(parts)
+        ["*"]
+        if part in ("{id}", "*")
+        else [glob.escape(text) for text in (_alternatives(part) if place % 2 else [part])]
+        for place, part in enumerate(_TOKENS.split(pattern))
     ]
     for chosen in itertools.product(*choices):
         yield re.sub(r"\*+", "*", "".join(chosen))
@@ -133,7 +135,7 @@ def _shell_patterns(pattern: str) -> Iterator[str]:
 
 def _is_file(path: Path) -> bool:
     if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: a link to nothing; bring what it stands for")
+        raise InputError(f"{path}: broken symbolic link; copy the file that it refers to")
     return path.is_file()
 
 
@@ -143,7 +145,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) -> str:
-    """The folder round the layout, with its slash, or nothing."""
+    """Return the directory around the dataset with a trailing slash, empty if there is none."""
     tops = set()
     for name in names:
         top, _, rest = name.partition("/")
@@ -153,61 +155,54 @@ def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) ->
             tops.add(f"{top}/")
     if len(tops) > 1:
         first, second, *_ = sorted(tops)
-        raise InputError(f"{first} and {second} both hold such a data set; give one of them")
+        raise InputError(f"{first} and {second} both contain a dataset; keep only one of them")
     return tops.pop() if tops else ""
 
 
-def _fitting(
-    name: str, top: str, expressions: Mapping[str, re.Pattern[str]]
-) -> tuple[str, re.Match[str] | None]:
-    """The kind whose pattern `name` fits; raises InputError where it fits two of them."""
-    fitting = ("", None)
-    for kind, expression in expressions.items():
-        if found := name.startswith(top) and expression.fullmatch(name[len(top) :]):
-            if fitting[0]:
-                raise InputError(f"{name} fits more than one pattern: of {fitting[0]}, {kind}")
-            fitting = kind, found
-    return fitting
+def _match(name: str, top: str, expressions: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
+    """Return directory and id of the pattern that `name` matches, or two empty strings."""
+    kind, image_id = "", ""
+    for other, expression in expressions.items() if name.startswith(top) else ():
+        if found := expression.fullmatch(name[len(top) :]):
+            if kind:
+                raise InputError(f"{name} matches the patterns of both {kind} and {other}")
+            kind, image_id = other, found["id"]
+    return kind, image_id
 
 
-def _require_no_other(
+def _require_no_unmatched_image(
     kind: str, pattern: str, top: str, names: Iterable[str], taken: Mapping[str, str]
 ) -> None:
-    """Raise where a picture lies where `pattern` looks, but is named otherwise.
+    """Raise InputError if `names` has an image that `pattern` matches except for its suffix.
 
-    Left out in silence it would be missed. What is named by another picture's id, a sign and more,
-    such as a_colors.png beside a.png, is a companion and not meant.
+    Skipping it silently would lose data. A name that extends another image's id by a separator and
+    more, such as a_colors.png next to a.png, is a companion file and skipped.
     """
-    stem = pattern.rpartition(".")[0]
-    meant = _as_regular(stem, "([^/]+)", "[^/]*")
-    expression = re.compile(f"{meant}\\.({'|'.join(_PICTURES)})", re.IGNORECASE)
+    stem = _to_regex(pattern.rpartition(".")[0], "([^/]+)", "[^/]*")
+    expression = re.compile(f"{stem}\\.({'|'.join(_IMAGE_SUFFIXES)})", re.IGNORECASE)
     for name in names:
         if found := expression.fullmatch(name[len(top) :]):
-            own = found[1]
-            is_readable = _ending(name) in ENDINGS
-            twin = taken.get(_key(kind, own))
-            if twin and is_readable:
-                raise InputError(_twice(twin, name, own))
-            signs = (end for end in range(1, len(own)) if not own[end].isalnum())
-            if not twin and not any(_key(kind, own[:end]) in taken for end in signs):
-                raise InputError(
-                    f"{name!r} lies where {pattern} is looked for and is named otherwise; rename "
-                    "it or move it away"
-                )
+            image_id = found[1]
+            twin = taken.get(_key(kind, image_id))
+            if twin and _suffix(name) in ENDINGS:
+                raise InputError(_repeated_id(twin, name, image_id))
+            ends = (end for end in range(1, len(image_id)) if not image_id[end].isalnum())
+            if not twin and not any(_key(kind, image_id[:end]) in taken for end in ends):
+                raise InputError(f"{name!r} does not match {pattern}; rename or move it")
 
 
-def _key(kind: str, picture_id: str) -> str:
-    """Equal where some file system takes two names for one: case and accents."""
-    return f"{kind}/{unicodedata.normalize('NFC', picture_id).casefold()}"
+def _key(kind: str, image_id: str) -> str:
+    """Return a key that is equal for names that some file systems take for the same file."""
+    return f"{kind}/{unicodedata.normalize('NFC', image_id).casefold()}"
 
 
-def _ending(name: str) -> str:
-    """.png or .jpg."""
-    ending = PurePosixPath(name).suffix.lower()
-    return ".jpg" if ending == ".jpeg" else ending
+def _suffix(name: str) -> str:
+    """Return the suffix in lower case, .jpg for .jpeg."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return ".jpg" if suffix == ".jpeg" else suffix
 
 
-def _twice(first: str, second: str, picture_id: str) -> str:
+def _repeated_id(first: str, second: str, image_id: str) -> str:
     if first == second:
-        return f"{first} stands in the archive twice"
-    return f"{first} and {second} both have the id {picture_id}; ids must differ"
+        return f"{first} is in the archive twice"
+    return f"{first} and {second} both have the id {image_id}; ids must differ"

@@ -1,17 +1,17 @@
-"""How much a data set may hold, so that a hostile one fills neither disk nor memory."""
+"""Limits on the size of a dataset, so that a hostile one fills neither disk nor memory."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Beyond any of these a source is refused before it is unpacked."""
+    """A source above any of these limits is refused before it is unpacked."""
 
     files: int
-    """Members of an archive, or files of a folder."""
+    """Members of an archive, or files of a directory."""
     bytes: int
-    """Of a download, of all files unpacked, and of a folder's pictures."""
+    """Size of a download, of all unpacked files, or of the images of a directory."""
     ratio: float
-    """Bytes unpacked to bytes of the archive."""
+    """Ratio of unpacked to packed bytes of an archive."""
     pixels: int
-    """Of one picture or mask."""
+    """Pixels of one image or mask."""

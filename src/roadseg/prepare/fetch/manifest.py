@@ -1,4 +1,4 @@
-"""data/raw/manifest.json: where a data set came from, and what it holds."""
+"""data/raw/manifest.json: origin, checksum and content of the fetched dataset."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(StrictModel):
-    """A data set that was fetched and checked."""
+    """A dataset that was fetched and checked."""
 
     source: str
-    """`data.source` of params.yaml."""
+    """`data.source` of params.yaml, of a URL without user name, password and query."""
     bytes: int
     """Size of the archive, or of all files of a directory."""
     sha256: str
-    """Of the archive; of a directory, `folder_sha256`."""
+    """SHA-256 of the archive; for a directory, `folder_sha256`."""
     num_train: int
     """Images with masks."""
     num_test: int
@@ -27,9 +27,9 @@ class Manifest(StrictModel):
 
 
 def read_manifest(raw: Path) -> Manifest:
-    """Read the manifest of the data set in the directory `raw`.
+    """Read the manifest of the dataset in the directory `raw`.
 
     Raises:
-        InputError: no such file, or another one.
+        InputError: the file is missing or invalid.
     """
     return read_model(Manifest, raw / MANIFEST)

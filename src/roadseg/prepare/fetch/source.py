@@ -1,4 +1,4 @@
-"""Where the pictures come from: generated, downloaded, a local zip, or a local folder."""
+"""Fetch a dataset: synthetic, downloaded, from a local zip or from a local directory."""
 
 import hashlib
 import re
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from roadseg.config.json_files import write_model
 from roadseg.config.pipeline import require_not_written
 from roadseg.prepare.fetch.archive import DamagedArchiveError, unpack
+from roadseg.prepare.fetch.download import hide_credentials
 from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
 from roadseg.prepare.fetch.limits import Limits
@@ -34,11 +35,11 @@ LICENCES = {
     "sample": "MIT, as this project: generated, no photograph in it",
     "kitti": "CC BY-NC-SA 3.0: attribution, non-commercial, share alike (KITTI, Geiger et al.)",
 }
-_OWN_LICENCE = "as stated by whoever offers it"
+_OTHER_LICENCE = "as stated by whoever offers it"
 
 
 class _Origin(NamedTuple):
-    """Size and SHA-256 of what a data set was made from, as Manifest has them."""
+    """Size and SHA-256 of an archive or a directory, see Manifest."""
 
     bytes: int
     sha256: str
@@ -47,129 +48,133 @@ class _Origin(NamedTuple):
 def fetch(
     source: str,
     sha256: str | None,
-    naming: FilePatterns,
+    patterns: FilePatterns,
     limits: Limits,
     sample: dict[str, int],
     out: Path,
     store: DownloadStore,
     outputs: Set[str],
 ) -> Manifest:
-    """Bring the data set `source` to `out`, checked and whole, with out/manifest.json.
+    """Copy the dataset `source` to `out`, check it, and write out/manifest.json.
 
     Args:
-        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or of a folder, counted from
-            the repository's root.
-        sha256: what the zip must hash to (for a sample or folder: what `folder_sha256` gives);
-            None records it only.
-        naming: which of the source's files are what; the sample has KITTI's.
-        limits: what the source may hold.
+        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or a directory, relative to
+            the root of the repository.
+        sha256: expected SHA-256 of the zip, or `folder_sha256` of a directory or the sample; None:
+            it is only recorded.
+        patterns: find the files of the source; ignored for the sample.
+        limits: limits on the size of the source.
         sample: arguments of `write_dataset`.
-        out: in KITTI's layout, with the ids for names; replaced as a whole; stays as it was when
-            anything is wrong.
-        store: keeps the archive of a URL.
-        outputs: paths that the pipeline writes, in which no local source may lie.
+        out: directory in KITTI's layout; replaced as a whole, unchanged after an error.
+        store: keeps downloaded archives.
+        outputs: paths that the pipeline writes; a local source must not be in one of them.
 
     Raises:
-        InputError: names the file or URL and what would be right.
+        InputError: names the file or URL, without credentials, and the fix.
     """
+    shown = hide_credentials(source)
     with atomic_folder(out) as root:
-        origin, places = _bring(source, sha256, naming, limits, sample, root, store, outputs)
+        origin, places = _copy(source, sha256, patterns, limits, sample, root, store, outputs)
         try:
             dataset = check_dataset(root, limits.pixels)
         except InputError as error:
-            raise InputError(f"{source}: {_in_its_names(str(error), naming, places)}") from None
+            text = _use_original_names(str(error), patterns, places)
+            raise InputError(f"{shown}: {text}") from None
         manifest = Manifest(
-            source=source,
+            source=shown,
             bytes=origin.bytes,
             sha256=origin.sha256,
             num_train=len(dataset.train_ids),
             num_test=len(dataset.test_ids),
             train_sizes=dict(Counter(f"{h}x{w}" for h, w in dataset.train_sizes.values())),
-            licence=LICENCES.get(source, _OWN_LICENCE),
+            licence=LICENCES.get(source, _OTHER_LICENCE),
         )
         write_model(root / MANIFEST, manifest)
     return manifest
 
 
-def _bring(
+def _copy(
     source: str,
     sha256: str | None,
-    naming: FilePatterns,
+    patterns: FilePatterns,
     limits: Limits,
     sample: dict[str, int],
     root: Path,
     store: DownloadStore,
     outputs: Set[str],
 ) -> tuple[_Origin, dict[str, str]]:
-    """Put the pictures of `source` under `root`.
+    """Copy the images and masks of `source` into `root`.
 
     Returns:
-        its origin; name of each file there -> its place below `root`.
+        the origin, and for each file its name in the source -> its path below `root`.
     """
+    shown = hide_credentials(source)
     if source.lower().startswith(("http://", "https://")) or source == "kitti":
         url = KITTI_URL if source == "kitti" else source
         with store.archive(url, sha256, limits.bytes) as archive:
-            return _from_zip(archive, archive.stem, source, sha256, naming, limits, root)
+            return _copy_zip(archive, archive.stem, shown, sha256, patterns, limits, root)
     if source == "sample":
         try:
             write_dataset(root, **sample)
         except BrokenProcessPool:
-            raise InputError("sample: a process that drew was killed; out of memory?") from None
+            raise InputError(
+                "sample: a worker process was killed; it may have run out of memory"
+            ) from None
         origin = _folder_origin(root, KITTI.files(root))
         _require_sha256(origin, sha256, source)
         return origin, {}
     require_not_written("data.source", source, outputs)
     path = repository_path(source)
     if path.is_dir():
-        return _from_folder(path, source, sha256, naming, limits, root, outputs)
+        return _copy_folder(path, source, sha256, patterns, limits, root, outputs)
     if path.is_file():
-        return _from_zip(path, file_sha256(path), source, sha256, naming, limits, root)
+        return _copy_zip(path, file_sha256(path), shown, sha256, patterns, limits, root)
     raise InputError(
-        f"data.source: {source!r}: no such file or folder ({path}); "
-        "use sample, kitti, an http(s) URL, or a path from the repository's root"
+        f"data.source: {shown!r}: no such file or directory ({repository_path(shown)}); "
+        "use sample, kitti, an http(s) URL, or a path relative to the root of the repository"
     )
 
 
-def _from_zip(
+def _copy_zip(
     archive: Path,
     digest: str,
-    source: str,
+    shown: str,
     sha256: str | None,
-    naming: FilePatterns,
+    patterns: FilePatterns,
     limits: Limits,
     root: Path,
 ) -> tuple[_Origin, dict[str, str]]:
     origin = _Origin(archive.stat().st_size, digest)
-    _require_sha256(origin, sha256, source)
+    _require_sha256(origin, sha256, shown)
     try:
-        return origin, unpack(archive, root, naming, limits)
-    except InputError as error:  # a download's temporary name would tell nobody anything
-        raise type(error)(str(error).replace(str(archive), source)) from None
+        return origin, unpack(archive, root, patterns, limits)
+    except InputError as error:  # users do not know the name of a downloaded archive
+        raise type(error)(str(error).replace(str(archive), shown)) from None
 
 
-def _from_folder(
+def _copy_folder(
     folder: Path,
     source: str,
     sha256: str | None,
-    naming: FilePatterns,
+    patterns: FilePatterns,
     limits: Limits,
     root: Path,
     outputs: Set[str],
 ) -> tuple[_Origin, dict[str, str]]:
     try:
-        places = naming.places(naming.files(folder))
+        places = patterns.places(patterns.files(folder))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    for parent in sorted({PurePath(name).parent for name in places}):  # source may hold outputs
+    for parent in sorted({PurePath(name).parent for name in places}):  # may be an output
         require_not_written("data.source", str(PurePath(source, parent)), outputs)
     if len(places) > limits.files:
         raise InputError(
-            f"{source}: holds {len(places):,} files; data.max_files allows {limits.files:,}"
+            f"{source}: has {len(places):,} files; data.max_files allows {limits.files:,}"
         )
     size = sum((folder / name).stat().st_size for name in places)
     if size > limits.bytes:
         raise InputError(
-            f"{source}: holds {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
+            f"{source}: has {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
         )
     origin = _folder_origin(folder, places)
     _require_sha256(origin, sha256, source)
@@ -181,30 +186,30 @@ def _from_folder(
     return origin, places
 
 
-def _in_its_names(text: str, naming: FilePatterns, places: dict[str, str]) -> str:
-    """`text` about places in KITTI's layout, with the source's own names for them."""
-    theirs = {place: name for name, place in places.items()}
-    for kind, pattern in naming.patterns().items():
-        theirs[kind] = kind if pattern == KITTI.patterns()[kind] else pattern
-    ours = "|".join(map(re.escape, sorted(theirs, key=len, reverse=True)))
-    return re.sub(ours, lambda found: theirs[found[0]], text)
+def _use_original_names(text: str, patterns: FilePatterns, places: dict[str, str]) -> str:
+    """Replace paths in KITTI's layout by the names that the files have in the source."""
+    originals = {place: name for name, place in places.items()}
+    for kind, pattern in patterns.by_folder().items():
+        originals[kind] = kind if pattern == KITTI.by_folder()[kind] else pattern
+    expression = "|".join(map(re.escape, sorted(originals, key=len, reverse=True)))
+    return re.sub(expression, lambda found: originals[found[0]], text)
 
 
 def _require_sha256(origin: _Origin, sha256: str | None, source: str) -> None:
     if sha256 is not None and origin.sha256 != sha256:
         raise DamagedArchiveError(
-            f"data.sha256: {source} hashes to {origin.sha256}, expected {sha256}; "
-            "it is damaged or not what was meant"
+            f"data.sha256: {source} has the SHA-256 {origin.sha256}, expected {sha256}; it is "
+            "damaged or another version"
         )
 
 
 def folder_sha256(root: Path, names: Iterable[str]) -> str:
-    """SHA-256 over the lines that `sha256sum` prints for the files `names` in `root`, sorted."""
+    """Return the SHA-256 of what `sha256sum` prints for the sorted files `names` in `root`."""
     digest = hashlib.sha256()
     for name in sorted(names):
         with (root / name).open("rb") as file:
-            picture = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{picture}  {name}\n".encode("utf-8", "surrogateescape"))
+            file_digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{file_digest}  {name}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
