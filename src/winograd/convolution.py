@@ -84,8 +84,8 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor, outs: int) -> Tensor:
     tile = 16 * (kernels.pitch(2 * channels) + kernels.pitch(4 * outs))
     block = max(_BLOCK_BYTES, filters.nbytes // _FILTER_FRACTION) // tile
     block = min(max(14, block // 14 * 14), -(-tiles // threads))
-    # 16 * 4 * 64 bytes for what `pitch` adds to the slots
-    workspace = _bytes(threads * (tile * (block + kernels.ROWS) + 16 * 4 * 64))
+    padding = 16 * 4 * 64  # bytes that `pitch` adds to the slots
+    workspace = _bytes(threads * (tile * (block + kernels.ROWS) + padding))
     kernels.run(
         kernels.convolution,
         kernels.CONVOLUTION,

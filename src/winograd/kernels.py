@@ -319,10 +319,7 @@ def _thread_range(count):
 
 @njit
 def _write_addresses(target, first, image, height, width, pixel, tile, size, outside):
-    """Write the addresses of the size x size pixels of a tile to target[first:].
-
-    `pixel`: bytes per pixel; `outside`: the address to use for pixels outside the image.
-    """
+    """Write the addresses of a tile's pixels to target[first:]; `outside` replaces missing ones."""
     across, down, margin = (width + 1) // 2, (height + 1) // 2, (size - 2) // 2
     number, place = tile // (across * down), tile % (across * down)
     y0, x0 = 2 * (place // across) - margin, 2 * (place % across) - margin

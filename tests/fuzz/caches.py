@@ -1,7 +1,4 @@
-"""Prepared data and splits that are damaged, for every stage that reads them.
-
-arrays.py changes the arrays, this module the other files.
-"""
+"""Damaged splits and files of the prepared data, except its arrays (see arrays.py)."""
 
 import json
 import random
@@ -36,11 +33,7 @@ FACTS = ("classes.json", "sizes.json", "scale.json", "index.jsonl")
 
 
 def make_case(rng: random.Random, work: Path, again: bool = True) -> Case:
-    """Build a case of evaluate and, sometimes, train or render.
-
-    Args:
-        again: run split first.
-    """
+    """Build a case of split (if `again` is set), evaluate and, sometimes, train or render."""
     copy_in(work, "params.yaml", MODEL)
     steps = [SPLIT] if again else []
     if again:

@@ -32,7 +32,7 @@ MOST_MEMORY = 400 << 20
 MEMORY_LIMIT = 4 << 30
 """Bytes that a step can allocate at all; more is refused, so that a fault cannot fill the RAM."""
 DEPTH = Path("outer/inner/work")
-"""Path of the workspace in a case's directory; files written up to two levels above are noticed."""
+"""Path of the workspace in a case's directory; files written outside of it are found."""
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_limit(num_bytes: int) -> Iterator[None]:
-    """Let allocations fail once this process has `num_bytes` more private memory than now.
-
-    RLIMIT_DATA, unlike RLIMIT_AS, does not count mapped files and reserved addresses.
-    """
+    """Limit allocations to `num_bytes`, not counting mapped files and reserved addresses."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = psutil.Process().memory_info().data + num_bytes
     limits = [limit] + [old for old in (soft, hard) if old != resource.RLIM_INFINITY]

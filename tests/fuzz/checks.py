@@ -48,11 +48,7 @@ def check_evaluation_tables(work: Path) -> None:
 
 
 def check_training_outputs(work: Path, identical: bool = False) -> None:
-    """Check that the outputs of train are complete and finite.
-
-    Args:
-        identical: they must have the same bytes as those of `trained_workspace`.
-    """
+    """Check that train's outputs are complete, finite and, optionally, the expected ones."""
     paths = ("models/epochs/epoch_001.safetensors", MODEL_OUT, "plots/history.csv")
     for name in (*paths, "metrics/train.json"):
         data = (work / name).read_bytes()

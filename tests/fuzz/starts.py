@@ -30,11 +30,7 @@ ENDINGS = (".pth", ".pt", ".safetensors", "", ".zip", ".SAFETENSORS")
 
 
 def make_case(work: Path, data: bytes, ending: str, fits: bool | None = None) -> Case:
-    """Build a case of one epoch of training that starts from the file.
-
-    Args:
-        fits: whether the file must be accepted (or refused); None: both are correct.
-    """
+    """Train for one epoch from the file; `fits`: it must be accepted (None: or refused)."""
     start = f"start{ending}"
     (work / start).write_bytes(data)
     copy_in(work, "params.yaml", CACHE, SPLIT_FILE)
@@ -56,11 +52,7 @@ def make_network() -> UNet:
 
 
 def save_bytes(value: Any, legacy: bool = False) -> bytes:
-    """Return the file that torch.save writes.
-
-    The legacy format names and sorts storages by their addresses; these are numbered here, so that
-    the file is the same in every run.
-    """
+    """Return the file that torch.save writes, with numbers instead of addresses of storages."""
     buffer, address = io.BytesIO(), torch.UntypedStorage._cdata
     numbers: dict[int, int] = {}
 
