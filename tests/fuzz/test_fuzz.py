@@ -143,6 +143,11 @@ def takes_a_minute(work: Path) -> None:
         succeeds(work)
 
 
+def computes_without_end(work: Path) -> None:
+    while True:
+        pass
+
+
 def writes_wrong_text(work: Path) -> None:
     (work / "out/new.txt").write_text("wrong")
 
@@ -170,7 +175,8 @@ def writes_nothing(work: Path) -> None:
         (prints_control_characters, "a line with control characters"),
         (prints_much, "a line of 2015 characters"),
         (exits_with_3, "exit code 3"),
-        (takes_a_minute, "takes more than 1 s"),
+        (takes_a_minute, "takes more than 3.0 s .SIGALRM"),
+        (computes_without_end, "takes more than 0.3 s .SIGPROF"),
         (writes_wrong_text, "succeeded, but with a wrong result: .*wrong text"),
         (writes_nothing, "succeeded, but with a wrong result: FileNotFoundError"),
     ],
@@ -178,7 +184,7 @@ def writes_nothing(work: Path) -> None:
 def test_faults_are_found(
     main: Callable[[Path], None], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(case, "LONGEST_CASE", 1)
+    monkeypatch.setattr(case, "LONGEST_CASE", 0.3)
     outcome = outcome_of(main, tmp_path)
     assert outcome.is_fault
     assert pytest.raises(AssertionError, match=message).matches(AssertionError(outcome.message))

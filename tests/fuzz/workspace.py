@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -134,8 +135,14 @@ def trained_workspace() -> Path:
     """Create a workspace in which train has run too (`valid_workspace` has an untrained model)."""
     folder = _temporary_folder() / "work"
     shutil.copytree(valid_workspace(), folder)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()),
+        mock.patch("time.strftime", return_value="20260101-000000"),  # the run's name
+    ):
         TRAIN.main(TRAIN.argv)
+    for lock in folder.glob(".ckpt/*/lock"):
+        lock.write_text("process 1\n")  # instead of the id of this process
     return folder
 
 
