@@ -85,12 +85,12 @@ def rows() -> Iterator[Row]:
     # On the repository's disk, because saving is measured too.
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
         folder = Path(name)
-        prepared = sample.prepared(folder, 64, **sample.SMALL)
+        prepared = sample.write_prepared(folder, 64, **sample.SMALL)
         yield epoch_row(prepared, folder)
         yield from loading_rows(prepared, folder / "raw")
         yield evaluation_row(prepared)
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
-        yield saving_row(sample.prepared(Path(name), 8, **sample.KITTI), Path(name))
+        yield saving_row(sample.write_prepared(Path(name), 8, **sample.KITTI), Path(name))
 
 
 def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
@@ -98,12 +98,12 @@ def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
     trainer, validation_s = make_trainer(prepared, 2 * (ROUNDS + 1)), [0.0]
     loaded, validate = list(epoch_batches(trainer)), trainer.validate
 
-    def timed_validate(state: TrainState) -> None:
+    def time_validation(state: TrainState) -> None:
         begun = time.perf_counter()
         validate(state)
         validation_s[0] += time.perf_counter() - begun
 
-    trainer.validate = timed_validate
+    trainer.validate = time_validation
     with start_training(trainer, folder) as state:
         batches, bare = trainer.batches(state), trainer.initial_state()
 
@@ -136,17 +136,17 @@ def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
     trainer = make_trainer(prepared, 1)
     ids = trainer.dataset.ids
 
-    def from_cache() -> None:
+    def load_from_cache() -> None:
         for _ in epoch_batches(trainer):
             pass
 
-    def by_decoding() -> None:
+    def decode_files() -> None:
         for start in range(0, len(ids), trainer.recipe.batch_size):
             names = ids[start : start + trainer.recipe.batch_size]
             pad_collate([Sample(*_decode(raw, name)) for name in names])
 
     num_batches = math.ceil(len(ids) / trainer.recipe.batch_size)
-    seconds = time_alternately(by_decoding, from_cache)
+    seconds = time_alternately(decode_files, load_from_cache)
     decoding, loading = (1000 * s / num_batches for s in seconds)
     yield Row(
         name="a training batch of 2 images of 96x320",

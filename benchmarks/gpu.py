@@ -38,7 +38,7 @@ _BATCHES = (1, 2, 4, 8)
 def repeat(step: Callable, device: str, steps: int) -> Callable[[], float]:
     """Return a function that runs `steps` steps, synchronizes, and returns the seconds per step."""
 
-    def timed() -> float:
+    def time_steps() -> float:
         synchronize(device)
         started = time.perf_counter()
         for _ in range(steps):
@@ -46,7 +46,7 @@ def repeat(step: Callable, device: str, steps: int) -> Callable[[], float]:
         synchronize(device)
         return (time.perf_counter() - started) / steps
 
-    return timed
+    return time_steps
 
 
 def allow_any_kernel(step: Callable) -> Callable:
@@ -150,7 +150,7 @@ def main() -> None:
         print(row, flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder, size = Path(name), {"height": height, "width": width}
-        raw = sample.raw(folder, arguments.images, min(arguments.images, 24), **size)
+        raw = sample.write_raw(folder, arguments.images, min(arguments.images, 24), **size)
         remap_dataset(raw, folder / "cache", sample.class_map(), 1.0)
         prepared = PreparedDataset(folder / "cache")
         for row in training_rows(prepared, folder, arguments.epochs, f"{height}x{width}"):

@@ -61,7 +61,7 @@ def rows() -> Iterator[Row]:
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raw = sample.raw(folder, _IMAGES, _DRAWN, **sample.KITTI)
+        raw = sample.write_raw(folder, _IMAGES, _DRAWN, **sample.KITTI)
         out, table_path = folder / "cache", folder / "frequency.csv"
         paths = ["--raw", raw, "--classes", "classes", "--out", out, "--frequency", table_path]
         stage = ["stages.remap", "--params", "params.yaml", *paths]

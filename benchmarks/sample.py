@@ -20,7 +20,7 @@ def class_map() -> ClassMap:
     return read_class_map(find_class_map("kitti12", ROOT / "classes"))
 
 
-def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
+def write_raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     """Write a data set of `num_train` images, which repeats the first `num_drawn`."""
     root = folder / "raw"
     write_dataset(root, num_train=num_drawn, num_test=1, seed=0, **size)
@@ -32,7 +32,9 @@ def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     return root
 
 
-def prepared(folder: Path, num_train: int, **size: int) -> PreparedDataset:
+def write_prepared(folder: Path, num_train: int, **size: int) -> PreparedDataset:
     """Write a data set of `num_train` different images, and prepare it."""
-    remap_dataset(raw(folder, num_train, num_train, **size), folder / "prepared", class_map(), 1.0)
+    remap_dataset(
+        write_raw(folder, num_train, num_train, **size), folder / "prepared", class_map(), 1.0
+    )
     return PreparedDataset(folder / "prepared")

@@ -75,17 +75,17 @@ def original(folder: str) -> bytes:
 def convert_image(rng: random.Random, work: Path) -> Case:
     """Use any mode and file format of Pillow, under the name .png."""
     folder, mode, kind = rng.choice(FOLDERS), rng.choice(MODES), rng.choice(FORMATS)
-    picture = Image.new(mode, (48, 32)) if mode in ("PA", "La", "RGBa") or ";" in mode else None
-    if picture is None:
+    image = Image.new(mode, (48, 32)) if mode in ("PA", "La", "RGBa") or ";" in mode else None
+    if image is None:
         source = Image.open(io.BytesIO(original(folder)))
         try:
-            picture = source.convert(mode)
+            image = source.convert(mode)
         except ValueError:
-            picture = Image.new(mode, (48, 32))
+            image = Image.new(mode, (48, 32))
     buffer = io.BytesIO()
     options = {"exif": _exif(rng)} if kind in ("PNG", "JPEG", "WEBP") and rng.random() < 0.3 else {}
     try:
-        picture.save(buffer, kind, **options)
+        image.save(buffer, kind, **options)
     except (OSError, ValueError, KeyError, SystemError):
         Image.new("RGB", (48, 32)).save(buffer, "PNG", **options)
     data = buffer.getvalue()

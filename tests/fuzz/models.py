@@ -79,8 +79,8 @@ def _check_prediction(work: Path, same: bool) -> None:
     name = "predicted/label_ids/image_2/000000_10.png"
     with Image.open(work / name) as mask:
         assert np.isin(np.asarray(mask), LABEL_IDS).all()
-        with Image.open(work / "pictures/testing/image_2/000000_10.png") as picture:
-            assert mask.size == picture.size
+        with Image.open(work / "pictures/testing/image_2/000000_10.png") as image:
+            assert mask.size == image.size
     if same:
         assert (work / name).read_bytes() == (valid_workspace() / name).read_bytes()
         for path in (valid_workspace() / "out").iterdir():

@@ -32,10 +32,7 @@ class Camera:
         return self.columns / 2 + scale * across, self.horizon + scale * (self.altitude - y)
 
     def ground(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Return the first row of ground R, and the world coordinates of the ground at each pixel.
-
-        These are x (rows - R, columns) and z (rows - R, 1) in metres.
-        """
+        """Return the first row R of ground, and its x (rows - R, columns) and z (rows - R, 1)."""
         first = min(int(np.ceil(self.horizon)), self.rows - 1)
         below = np.arange(first, self.rows, dtype=np.float32)[:, None] + 0.5 - self.horizon
         z = self.focal * self.altitude / np.maximum(below, 0.25)
