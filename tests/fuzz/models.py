@@ -47,7 +47,7 @@ def original() -> bytes:
 
 
 def make_case(rng: random.Random, work: Path, data: bytes, fits: bool | None = None) -> Case:
-    """Build a case of evaluate, predict and, rarely, export; `fits`: it is valid (or None)."""
+    """Run evaluate, predict and, rarely, export; `fits`: whether it is valid (None: unknown)."""
     (work / MODEL).write_bytes(data)
     copy_in(work, "params.yaml", CACHE, SPLIT_FILE, "pictures/testing")
     write_old_outputs(work, "out/evaluate.json", "out/confusion.csv", "predicted/")

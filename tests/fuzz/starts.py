@@ -30,7 +30,7 @@ ENDINGS = (".pth", ".pt", ".safetensors", "", ".zip", ".SAFETENSORS")
 
 
 def make_case(work: Path, data: bytes, ending: str, fits: bool | None = None) -> Case:
-    """Train for one epoch from the file; `fits`: it must be accepted (None: or refused)."""
+    """Train for one epoch from the file; `fits`: whether it must be accepted (None: either)."""
     start = f"start{ending}"
     (work / start).write_bytes(data)
     copy_in(work, "params.yaml", CACHE, SPLIT_FILE)
