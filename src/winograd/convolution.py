@@ -16,7 +16,7 @@ _BLOCK_BYTES = 700_000
 """Size in bytes of the slots of one block of tiles; they fit in a core's L2 cache (1 MiB)."""
 _FILTER_FRACTION = 16
 """A block has at least 1/16 of the filters' size, because each block reads all filters once."""
-_PAIRS_BYTES = 2 << 20
+_PAIRED_BYTES = 2 << 20
 """Size in bytes of the slots from which gradients of the filters are accumulated at a time (or the
 size of these gradients, if that is larger)."""
 
@@ -133,7 +133,7 @@ def _filter_gradients(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     weight_gradient = torch.empty(outs, channels, 3, 3, memory_format=torch.channels_last)
     sums = torch.zeros(threads, outs)
     workspace = _bytes(threads * 16 * kernels.pitch(kernels.CHANNELS * 4 * kernels.CHANNELS))
-    size = max(_PAIRS_BYTES, weight_gradient.nbytes) // (16 * 2 * (channels + outs))
+    size = max(_PAIRED_BYTES, weight_gradient.nbytes) // (16 * 2 * (channels + outs))
     size = -(-tiles // -(-tiles // size))  # chunks of about the same size
     for first in range(0, tiles, size):
         last = min(tiles, first + size)

@@ -78,7 +78,7 @@ def test_random_numbers_come_out_as_far_as_bf16_holds_them(shape):
 def test_more_tiles_than_are_paired_at_a_time_add_up(monkeypatch):
     conv, x, gradient = layer(32, 32), random_images(1, 32, 40, 50), random_images(1, 32, 40, 50)
     at_once = results(conv, x, gradient)
-    monkeypatch.setattr("winograd.convolution._PAIRS_BYTES", 1)
+    monkeypatch.setattr("winograd.convolution._PAIRED_BYTES", 1)
     in_parts = results(conv, x, gradient)
     assert torch.equal(at_once[1], in_parts[1])
     for one, other in zip(at_once[2:], in_parts[2:], strict=True):

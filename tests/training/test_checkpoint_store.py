@@ -191,13 +191,6 @@ def test_a_foreign_file_stops_no_training(tmp_path: Path, content: str):
     )
 
 
-def test_copy_of_the_directory_is_not_the_closest_training(tmp_path: Path):
-    store = CheckpointStore(tmp_path, make_provenance())
-    with store.lock(lambda: None, fresh=False):
-        shutil.copytree(store.folder, tmp_path / "copy")
-    assert store.describe_closest() == "no earlier checkpoint"
-
-
 def test_other_code_is_one_short_clause(tmp_path: Path):
     """Also that of a checkpoint whose modules had other names."""
     now = make_provenance().model_copy(
