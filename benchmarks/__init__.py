@@ -1,1 +1,1 @@
-"""How fast it is, measured against what; `make bench` writes RESULTS.md."""
+"""Benchmarks; `make bench` writes their results to RESULTS.md."""

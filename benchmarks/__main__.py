@@ -1,7 +1,7 @@
-"""Measure, print tables, and write them to benchmarks/RESULTS.md, a section for each group.
+"""Run benchmarks, print their tables, and write them to benchmarks/RESULTS.md.
 
-make bench
-python -m benchmarks step remap    # only these; the other sections stay
+`make bench` runs all groups; `python -m benchmarks step remap` runs only these two and keeps the
+other sections of the file.
 """
 
 import argparse
@@ -19,24 +19,25 @@ GROUPS = (
     *("remap", "step", "epoch", "processes", "predict", "stages", "memory", "growth", "repro"),
 )
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-_INTRODUCTION = """# How fast
+_INTRODUCTION = """# Benchmark results
 
-Written by `make bench`; README.md beside it says what is measured. Each row is a ratio of two sides
-that were timed in turn in one run, of medians of at least five; nothing else ran on the machine. A
-bar that was missed says no. Figures of a GPU are not in it: `python -m benchmarks.gpu` measures
-them where there is one.
+Written by `make bench`; [README.md](README.md) explains the benchmarks. Each row compares two
+programs that were timed alternately in one run, with nothing else running; times are medians of at
+least five runs. The last column says whether a target was met. GPU results are not included;
+`python -m benchmarks.gpu` measures them.
 """
 
 
 def main() -> None:
+    """Run the groups given on the command line, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"any of {', '.join(GROUPS)}")
     groups = parser.parse_args().groups or GROUPS
     if unknown := set(groups) - set(GROUPS):
         sys.exit(f"error: {', '.join(unknown)}: no such group; use {', '.join(GROUPS)}")
     commit = ["git", "rev-parse", "--short", "HEAD"]
     code = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    facts = [*machine_facts("cpu"), f"{time.strftime('%Y-%m-%d')}, code of {code}"]
+    facts = [*machine_facts("cpu"), f"{time.strftime('%Y-%m-%d')}, commit {code}"]
     print("\n".join(facts), flush=True)
     for group in groups:
         print(f"\n{HEADER}", flush=True)
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def write_section(path: Path, group: str, facts: list[str], rows: list[str]) -> None:
-    """Put the section of `group` into the file at `path`; the others stay."""
+    """Replace the section of `group` in the file at `path`; the other sections stay."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
     listed = "\n".join(f"- {fact}" for fact in facts)

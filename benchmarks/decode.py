@@ -1,4 +1,4 @@
-"""Decode every PNG below a folder once, on all cores; nothing else: `python -m ... FOLDER`."""
+"""Decode every PNG below a directory, on all cores: `python -m benchmarks.decode DIRECTORY`."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 
-def decoded(path: Path) -> None:
-    with Image.open(path) as picture:
-        picture.load()
+def _decode(path: Path) -> None:
+    with Image.open(path) as image:
+        image.load()
 
 
 if __name__ == "__main__":
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(decoded, sorted(Path(sys.argv[1]).rglob("*.png"))))
+        list(pool.map(_decode, sorted(Path(sys.argv[1]).rglob("*.png"))))

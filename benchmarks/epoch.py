@@ -1,4 +1,4 @@
-"""What an epoch costs beyond its steps, a batch beyond its copy, evaluation beyond its passes."""
+"""Overhead of an epoch, of loading batches, of evaluation, and of saving checkpoints."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks import sample
-from benchmarks.table import ROUNDS, Row, in_turn
+from benchmarks.table import ROUNDS, Row, time_alternately
 from roadseg.config.params import load_params
 from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.loader import training_batches
@@ -34,11 +34,11 @@ from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
 _VALIDATION = 6
-_KITTI_TRAINING = 180  # of its 200 labelled pictures
+_KITTI_TRAINING = 180  # training images, of KITTI's 200 labelled ones
 
 
-def made_trainer(prepared: PreparedDataset, epochs: int) -> Trainer:
-    """The default recipe on the images of `prepared`, the last few of them for validation."""
+def make_trainer(prepared: PreparedDataset, epochs: int) -> Trainer:
+    """Create a trainer with the default recipe; the last _VALIDATION images are for validation."""
     params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
     split = Split(train=ids[:-_VALIDATION], val=ids[-_VALIDATION:], test=[])
     train = params.train.model_copy(update={"epochs": epochs})
@@ -46,8 +46,8 @@ def made_trainer(prepared: PreparedDataset, epochs: int) -> Trainer:
     return build_trainer(prepared, split, params.model, train, params.recipe, code)
 
 
-def made_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
-    """Saves everything below `folder`."""
+def make_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
+    """Create a checkpointer that saves everything below `folder`."""
     outputs = RunPaths(
         epochs=folder / "models" / "epochs",
         best=folder / "models" / "best.safetensors",
@@ -61,10 +61,10 @@ def made_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
 
 
 @contextlib.contextmanager
-def started(trainer: Trainer, folder: Path) -> Iterator[TrainState]:
-    """A training before its first step, with everything that logs and saves it."""
+def start_training(trainer: Trainer, folder: Path) -> Iterator[TrainState]:
+    """Prepare a training run up to its first step, with logging and checkpoints."""
     with GracefulShutdown() as trainer.stop:
-        trainer.checkpointer = made_checkpointer(trainer, folder)
+        trainer.checkpointer = make_checkpointer(trainer, folder)
         trainer.logger, state = TrainingLogger(folder / "runs"), trainer.initial_state()
         with trainer.checkpointer.lock(trainer.stop.check):
             trainer.checkpointer.load(state)
@@ -74,40 +74,41 @@ def started(trainer: Trainer, folder: Path) -> Iterator[TrainState]:
 
 
 def epoch_batches(trainer: Trainer) -> Iterator[Batch]:
-    """The batches of the first epoch."""
+    """Return the batches of the first epoch."""
     size, steps = trainer.recipe.batch_size, range(trainer.steps_per_epoch)
     sampler = EpochSampler(len(trainer.dataset), size, trainer.train.seed, steps)
     return training_batches(trainer.dataset, sampler, 0)
 
 
 def rows() -> Iterator[Row]:
-    # on the repository's own disk, for saving is part of it
+    """Measure all rows of this group."""
+    # On the repository's disk, because saving is measured too.
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
         folder = Path(name)
-        prepared = sample.prepared(folder, 64, **sample.SMALL)
+        prepared = sample.write_prepared(folder, 64, **sample.SMALL)
         yield epoch_row(prepared, folder)
         yield from loading_rows(prepared, folder / "raw")
         yield evaluation_row(prepared)
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".ckpt-") as name:
-        yield saving_row(sample.prepared(Path(name), 8, **sample.KITTI), Path(name))
+        yield saving_row(sample.write_prepared(Path(name), 8, **sample.KITTI), Path(name))
 
 
 def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
-    """Loading, logging and saving are in the epoch, its validation is not."""
-    trainer, validation_s = made_trainer(prepared, 2 * (ROUNDS + 1)), [0.0]
+    """Compare an epoch, with loading, logging and saving but without validation, to its steps."""
+    trainer, validation_s = make_trainer(prepared, 2 * (ROUNDS + 1)), [0.0]
     loaded, validate = list(epoch_batches(trainer)), trainer.validate
 
-    def timed_validate(state: TrainState) -> None:
+    def time_validation(state: TrainState) -> None:
         begun = time.perf_counter()
         validate(state)
         validation_s[0] += time.perf_counter() - begun
 
-    trainer.validate = timed_validate
-    with started(trainer, folder) as state:
+    trainer.validate = time_validation
+    with start_training(trainer, folder) as state:
         batches, bare = trainer.batches(state), trainer.initial_state()
 
         def epoch() -> float:
-            trainer.run_epoch(state, batches)  # is being saved during the next one
+            trainer.run_epoch(state, batches)  # it is saved while the next one runs
             begun, validation_s[0] = time.perf_counter(), 0.0
             trainer.run_epoch(state, batches)
             return time.perf_counter() - begun - validation_s[0]
@@ -120,10 +121,10 @@ def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
                 trainer.train_step(bare, batch)
             return time.perf_counter() - begun
 
-        seconds = in_turn(epoch, steps)
+        seconds = time_alternately(epoch, steps)
     return Row(
-        name=f"epoch of {len(trainer.dataset)} pictures of 96x320, without its validation",
-        sides="the epoch / its bare steps",
+        name=f"epoch of {len(trainer.dataset)} images of 96x320, without its validation",
+        sides="the epoch / its training steps alone",
         seconds=seconds,
         ratio=seconds[0] / seconds[1],
         at_most=1.03,
@@ -131,30 +132,32 @@ def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
 
 
 def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
-    trainer = made_trainer(prepared, 1)
+    """Compare loading batches from the prepared arrays to decoding PNG files."""
+    trainer = make_trainer(prepared, 1)
     ids = trainer.dataset.ids
 
-    def from_cache() -> None:
+    def load_from_cache() -> None:
         for _ in epoch_batches(trainer):
             pass
 
-    def by_decoding() -> None:
+    def decode_files() -> None:
         for start in range(0, len(ids), trainer.recipe.batch_size):
-            some = ids[start : start + trainer.recipe.batch_size]
-            pad_collate([Sample(*_decoded(raw, name)) for name in some])
+            names = ids[start : start + trainer.recipe.batch_size]
+            pad_collate([Sample(*_decode(raw, name)) for name in names])
 
     num_batches = math.ceil(len(ids) / trainer.recipe.batch_size)
-    decoding, loading = (1000 * s / num_batches for s in in_turn(by_decoding, from_cache))
+    seconds = time_alternately(decode_files, load_from_cache)
+    decoding, loading = (1000 * s / num_batches for s in seconds)
     yield Row(
-        name="a training batch of 2 pictures of 96x320",
-        sides="decoding its PNGs / loading it from the cache",
+        name="a training batch of 2 images of 96x320",
+        sides="decoding its PNG files / loading it from the prepared arrays",
         seconds=(decoding, loading),
         ratio=decoding / loading,
         unit="ms",
     )
 
 
-def _decoded(raw: Path, name: str) -> list[np.ndarray]:
+def _decode(raw: Path, name: str) -> list[np.ndarray]:
     return [
         np.asarray(Image.open(image_path(raw, folder, name)))
         for folder in (TRAIN_IMAGES, TRAIN_MASKS)
@@ -162,29 +165,30 @@ def _decoded(raw: Path, name: str) -> list[np.ndarray]:
 
 
 def evaluation_row(prepared: PreparedDataset) -> Row:
-    trainer = made_trainer(prepared, 1)
+    """Compare evaluation, with reading and metrics, to its forward passes."""
+    trainer = make_trainer(prepared, 1)
     accelerator, network = trainer.accelerator, trainer.initial_state().network
     size = load_params(ROOT / "params.yaml").evaluate.batch_size
     ids = sorted(prepared.train_ids()[: 4 * size], key=prepared.size)
     keep_freed_memory()
     groups = evaluation_groups(prepared, ids, size)
-    whole = [accelerator.images(evaluation_batch(prepared, names).images) for names in groups]
+    batches = [accelerator.images(evaluation_batch(prepared, names).images) for names in groups]
 
     def evaluation() -> None:
-        details = Accumulators(prepared.class_map(), accelerator.device)  # as the stage does
+        details = Accumulators(prepared.class_map(), accelerator.device)  # as in the stage
         evaluate(network, prepared, ids, size, accelerator, ignored=None, after_batch=details.add)
         details.metrics()
 
     @torch.inference_mode()
     def passes() -> None:
         network.eval()
-        for images in whole:
+        for images in batches:
             accelerator.logits(network, images)
 
-    seconds = in_turn(evaluation, passes)
+    seconds = time_alternately(evaluation, passes)
     return Row(
-        name=f"evaluation of {len(ids)} pictures of 96x320",
-        sides="reading, figures and all / bare forward passes",
+        name=f"evaluation of {len(ids)} images of 96x320",
+        sides="evaluation with reading and metrics / forward passes alone",
         seconds=seconds,
         ratio=seconds[0] / seconds[1],
         at_most=1.1,
@@ -192,13 +196,13 @@ def evaluation_row(prepared: PreparedDataset) -> Row:
 
 
 def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
-    """Everything that an epoch of KITTI writes, waited for, and its steps."""
-    trainer = made_trainer(prepared, 1)
+    """Compare saving everything that an epoch of KITTI writes to the steps of the epoch."""
+    trainer = make_trainer(prepared, 1)
     batch = next(epoch_batches(trainer))
     steps_per_epoch = math.ceil(_KITTI_TRAINING / trainer.recipe.batch_size)
-    with started(trainer, folder) as state:
+    with start_training(trainer, folder) as state:
         saver = trainer.checkpointer
-        # a checkpoint at the end of each epoch, too
+        # Save a checkpoint at the end of each epoch, too.
         saver.resume = saver.resume.model_copy(update={"minutes": 0})
 
         def step() -> None:
@@ -212,13 +216,13 @@ def saving_row(prepared: PreparedDataset, folder: Path) -> Row:
             trainer.save(state, epoch_done=True)
             saver.wait()
 
-        one_step, one_save = in_turn(step, saving)
+        one_step, one_save = time_alternately(step, saving)
         files = [next(saver.store.folder.glob(kind)) for kind in ("state_*", "epoch_*")]
         state_mb, epoch_mb = (file.stat().st_size / 1e6 for file in files)
     epoch = steps_per_epoch * one_step
     return Row(
-        name=f"saving an epoch: state {state_mb:.0f} MB, weights {epoch_mb:.0f} MB",
-        sides=f"all that is written / an epoch of {_KITTI_TRAINING} pictures of 375x1242",
+        name=f"saving an epoch: checkpoint {state_mb:.0f} MB, weights {epoch_mb:.0f} MB",
+        sides=f"saving / the steps of an epoch of {_KITTI_TRAINING} images of 375x1242",
         seconds=(one_save, epoch),
         ratio=one_save / epoch,
         at_most=0.02,

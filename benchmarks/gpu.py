@@ -1,8 +1,6 @@
-r"""The same on a GPU, in one call; prints a table, for RESULTS.md holds the CPU's.
+"""Benchmark training on a GPU, and print a table (RESULTS.md holds results of the CPU only).
 
-    python -m benchmarks.gpu                                    # all of it, on KITTI-sized pictures
-    python -m benchmarks.gpu --device cpu --height 36 --width 64 --pictures 12 --epochs 1 \
-        --rounds 1 --steps 1                                    # does it run at all
+For a quick test: --device cpu --height 36 --width 64 --images 12 --epochs 1 --rounds 1 --steps 1
 """
 
 import argparse
@@ -15,17 +13,17 @@ from pathlib import Path
 import torch
 
 from benchmarks import sample
-from benchmarks.epoch import made_checkpointer, made_trainer
+from benchmarks.epoch import make_checkpointer, make_trainer
 from benchmarks.step import FLOP_PER_PIXEL, our_step, reports_step
 from benchmarks.table import (
     HEADER,
     MATRIX_FLOP,
     ROUNDS,
     Row,
-    in_turn,
     machine_facts,
     matrix_product,
     synchronize,
+    time_alternately,
 )
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare.remap import remap_dataset
@@ -37,10 +35,10 @@ from roadseg.training.logger import TrainingLogger
 _BATCHES = (1, 2, 4, 8)
 
 
-def repeated(step: Callable, device: str, steps: int) -> Callable[[], float]:
-    """Seconds of a step, of `steps` between two waits for the device."""
+def repeat(step: Callable, device: str, steps: int) -> Callable[[], float]:
+    """Return a function that runs `steps` steps, synchronizes, and returns the seconds per step."""
 
-    def timed() -> float:
+    def time_steps() -> float:
         synchronize(device)
         started = time.perf_counter()
         for _ in range(steps):
@@ -48,11 +46,11 @@ def repeated(step: Callable, device: str, steps: int) -> Callable[[], float]:
         synchronize(device)
         return (time.perf_counter() - started) / steps
 
-    return timed
+    return time_steps
 
 
-def not_deterministic(step: Callable) -> Callable:
-    """`step` with every kernel allowed, the fastest looked for."""
+def allow_any_kernel(step: Callable) -> Callable:
+    """Return `step` without deterministic mode, with cuDNN's search for the fastest kernels."""
 
     def free() -> None:
         torch.set_deterministic_debug_mode("default")
@@ -64,8 +62,10 @@ def not_deterministic(step: Callable) -> Callable:
 
 
 def step_rows(height: int, width: int, device: str, steps: int, rounds: int) -> Iterator[Row]:
+    """Compare training steps to the report's implementation and to the matrix rate."""
+
     def medians(*sides: Callable) -> tuple[float, ...]:
-        return in_turn(*(repeated(side, device, steps) for side in sides), rounds=rounds)
+        return time_alternately(*(repeat(side, device, steps) for side in sides), rounds=rounds)
 
     ours = {count: our_step(height, width, device, count) for count in _BATCHES}
     report = reports_step(height, width, device)
@@ -76,78 +76,81 @@ def step_rows(height: int, width: int, device: str, steps: int, rounds: int) -> 
         rates = count / seconds, 1 / theirs
         yield Row(
             name=f"training, {size}, batch {count}",
-            sides="ours / the report's way, batch 1",
+            sides="ours / the report's implementation, batch 1",
             seconds=rates,
             ratio=rates[0] / rates[1],
             at_least=10 if count == max(_BATCHES) else None,
-            unit="pictures/s",
+            unit="images/s",
         )
-        share = count * FLOP_PER_PIXEL * height * width / seconds, MATRIX_FLOP / of_product
+        rates = count * FLOP_PER_PIXEL * height * width / seconds, MATRIX_FLOP / of_product
         yield Row(
-            name=f"share of the bf16 matrix rate, {size}, batch {count}",
-            sides="a step's arithmetic / a matrix product's",
-            seconds=(share[0] / 1e9, share[1] / 1e9),
-            ratio=share[0] / share[1],
+            name=f"fraction of the bf16 matrix rate, {size}, batch {count}",
+            sides="arithmetic of a step / of a matrix product",
+            seconds=(rates[0] / 1e9, rates[1] / 1e9),
+            ratio=rates[0] / rates[1],
             at_least=0.4 if count == max(_BATCHES) else None,
             unit="GFLOP/s",
         )
     step = ours[max(_BATCHES)]
-    exact, free = medians(step, not_deterministic(step))
+    exact, free = medians(step, allow_any_kernel(step))
     yield Row(
-        name=f"the price of the same bytes, {size}, batch {max(_BATCHES)}",
-        sides="deterministic kernels / any",
+        name=f"cost of determinism, {size}, batch {max(_BATCHES)}",
+        sides="deterministic kernels / any kernels",
         seconds=(exact, free),
         ratio=exact / free,
     )
 
 
 def training_rows(prepared: PreparedDataset, folder: Path, epochs: int, size: str) -> Iterator[Row]:
-    """Two whole trainings: the time of the first, and whether the second has its bytes."""
-    taken, digests = [], []
+    """Run the same training twice: measure the first run, and compare the weights byte by byte."""
+    durations, digests = [], []
     for number in range(2):
-        trainer, started = made_trainer(prepared, epochs), time.perf_counter()
+        trainer, started = make_trainer(prepared, epochs), time.perf_counter()
         with GracefulShutdown() as stop:
-            checkpointer = made_checkpointer(trainer, folder / str(number))
+            checkpointer = make_checkpointer(trainer, folder / str(number))
             trainer.run(checkpointer, TrainingLogger(checkpointer.outputs.runs), stop)
-        taken.append(time.perf_counter() - started)
+        durations.append(time.perf_counter() - started)
         content = (folder / str(number) / "models" / "best.safetensors").read_bytes()
         digests.append(hashlib.sha256(content).hexdigest())
-    print(f"two trainings, best weights: {' '.join(digest[:16] for digest in digests)}")
+    print(f"SHA-256 of the best weights of two runs: {' '.join(digest[:16] for digest in digests)}")
     yield Row(
-        name=f"{epochs} epochs on {len(trainer.dataset)} pictures of {size}, validation and all",
-        sides="the training / 60 s",
-        seconds=(taken[0], 60.0),
-        ratio=taken[0] / 60,
+        name=f"{epochs} epochs on {len(trainer.dataset)} images of {size}, with validation",
+        sides="the training run / 60 s",
+        seconds=(durations[0], 60.0),
+        ratio=durations[0] / 60,
         at_most=1,
     )
     yield Row(
-        name="two trainings",
-        sides="same bytes (1) or not (0)",
-        seconds=tuple(taken),
+        name="two training runs",
+        sides="weights identical (1) or not (0)",
+        seconds=tuple(durations),
         ratio=float(digests[0] == digests[1]),
         at_least=1,
     )
 
 
 def main() -> None:
+    """Run the benchmarks with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--height", type=int, default=375)
     parser.add_argument("--width", type=int, default=1242)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="timings of each side")
-    parser.add_argument("--steps", type=int, default=10, help="steps in one timing")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="number of timings (%(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=10, help="steps per timing (%(default)s)")
     arguments = parser.parse_args()
     height, width, device = arguments.height, arguments.width, arguments.device
-    make_deterministic()  # before CUDA starts
+    make_deterministic()  # must come before CUDA is initialized
     keep_freed_memory()
     print("\n".join(machine_facts(device)), "", HEADER, sep="\n", flush=True)
     for row in step_rows(height, width, device, arguments.steps, arguments.rounds):
         print(row, flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder, size = Path(name), {"height": height, "width": width}
-        raw = sample.raw(folder, arguments.pictures, min(arguments.pictures, 24), **size)
+        raw = sample.write_raw(folder, arguments.images, min(arguments.images, 24), **size)
         remap_dataset(raw, folder / "cache", sample.class_map(), 1.0)
         prepared = PreparedDataset(folder / "cache")
         for row in training_rows(prepared, folder, arguments.epochs, f"{height}x{width}"):

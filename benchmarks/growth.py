@@ -1,4 +1,4 @@
-"""Ten times the pictures through fetch, remap and split: time per picture, and memory."""
+"""Time per image and peak memory of fetch, remap and split with ten times as many images."""
 
 import re
 import shlex
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 import psutil
 
-from benchmarks.table import Row, in_turn
+from benchmarks.table import Row, time_alternately
 from roadseg.config.schema import read_yaml
 from roadseg.provenance.source_code import ROOT
 
 _FEW, _MANY = 640, 6400
-_SIZE = {"height": 36, "width": 64}  # small, so that what a picture costs besides its pixels shows
-_LOOK_S = 0.05
-_OWN = re.compile(r"^Pss_(?:Anon|Shmem): +(\d+) kB", re.MULTILINE)
+_SIZE = {"height": 36, "width": 64}  # small, so that the cost per image outweighs that per pixel
+_POLL_S = 0.05
+_PRIVATE = re.compile(r"^Pss_(?:Anon|Shmem): +(\d+) kB", re.MULTILINE)
 
 
 class Side:
-    """A number of pictures, and the largest memory that each stage has had with them."""
+    """A workspace with `count` images, and the peak memory of each stage in it, in MB."""
 
     def __init__(self, root: Path, count: int) -> None:
         self.count, self.root = count, root
@@ -38,32 +38,33 @@ class Side:
             self.set(key, value)
 
     def set(self, key: str, value: object) -> None:
+        """Set a parameter of params.yaml."""
         path = self.root / "params.yaml"
         text = (path if path.exists() else ROOT / "params.yaml").read_text()
-        text, found = re.subn(rf"(?m)^(  {key}:) \S+", rf"\1 {value}", text)
-        assert found == 1, key
+        text, count = re.subn(rf"(?m)^(  {key}:) \S+", rf"\1 {value}", text)
+        assert count == 1, key
         path.write_text(text)
 
     def run(self, stage: str, *removed: str, name: str | None = None) -> float:
-        """Seconds a picture of `stage`, after `removed` are gone."""
+        """Remove directories, run a stage, and return the seconds per image."""
         for folder in removed:
             shutil.rmtree(self.root / folder, ignore_errors=True)
-        cost = measured(shlex.split(_command(stage))[2:], self.root)
+        cost = measure(shlex.split(_command(stage))[2:], self.root)
         key = name or stage
         self.peaks[key] = max(self.peaks.get(key, 0), cost.megabytes)
         return cost.seconds / self.count
 
 
 class Cost(NamedTuple):
-    """Of a command and its processes together."""
+    """Cost of a command, including its child processes."""
 
     seconds: float
     megabytes: float
-    """Largest memory of their own; what they have mapped of files is the system's to take back."""
+    """Peak private memory, without mapped files, which the system can reclaim."""
 
 
 def rows() -> Iterator[Row]:
-    """Takes 20 minutes, half of it to draw pictures; a figure of memory is the largest of all."""
+    """Measure all rows of this group; takes 20 minutes. Peaks are the maximum of all runs."""
     with tempfile.TemporaryDirectory() as name:
         few, many = (Side(Path(name) / str(count), count) for count in (_FEW, _MANY))
         drawn = tuple(side.run("fetch", name="fetch, drawing") for side in (few, many))
@@ -72,7 +73,7 @@ def rows() -> Iterator[Row]:
             (side.root / "data/raw").rename(side.root / "pictures")
             side.set("source", "pictures")
         for stage, out in (("fetch", "data/raw"), ("remap", "data/prepared"), ("split", "no")):
-            seconds = in_turn(
+            seconds = time_alternately(
                 lambda stage=stage, out=out: few.run(stage, out),
                 lambda stage=stage, out=out: many.run(stage, out),
             )
@@ -80,12 +81,12 @@ def rows() -> Iterator[Row]:
 
 
 def _rows(stage: str, how: str, seconds: tuple[float, ...], few: Side, many: Side) -> Iterator[Row]:
-    """From its start to its end, so with what it costs to start."""
-    sides = f"{_MANY} / {_FEW} pictures of {_SIZE['height']}x{_SIZE['width']}"
-    told = ", ".join(filter(None, [stage, how]))
+    """Return the rows of a stage; its time includes starting the process."""
+    sides = f"{_MANY} / {_FEW} images of {_SIZE['height']}x{_SIZE['width']}"
+    name = ", ".join(filter(None, [stage, how]))
     more, less = (1000 * value for value in reversed(seconds))
     yield Row(
-        name=f"time per picture of {told}",
+        name=f"time per image of {name}",
         sides=sides,
         seconds=(more, less),
         ratio=more / less,
@@ -94,7 +95,7 @@ def _rows(stage: str, how: str, seconds: tuple[float, ...], few: Side, many: Sid
     )
     more, less = many.peaks[stage], few.peaks[stage]
     yield Row(
-        name=f"peak memory of {told}",
+        name=f"peak memory of {name}",
         sides=sides,
         seconds=(more, less),
         ratio=more / less,
@@ -107,8 +108,8 @@ def _command(stage: str) -> str:
     return read_yaml(ROOT / "dvc.yaml")["stages"][stage]["cmd"]
 
 
-def measured(command: list[str], folder: Path) -> Cost:
-    """Run `command`, words after `python`, in `folder`, and look at its memory again and again."""
+def measure(command: list[str], folder: Path) -> Cost:
+    """Run `python` with the arguments `command` in `folder`, and poll its memory."""
     started, peak = time.perf_counter(), 0.0
     with subprocess.Popen(
         [sys.executable, *command],
@@ -119,7 +120,7 @@ def measured(command: list[str], folder: Path) -> Cost:
     ) as process:
         while process.poll() is None:
             peak = max(peak, _megabytes(psutil.Process(process.pid)))
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         seconds = time.perf_counter() - started
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)}: {process.stderr.read()}")
@@ -127,12 +128,12 @@ def measured(command: list[str], folder: Path) -> Cost:
 
 
 def _megabytes(process: psutil.Process) -> float:
-    """Of it and its children; of what several share, each has its part."""
+    """Return the proportional set size (PSS) of the private memory of a process tree, in MB."""
     total = 0
     try:
         for each in [process, *process.children(recursive=True)]:
-            found = Path(f"/proc/{each.pid}/smaps_rollup").read_text()
-            total += sum(map(int, _OWN.findall(found)))
-    except (OSError, psutil.NoSuchProcess):  # it has just ended
+            usage = Path(f"/proc/{each.pid}/smaps_rollup").read_text()
+            total += sum(map(int, _PRIVATE.findall(usage)))
+    except (OSError, psutil.NoSuchProcess):  # the process has ended
         pass
     return total / 1024

@@ -1,4 +1,4 @@
-"""Largest memory of each stage with few and with many pictures."""
+"""Peak memory of each stage with few and with many images."""
 
 import shlex
 import subprocess
@@ -14,10 +14,10 @@ from roadseg.provenance.source_code import ROOT
 _FEW, _MANY = 64, 640
 _PARAMS = {
     "epochs: 7": "epochs: 1",
-    "    - 2\n": "",  # of render.epochs
-    "base_channels: 64": "base_channels: 16",  # pictures weigh more beside a small network
+    "    - 2\n": "",  # in render.epochs
+    "base_channels: 64": "base_channels: 16",  # with a small network, images matter more
 }
-# from a small process, for a new one begins with the size of the one that starts it
+# Started from a small process, because the peak of a new process includes that of its parent.
 _MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
@@ -26,7 +26,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def rows() -> Iterator[Row]:
-    """One epoch of a small network; a figure of memory does not vary as a time does."""
+    """Measure all rows of this group, once, because memory varies less than time."""
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     peaks = {}
     for count in (_FEW, _MANY):
@@ -40,7 +40,7 @@ def rows() -> Iterator[Row]:
         few, many = peaks[stage, _FEW], peaks[stage, _MANY]
         yield Row(
             name=f"peak memory of {stage}",
-            sides=f"{_MANY} / {_FEW} pictures of 96x320",
+            sides=f"{_MANY} / {_FEW} images of 96x320",
             seconds=(many, few),
             ratio=many / few,
             at_most=1.1,
@@ -57,9 +57,9 @@ def _set_params(path: Path, num_train: int) -> None:
 
 
 def _peak_mb(command: list[str], folder: Path) -> float:
-    """Largest resident memory of a process of `command`."""
-    measured = [sys.executable, "-c", _MEASURE, sys.executable, *command[1:]]
-    result = subprocess.run(measured, cwd=folder, capture_output=True, text=True)
+    """Return the peak resident memory of any process of `command`, in MB."""
+    measure = [sys.executable, "-c", _MEASURE, sys.executable, *command[1:]]
+    result = subprocess.run(measure, cwd=folder, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stderr}")
     return int(result.stdout.splitlines()[-1]) / 1024

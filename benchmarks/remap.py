@@ -1,4 +1,4 @@
-"""The lookup of label ids, and the remap stage."""
+"""Lookup of label ids, and the remap stage."""
 
 import shutil
 import subprocess
@@ -12,18 +12,18 @@ import numpy as np
 from numba import njit
 
 from benchmarks import decode, sample
-from benchmarks.table import Row, in_turn
+from benchmarks.table import Row, time_alternately
 from roadseg.prepare.lut import look_up
 from roadseg.provenance.source_code import ROOT
 from streetscenes.scene import street_scene
 
-_PICTURES, _DRAWN = 200, 24
-_CALLS = 200  # of a kernel, for one timing
+_IMAGES, _DRAWN = 200, 24
+_CALLS = 200  # per timing of a kernel
 
 
 @njit
 def reports_kernel(label_ids, table):
-    """As the report's: an array of -1, then one label id after the other, into int32."""
+    """Map label ids as the report does: fill an int32 array with -1, then loop over the pixels."""
     class_ids = np.ones(label_ids.shape, dtype=np.int32) * -1
     for i in range(label_ids.shape[0]):
         for j in range(label_ids.shape[1]):
@@ -32,6 +32,7 @@ def reports_kernel(label_ids, table):
 
 
 def rows() -> Iterator[Row]:
+    """Measure all rows of this group."""
     _, label_ids = street_scene(0, 3, sample.KITTI["height"], sample.KITTI["width"])
     table, _ = sample.class_map().table()
     report_table = table[:34].astype(np.int32)
@@ -45,7 +46,7 @@ def rows() -> Iterator[Row]:
 
         return seconds_per_call
 
-    report, numpy, kernel = in_turn(
+    report, numpy, kernel = time_alternately(
         time_calls(lambda: reports_kernel(label_ids, report_table)),
         time_calls(lambda: table[label_ids]),
         time_calls(lambda: look_up(label_ids, table)),
@@ -60,7 +61,7 @@ def rows() -> Iterator[Row]:
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raw = sample.raw(folder, _PICTURES, _DRAWN, **sample.KITTI)
+        raw = sample.write_raw(folder, _IMAGES, _DRAWN, **sample.KITTI)
         out, table_path = folder / "cache", folder / "frequency.csv"
         paths = ["--raw", raw, "--classes", "classes", "--out", out, "--frequency", table_path]
         stage = ["stages.remap", "--params", "params.yaml", *paths]
@@ -69,15 +70,15 @@ def rows() -> Iterator[Row]:
             command = [sys.executable, "-m", *map(str, arguments)]
             subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
-        def afresh() -> float:
+        def run_stage() -> float:
             shutil.rmtree(out, ignore_errors=True)
             started = time.perf_counter()
             run(*stage)
             return time.perf_counter() - started
 
-        seconds = in_turn(afresh, lambda: run(decode.__name__, raw))
+        seconds = time_alternately(run_stage, lambda: run(decode.__name__, raw))
     yield Row(
-        name=f"remap stage, {_PICTURES} pictures of 375x1242, from start to end",
+        name=f"remap stage, {_IMAGES} images of 375x1242, from start to end",
         sides="the stage / decoding each PNG once on all cores",
         seconds=seconds,
         ratio=seconds[0] / seconds[1],

@@ -1,4 +1,4 @@
-"""The default run by `dvc repro`, against its stages called one after the other."""
+"""The default run with `dvc repro`, compared to running its stages one after the other."""
 
 import os
 import shlex
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.table import Row, in_turn
+from benchmarks.table import Row, time_alternately
 from roadseg.config.schema import read_yaml
 from roadseg.provenance.source_code import ROOT
 
 
 def rows() -> Iterator[Row]:
-    """Takes half an hour: the default run, ten times."""
+    """Measure all rows of this group; takes half an hour, for ten default runs."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(folder: Path, *command: str) -> None:
@@ -26,8 +26,8 @@ def rows() -> Iterator[Row]:
         run(ROOT, "git", "clone", "--quiet", str(ROOT), str(folder))
         return folder
 
-    def afresh(folder: Path, side: Callable[[], None]) -> float:
-        """Seconds of `side` where nothing was run before."""
+    def time_from_scratch(folder: Path, side: Callable[[], None]) -> float:
+        """Remove all results in `folder`, then time `side`."""
         for name in (".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "runs"):
             shutil.rmtree(folder / name, ignore_errors=True)
         started = time.perf_counter()
@@ -41,11 +41,15 @@ def rows() -> Iterator[Row]:
         def repro() -> None:
             run(by_dvc, "dvc", "repro")
 
-        def called() -> None:
+        def run_stages() -> None:
             for stage in stages:
                 run(by_hand, *shlex.split(stage["cmd"]))
 
-        seconds = in_turn(lambda: afresh(by_dvc, repro), lambda: afresh(by_hand, called), untimed=0)
+        seconds = time_alternately(
+            lambda: time_from_scratch(by_dvc, repro),
+            lambda: time_from_scratch(by_hand, run_stages),
+            untimed=0,
+        )
         yield Row(
             name="the default run, 7 epochs on the sample",
             sides="dvc repro / its stages called directly",
@@ -60,7 +64,7 @@ def rows() -> Iterator[Row]:
             ratio=seconds[0] / 150,
             at_most=1,
         )
-        nothing, status = in_turn(repro, lambda: run(by_dvc, "dvc", "status"))
+        nothing, status = time_alternately(repro, lambda: run(by_dvc, "dvc", "status"))
         yield Row(
             name="dvc repro with nothing to do",
             sides="dvc repro / dvc status",

@@ -1,4 +1,4 @@
-"""Data sets for the benchmarks: the sample, drawn here."""
+"""Synthetic data sets for the benchmarks."""
 
 import itertools
 import shutil
@@ -16,11 +16,12 @@ SMALL = {"height": 96, "width": 320}
 
 
 def class_map() -> ClassMap:
+    """Return the default class map."""
     return read_class_map(find_class_map("kitti12", ROOT / "classes"))
 
 
-def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
-    """A data set of `num_train` pictures, of which the first `num_drawn` are repeated."""
+def write_raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
+    """Write a data set of `num_train` images, which repeats the first `num_drawn`."""
     root = folder / "raw"
     write_dataset(root, num_train=num_drawn, num_test=1, seed=0, **size)
     drawn = sorted((root / TRAIN_IMAGES).glob("*.png"))
@@ -31,7 +32,9 @@ def raw(folder: Path, num_train: int, num_drawn: int, **size: int) -> Path:
     return root
 
 
-def prepared(folder: Path, num_train: int, **size: int) -> PreparedDataset:
-    """The prepared arrays of as many drawn images."""
-    remap_dataset(raw(folder, num_train, num_train, **size), folder / "prepared", class_map(), 1.0)
+def write_prepared(folder: Path, num_train: int, **size: int) -> PreparedDataset:
+    """Write a data set of `num_train` different images, and prepare it."""
+    remap_dataset(
+        write_raw(folder, num_train, num_train, **size), folder / "prepared", class_map(), 1.0
+    )
     return PreparedDataset(folder / "prepared")

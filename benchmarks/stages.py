@@ -1,10 +1,10 @@
-"""Start-up time: `--help` of each stage and of each subcommand of `roadseg`."""
+"""Start-up time of each stage and of each subcommand of `roadseg`, measured with `--help`."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks.table import Row, in_turn
+from benchmarks.table import Row, time_alternately
 from roadseg.commands.main import SUBCOMMANDS
 from roadseg.provenance.source_code import ROOT
 
@@ -12,6 +12,7 @@ STAGES = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "ca
 
 
 def command(*arguments: str) -> Callable[[], None]:
+    """Return a function that runs `python` with these arguments."""
     return lambda: _run(arguments)
 
 
@@ -20,11 +21,12 @@ def _run(arguments: tuple[str, ...]) -> None:
 
 
 def rows() -> Iterator[Row]:
+    """Measure all rows of this group."""
     stages = [(f"stages.{name}",) for name in STAGES]
     commands = [("roadseg",), *(("roadseg", name) for name in SUBCOMMANDS)]
     programs = [*stages, *commands]
     helps = [command("-m", *program, "--help") for program in programs]
-    nothing, *starts = in_turn(command("-c", "pass"), *helps)
+    nothing, *starts = time_alternately(command("-c", "pass"), *helps)
     for program, seconds in zip(programs, starts, strict=True):
         yield Row(
             name=f"python -m {' '.join(program)} --help",
@@ -36,8 +38,8 @@ def rows() -> Iterator[Row]:
     slowest = max(commands, key=beyond.get)
     for program in (("stages.split",), slowest):
         yield Row(
-            name=f"{' '.join(program)} --help beyond the interpreter, as a fraction of 0.3 s",
-            sides="beyond / 0.3 s",
+            name=f"{' '.join(program)} --help, without the start of the interpreter",
+            sides="time / 0.3 s",
             seconds=(beyond[program], 0.3),
             ratio=beyond[program] / 0.3,
             at_most=1,

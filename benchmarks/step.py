@@ -1,4 +1,4 @@
-"""A step of training, against the report's way and against the machine's matrix rate."""
+"""A training step, compared to the report's implementation and to the machine's matrix rate."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, in_turn, matrix_product
+from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, matrix_product, time_alternately
 from benchmarks.worker import Worker
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
@@ -24,11 +24,12 @@ from roadseg.training.trainer import Trainer
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
 CLASSES = 12
 FLOP_PER_PIXEL = 1.69e12 / (375 * 1242)
-"""Of a step of this network: forward, gradient of the inputs, gradient of the weights."""
-BARS = {(96, 320): 2.5, (180, 240): None, (375, 1242): 3.2}
+"""Arithmetic of a training step of this network: forward pass and both gradients."""
+TARGETS = {(96, 320): 2.5, (180, 240): None, (375, 1242): 3.2}
 
 
 def random_batch(height: int, width: int, count: int = 1) -> Batch:
+    """Return a batch of `count` random images and masks."""
     torch.manual_seed(0)
     images = torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8)
     masks = torch.randint(0, CLASSES, (count, height, width), dtype=torch.uint8)
@@ -38,7 +39,7 @@ def random_batch(height: int, width: int, count: int = 1) -> Batch:
 def reports_step(
     height: int, width: int, device: str = "cpu", own_memory: bool = False
 ) -> Callable:
-    """fp32, NCHW, eager, RMSprop and clip by value, as the report's listings have it."""
+    """Prepare a step as in the report: fp32, NCHW, RMSprop, gradient clipping by value."""
     if own_memory:
         keep_freed_memory()
     torch.manual_seed(0)
@@ -62,17 +63,17 @@ def reports_step(
 def our_step(
     height: int, width: int, device: str = "cpu", count: int = 1, recipe: str = "modern"
 ) -> Callable:
-    """What a recipe of params.yaml does, `count` pictures at a time."""
+    """Prepare a step of a recipe of params.yaml on `count` images."""
     accelerator = select_accelerator(device, "auto")
     make_deterministic()
     keep_freed_memory()
-    return prepared_step(accelerator, random_batch(height, width, count), recipe)
+    return prepare_step(accelerator, random_batch(height, width, count), recipe)
 
 
-def prepared_step(
+def prepare_step(
     accelerator: Accelerator, batch: Batch, name: str = "modern", norm: str = "batch"
 ) -> Callable:
-    """A step on this rank's shard of a batch, without the average of the weights."""
+    """Prepare a step on this rank's shard of a batch, without the moving average of the weights."""
     params = load_params(ROOT / "params.yaml")
     recipe = params.recipes[name].model_copy(
         update={"schedule": "constant", "halved": 0.0, "ema": 0.0}
@@ -84,7 +85,7 @@ def prepared_step(
     trainer = Trainer(
         accelerator=accelerator,
         prepared=None,
-        dataset=[None],  # of which only the length is read, as nothing but the step runs
+        dataset=[None],  # only its length is needed, because only steps are run
         criterion=build_criterion(recipe, class_map, pixels, accelerator.device),
         recipe=recipe,
         train=params.train,
@@ -98,10 +99,11 @@ def prepared_step(
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:
+    """Measure all rows of this group."""
     dtype = (
         torch.bfloat16 if select_accelerator("cpu", "auto").precision == "bf16" else torch.float32
     )
-    for (height, width), bar in BARS.items():
+    for (height, width), target in TARGETS.items():
         size = f"{height}x{width}"
         with (
             Worker(reports_step, height, width) as report,
@@ -110,26 +112,28 @@ def rows(rounds: int = ROUNDS) -> Iterator[Row]:
             Worker(our_step, height, width, "cpu", 1, "report") as same,
             Worker(matrix_product, dtype, "cpu") as product,
         ):
-            seconds = in_turn(report, report_with_memory, ours, same, product, rounds=rounds)
+            seconds = time_alternately(
+                report, report_with_memory, ours, same, product, rounds=rounds
+            )
         theirs, with_memory, our, same_training, of_product = seconds
-        name = f"step of training, {size}, batch 1"
+        name = f"training step, {size}, batch 1"
         yield Row(
             name=name,
-            sides="the report's way / ours of the same training (recipe report)",
+            sides="the report's implementation / ours, same algorithm (recipe report)",
             seconds=(theirs, same_training),
             ratio=theirs / same_training,
-            at_least=bar,
+            at_least=target,
         )
         yield Row(
             name=name,
-            sides="the report's way / ours (recipe modern, whose steps do more)",
+            sides="the report's implementation / ours (recipe modern, whose steps do more)",
             seconds=(theirs, our),
             ratio=theirs / our,
-            at_least=bar,
+            at_least=target,
         )
         yield Row(
             name=name,
-            sides="the report's way in our allocator's settings / ours (recipe report)",
+            sides="the report's implementation with our allocator settings / ours (recipe report)",
             seconds=(with_memory, same_training),
             ratio=with_memory / same_training,
         )
@@ -138,8 +142,8 @@ def rows(rounds: int = ROUNDS) -> Iterator[Row]:
             MATRIX_FLOP / of_product / 1e9,
         )
         yield Row(
-            name=f"share of the {str(dtype).removeprefix('torch.')} matrix rate, {size}",
-            sides="a step's arithmetic / a matrix product's, measured between the steps",
+            name=f"fraction of the {str(dtype).removeprefix('torch.')} matrix rate, {size}",
+            sides="arithmetic of a step / of a matrix product, measured between the steps",
             seconds=rates,
             ratio=rates[0] / rates[1],
             at_least=0.85 if (height, width) == (375, 1242) else None,

@@ -1,4 +1,4 @@
-"""A side in a process of its own, for what is set for a whole process (its allocator)."""
+"""Benchmark code that runs in its own process, because it changes process-wide settings."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,7 @@ Work = Callable[[], Any]
 
 
 class Worker:
-    """Calls what `make(*arguments)` gives, in a new process, whenever it is called itself.
-
-    Only there is anything computed meanwhile: the caller waits.
-    """
+    """Creates a function by `make(*arguments)` in a new process, and times calls of it there."""
 
     def __init__(self, make: Callable[..., Work], *arguments: Any) -> None:
         context = get_context("spawn")
@@ -23,16 +20,16 @@ class Worker:
         theirs.close()
 
     def __call__(self) -> float:
-        """Seconds of one call."""
+        """Call the function, wait, and return its seconds."""
         self.begin()
         return self.end()
 
     def begin(self) -> None:
-        """Let it work, beside others."""
+        """Start a call without waiting for it."""
         self._connection.send(True)
 
     def end(self) -> float:
-        """Seconds of the call that was begun."""
+        """Wait for the call to finish, and return its seconds."""
         return self._connection.recv()
 
     def __enter__(self) -> "Worker":

@@ -1,4 +1,4 @@
-"""The made-up data set on disk, in KITTI's layout."""
+"""Write the synthetic data set in KITTI's directory layout."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -16,39 +17,39 @@ from tqdm import tqdm
 
 from streetscenes.scene import street_scene
 
-# KITTI was recorded on several days; the rectified pictures of each have their own size.
-# Heights and widths relative to the first, from 375x1242, 370x1224, 374x1238 and 376x1241,
-# their distance from it widened threefold so that small pictures differ too.
+# KITTI was recorded on several days; the rectified images of each day have a size of their own.
+# Heights and widths relative to the first, from 375x1242, 370x1224, 374x1238 and 376x1241, with
+# the differences tripled so that small images differ too.
 DAYS = ((1.0, 1.0), (0.96, 0.957), (0.992, 0.99), (1.008, 0.998))
-# Testing scenes come from far behind the training ones, so neither number moves the other set.
+# Test scenes start at a high index, so the number of training scenes does not change them.
 FIRST_TESTING_SCENE = 1_000_000
 _SCENES_PER_PROCESS = 16
-"""Smallest number of scenes for which it pays to start one more process."""
+"""Number of scenes for which one more process is worth its start-up time."""
 
 Scene = tuple[int, int, tuple[int, int], Path, Path | None]
-"""Seed, number, (height, width), and the paths of the image and of its mask."""
+"""Seed, index, (height, width), path of the image, path of its mask (None for test scenes)."""
 
 
 def write_dataset(
     root: Path, *, num_train: int, num_test: int, height: int, width: int, seed: int
 ) -> None:
-    """Write labelled training scenes and other, unlabelled test scenes below `root`.
+    """Write training scenes with masks, and test scenes without, below `root`.
 
     The files are training/image_2/NNNNNN_10.png (RGB), training/semantic/NNNNNN_10.png (8-bit label
-    ids, 0..33) and testing/image_2/NNNNNN_10.png. Each quarter of either set has a size of its own,
-    a few per cent from height x width; the first quarter's is exact. The same arguments give the
-    same bytes. Existing files of these names are replaced.
+    ids, 0..33) and testing/image_2/NNNNNN_10.png. The first quarter of each set has exactly
+    height x width pixels; the sizes of the other quarters differ by a few per cent. The same
+    arguments give the same bytes. Existing files with these names are replaced.
 
     Args:
         root: directory of the data set; created if it does not exist.
         num_train: number of scenes with masks.
-        num_test: number of scenes without.
-        height, width: of an image, in pixels.
-        seed: another seed gives other streets.
+        num_test: number of scenes without masks.
+        height, width: size of an image, in pixels.
+        seed: a different seed gives different streets.
 
     Raises:
-        OSError: a file cannot be written; it names the file.
-        BrokenProcessPool: a process that draws was killed, for example for want of memory.
+        OSError: a file cannot be written; its `filename` is set.
+        BrokenProcessPool: a worker process was killed, for example because memory ran out.
     """
     training, semantic = root / "training" / "image_2", root / "training" / "semantic"
     testing = root / "testing" / "image_2"
@@ -57,10 +58,10 @@ def write_dataset(
 
     def scenes() -> Iterator[Scene]:
         for number in range(num_train):
-            size = picture_size(number, num_train, height, width)
+            size = image_size(number, num_train, height, width)
             yield seed, number, size, training / _name(number), semantic / _name(number)
         for number in range(num_test):
-            size = picture_size(number, num_test, height, width)
+            size = image_size(number, num_test, height, width)
             yield seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None
 
     count = num_train + num_test
@@ -69,7 +70,7 @@ def write_dataset(
 
 
 def _draw(scenes: Iterable[Scene], count: int) -> Iterator[None]:
-    """Write the scenes, on up to one process per core: drawing is plain Python."""
+    """Write the scenes in up to one process per core; drawing holds the GIL, so no threads."""
     processes = min(count // _SCENES_PER_PROCESS, os.cpu_count() or 1)
     if processes < 2:
         yield from map(_write_scene, scenes)
@@ -85,14 +86,15 @@ def _draw(scenes: Iterable[Scene], count: int) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Leave Ctrl-C to the parent process, and exit when it has ended for whatever reason."""
+    """Ignore Ctrl-C, which the parent process handles, and exit when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def wait() -> None:
-        parent_process().join()
+    def wait(parent: BaseProcess) -> None:
+        parent.join()
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    if parent := parent_process():
+        threading.Thread(target=wait, args=(parent,), daemon=True).start()
 
 
 def _write_scene(scene: Scene) -> None:
@@ -103,8 +105,8 @@ def _write_scene(scene: Scene) -> None:
         _write(label_ids, mask_path)
 
 
-def picture_size(number: int, count: int, height: int, width: int) -> tuple[int, int]:
-    """Return (height, width) in pixels of picture `number` of `count`."""
+def image_size(number: int, count: int, height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) in pixels of image `number` of `count`."""
     tall, wide = DAYS[number * len(DAYS) // count]
     return round(height * tall), round(width * wide)
 
@@ -119,5 +121,5 @@ def _write(pixels: np.ndarray, path: Path) -> None:
     try:
         path.write_bytes(encoded.getbuffer())
     except OSError as error:
-        error.filename = str(path)  # a full disk names no file
+        error.filename = str(path)  # "No space left on device" comes without a file name
         raise

@@ -1,11 +1,11 @@
-"""The ground pixel by pixel: each picture row and column is traced back onto the plane."""
+"""Colours and tags of the ground, computed for each pixel from the point of the ground it shows."""
 
 import numpy as np
 
 from streetscenes.drawing import pixel_tags as tags
 from streetscenes.drawing.camera import Camera
 from streetscenes.drawing.light import Light
-from streetscenes.drawing.textures import sampled, tile
+from streetscenes.drawing.textures import noise_tile, sample_noise
 from streetscenes.road_surface import (
     Plane,
     lay_kerbs,
@@ -17,12 +17,12 @@ from streetscenes.road_surface import (
 from streetscenes.street import Side, Street
 
 PAINT = np.float32(225)  # grey level
-TRACK_HALF = 2.3  # metres of ballast either side of the track's centre
+TRACK_HALF = 2.3  # metres of ballast on each side of the track's centre
 COLOURS = {
     tags.ROAD: (104, 104, 107), tags.SIDEWALK: (158, 152, 145), tags.TERRAIN: (104, 118, 62),
     tags.GROUND: (146, 134, 116), tags.RAIL_TRACK: (120, 110, 101), tags.PARKING: (136, 126, 117),
 }  # fmt: skip
-PATCHY = {  # how strongly the colour wanders from place to place
+PATCHY = {  # relative variation of brightness from place to place
     tags.ROAD: 0.045, tags.SIDEWALK: 0.05, tags.TERRAIN: 0.13, tags.GROUND: 0.09,
     tags.RAIL_TRACK: 0.08, tags.PARKING: 0.06,
 }  # fmt: skip
@@ -31,9 +31,9 @@ PATCHY = {  # how strongly the colour wanders from place to place
 def ground(
     rng: np.random.Generator, camera: Camera, light: Light, street: Street, shadow: np.ndarray
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Return the first row R, colours (rows - R, columns, 3) float32 and tags (rows - R, columns).
+    """Draw the ground under `shadow`, (rows, columns) float32 from 0 (lit) to 1 (black).
 
-    `shadow`: (rows, columns) float32, 0 lit .. 1 black.
+    Returns its first row R, colours (rows - R, columns, 3) float32 and tags (rows - R, columns).
     """
     first, x, z = camera.ground()
     zone = _zones(street, x, z)
@@ -80,12 +80,12 @@ def _zones(street: Street, x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _strips(side: Side) -> list[tuple[float, int]]:
-    """Return (outer |x|, tag) from the road outwards."""
+    """Return (outer |x|, tag) of each strip of ground, from the road outwards."""
     strips = [(side.kerb - side.cobbles, tags.ROAD)]
     if side.cobbles:
         strips.append((side.kerb, tags.PARKING))
     if side.walk > side.kerb:
-        # Below a façade the pavement goes on a little: no seam shows between the two.
+        # The pavement extends a little below a façade, so that no seam shows between the two.
         seam = 0.5 if side.facade == side.walk else 0.0
         strips.append((side.walk + seam, tags.SIDEWALK))
     if side.track:
@@ -97,7 +97,7 @@ def _strips(side: Side) -> list[tuple[float, int]]:
 
 
 def _material_colours(rng: np.random.Generator) -> np.ndarray:
-    """Return (256, 3) float32, this scene's colour of each tag."""
+    """Return (256, 3) float32: the colour of each tag in this scene."""
     table = np.zeros((256, 3), np.float32)
     for tag, colour in COLOURS.items():
         table[tag] = np.array(colour) * rng.uniform(0.84, 1.16) * rng.normal(1, 0.03, 3)
@@ -110,6 +110,7 @@ def _patches(
     patchy = np.zeros(256, np.float32)
     for tag, spread in PATCHY.items():
         patchy[tag] = spread
-    broad, fine = tile(rng, 12), tile(rng, 48)
-    field = sampled(broad, z * 1.3, x * 1.7) + 0.7 * sampled(fine, z * 4.1, x * 6.3)
-    return 1 + patchy[zone] * field
+    broad, fine = noise_tile(rng, 12), noise_tile(rng, 48)
+    field = sample_noise(broad, z * 1.3, x * 1.7) + 0.7 * sample_noise(fine, z * 4.1, x * 6.3)
+    gain: np.ndarray = 1 + patchy[zone] * field
+    return gain

@@ -1,11 +1,11 @@
-"""What lies in and on the ground: wear, road markings, kerbs, slabs and rails."""
+"""Details of the ground: wear, road markings, kerbs, slabs and rails."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from streetscenes.drawing import pixel_tags
-from streetscenes.drawing.textures import sampled, tile
+from streetscenes.drawing.textures import noise_tile, sample_noise
 from streetscenes.street import PARKING_WIDTH, Street
 
 RAIL_GAUGE = 1.435  # metres
@@ -13,13 +13,13 @@ RAIL_GAUGE = 1.435  # metres
 
 @dataclass
 class Plane:
-    """The ground's pixels; x (R, C) and z (R, 1) in metres, the rest (R, C)."""
+    """The ground's pixels (R rows, C columns): x (R, C) and z (R, 1) in metres, the rest (R, C)."""
 
     x: np.ndarray
     z: np.ndarray
     zone: np.ndarray  # uint8 tags
     gain: np.ndarray  # float32, brightness relative to the material's colour
-    paint: np.ndarray  # float32, share of white paint or bare steel, 0..1
+    paint: np.ndarray  # float32, opacity of white paint or bare steel, 0..1
 
 
 def wear_asphalt(rng: np.random.Generator, plane: Plane, street: Street) -> None:
@@ -40,7 +40,7 @@ def wear_asphalt(rng: np.random.Generator, plane: Plane, street: Street) -> None
 def paint_markings(rng: np.random.Generator, plane: Plane, street: Street) -> None:
     """Paint lane lines, stop line and crosswalk onto the road."""
     x, z = plane.x, plane.z
-    half = np.maximum(0.07, z * 0.0022)  # far lines would fall between the pixels
+    half = np.maximum(0.07, z * 0.0022)  # otherwise far lines would fall between the pixels
     period, dash = (6.0, 3.0) if street.kind != "country" else (9.0, 4.5)
     on = (z + rng.uniform(0, period)) % period < dash
     painted = (np.abs(x) < half) & (on | (rng.random() < 0.2))
@@ -58,12 +58,12 @@ def paint_markings(rng: np.random.Generator, plane: Plane, street: Street) -> No
     if street.crosswalk:
         across = np.abs(z - street.crosswalk - 1.5) < 1.5
         painted = np.where(across, x % 1.0 < 0.5, painted)
-    worn = 0.74 + 0.1 * sampled(tile(rng, 40), z * 5, x * 9)
+    worn = 0.74 + 0.1 * sample_noise(noise_tile(rng, 40), z * 5, x * 9)
     plane.paint[:] = np.clip(worn, 0.3, 0.95) * (painted & (plane.zone == pixel_tags.ROAD))
 
 
 def lay_kerbs(plane: Plane, street: Street) -> None:
-    """Lighten the kerb stones and darken the gutters beside them."""
+    """Lighten the kerb stones and darken the gutters next to them."""
     for side in (street.left, street.right):
         if side.walk > side.kerb:
             out = plane.x * side.sign - side.kerb
@@ -75,7 +75,7 @@ def lay_kerbs(plane: Plane, street: Street) -> None:
 
 def lay_slabs(rng: np.random.Generator, plane: Plane) -> None:
     """Draw the joints between the slabs of sidewalks and the cobbles of parking strips."""
-    near = plane.z[:, 0] < 22  # farther joints are finer than a pixel
+    near = plane.z[:, 0] < 22  # joints farther away are narrower than a pixel
     x, z, zone = plane.x[near], plane.z[near], plane.zone[near]
     for tag, size, dark in (
         (pixel_tags.SIDEWALK, np.float32(rng.uniform(0.5, 1.0)), 0.86),
@@ -89,13 +89,13 @@ def lay_tracks(plane: Plane, street: Street) -> None:
     """Draw the rails of railways along and across the road."""
     for side in (street.left, street.right):
         if side.track:
-            _rails(plane, plane.x - side.sign * side.track, plane.z)
+            _draw_rails(plane, plane.x - side.sign * side.track, plane.z)
     if street.level_crossing:
-        _rails(plane, plane.z - street.level_crossing, plane.x)
+        _draw_rails(plane, plane.z - street.level_crossing, plane.x)
 
 
-def _rails(plane: Plane, across: np.ndarray, along: np.ndarray) -> None:
-    """Draw sleepers on the ballast, and rails on it and over the road."""
+def _draw_rails(plane: Plane, across: np.ndarray, along: np.ndarray) -> None:
+    """Draw sleepers on the ballast, and rails on the ballast and across the road."""
     bed = plane.zone == pixel_tags.RAIL_TRACK
     sleeper = (np.abs(across) < 1.25) & (along % 0.75 < 0.26) & bed
     plane.gain[sleeper] *= 0.68

@@ -1,4 +1,4 @@
-"""The sky with its clouds, and the far line of woods, hills and roofs below it."""
+"""The sky with its clouds, and the skyline of distant woods, hills and roofs."""
 
 import numpy as np
 from PIL import Image
@@ -6,16 +6,16 @@ from PIL import Image
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.camera import Camera
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Light, mix, varied
+from streetscenes.drawing.light import Light, mix, vary
 from streetscenes.drawing.textures import clouds
 
 COARSE = 3  # canvas pixels per computed pixel: clouds have no sharp edges
 
 
 def sky(rng: np.random.Generator, camera: Camera, light: Light, rows: int) -> np.ndarray:
-    """Return the `rows` rows above the horizon, (rows, columns, 3) uint8."""
+    """Return the part of the canvas above the horizon, (rows, columns, 3) uint8."""
     height, width = rows // COARSE + 1, camera.columns // COARSE + 1
-    # Blue deepens quickly above the horizon and slowly higher up.
+    # The blue gets deeper quickly above the horizon and slowly higher up.
     up = np.linspace(1, 0, height, dtype=np.float32)[:, None, None]
     zenith, horizon = (np.array(c, np.float32) for c in (light.zenith, light.horizon))
     clear = horizon + (zenith - horizon) * up**0.7
@@ -30,7 +30,7 @@ def sky(rng: np.random.Generator, camera: Camera, light: Light, rows: int) -> np
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator, kind: str) -> None:
-    """Draw the far woods and, in towns, the far roofs."""
+    """Draw distant woods and, except in the country, distant roofs."""
     camera, light = canvas.camera, canvas.light
     step = max(camera.columns / 160, 1.0)
     columns = np.arange(-1, 162) * step
@@ -41,26 +41,26 @@ def draw_skyline(canvas: Canvas, rng: np.random.Generator, kind: str) -> None:
         outline = list(zip(columns.tolist(), rows.tolist(), strict=True))
         base = camera.horizon + 2.2 * camera.focal / depth
         outline += [(float(columns[-1]), base), (float(columns[0]), base)]
-        leaves = varied(rng, (86, 106, 66), 0.15)
-        canvas.fill(outline, light.seen(leaves, depth, 0.8), pixel_tags.VEGETATION)
+        leaves = vary(rng, (86, 106, 66), 0.15)
+        canvas.fill(outline, light.attenuate(leaves, depth, 0.8), pixel_tags.VEGETATION)
     if kind != "country":
-        _far_roofs(canvas, rng)
+        _draw_far_roofs(canvas, rng)
 
 
-def _far_roofs(canvas: Canvas, rng: np.random.Generator) -> None:
+def _draw_far_roofs(canvas: Canvas, rng: np.random.Generator) -> None:
     camera, light = canvas.camera, canvas.light
     scale = camera.focal / 180
     for column in (rng.random(14) * camera.columns).tolist():
         wide, high = rng.uniform(5, 12) * scale, rng.uniform(6, 16) * scale
-        plaster = varied(rng, (180, 168, 152), 0.2)
+        plaster = vary(rng, (180, 168, 152), 0.2)
         foot = camera.horizon + 1.6 * scale
         top = camera.horizon - high
         box = [(column, foot), (column, top), (column + wide, top), (column + wide, foot)]
-        canvas.fill(box, light.seen(plaster, 180, 0.85), pixel_tags.BUILDING)
+        canvas.fill(box, light.attenuate(plaster, 180, 0.85), pixel_tags.BUILDING)
         roof = mix(plaster, (110, 70, 60), 0.7)
         peak = (column + wide / 2, top - 3 * scale)
         canvas.fill(
             [(column, top), peak, (column + wide, top)],
-            light.seen(roof, 180, 0.9),
+            light.attenuate(roof, 180, 0.9),
             pixel_tags.BUILDING,
         )

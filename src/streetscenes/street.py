@@ -1,4 +1,4 @@
-"""The plan of a street: what lies how far from the centre line, and what crosses it."""
+"""Plan of a street: distances of lanes, kerbs and buildings from the centre line, and crossings."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ import numpy as np
 from streetscenes.drawing import pixel_tags
 
 KINDS = ("canyon", "suburb", "country", "railway")
-# Shares of the kinds. A railway is rarer in life; without it the class train would be too rare.
-KIND_SHARES = (0.28, 0.34, 0.2, 0.18)
+# Railways are more frequent than in reality; otherwise the class train would be too rare.
+KIND_PROBABILITIES = (0.28, 0.34, 0.2, 0.18)
 DRIVE_WIDTH = 4.5  # metres
 PARKING_WIDTH = 2.2  # metres
 GOLDEN = 0.6180339887498949
@@ -16,51 +16,51 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side of the road; all distances |x| from the centre line in metres."""
+    """One side of the road; distances are |x| from the centre line, in metres."""
 
     sign: int  # -1 left, 1 right
     kind: str
-    kerb: float  # where the road ends
-    cobbles: float  # width of a paved parking strip inside the kerb; 0 where it is asphalt
-    walk: float  # where the sidewalk ends; equal to kerb without one
-    parcel: float  # where gardens or yards begin
-    facade: float  # where buildings begin
-    yard: int  # tag of the ground between walk and façade
-    track: float  # centre of a railway; 0 without one
-    drives: float  # metres from one paved driveway to the next; 0 without any
+    kerb: float  # outer edge of the road
+    cobbles: float  # width of a cobbled parking strip inside the kerb; 0 if there is none
+    walk: float  # outer edge of the sidewalk; equal to kerb if there is none
+    parcel: float  # inner edge of gardens or yards
+    facade: float  # inner edge of buildings
+    yard: int  # tag of the ground between sidewalk and façade
+    track: float  # centre of a railway; 0 if there is none
+    drives: float  # metres from one paved driveway to the next; 0 if there are none
 
     def has_drive(self, z: np.ndarray | float) -> np.ndarray | bool:
-        """Say where, along z, a driveway leads from the street to a house."""
+        """Return True where a driveway leads from the street to a house at depth z."""
         return z % self.drives < DRIVE_WIDTH if self.drives else False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Street:
-    """Both sides and what lies between and across; metres."""
+    """Lanes, both sides and crossings of a street; lengths in metres."""
 
     kind: str
     left: Side
     right: Side
-    lanes: int  # each way
+    lanes: int  # in each direction
     lane_width: float
     lane: float  # x of the middle of the camera's lane
     parking: bool  # a strip of parked cars on each side
-    junction: tuple[float, float]  # z range of a crossing street; (0, 0) without one
-    crosswalk: float  # z of its nearer edge; 0 without one
-    level_crossing: float  # z of a railway across the road; 0 without one
+    junction: tuple[float, float]  # z range of a crossing street; (0, 0) if there is none
+    crosswalk: float  # z of its nearer edge; 0 if there is none
+    level_crossing: float  # z of a railway across the road; 0 if there is none
 
-    def kept_clear(self, z: float, reach: float) -> bool:
-        """Say whether a vehicle at z, reaching so far each way, blocks a crosswalk or railway."""
+    def blocks_crossing(self, z: float, reach: float) -> bool:
+        """Return True if a vehicle from z - reach to z + reach would stand on a crossing."""
         walk, rail = self.crosswalk, self.level_crossing
         on_walk = walk > 0 and -reach < z - walk < reach + 3
         return on_walk or (rail > 0 and abs(z - rail) < reach + 2)
 
 
 def street_kind(seed: int, index: int) -> str:
-    """Return the kind of street; any run of neighbouring indices holds each in its share."""
+    """Choose the kind of street so that consecutive indices have nearly the wanted frequencies."""
     start = np.random.default_rng([seed]).random()
     place = (start + index * GOLDEN) % 1.0
-    return KINDS[int(np.searchsorted(np.cumsum(KIND_SHARES)[:-1], place, side="right"))]
+    return KINDS[int(np.searchsorted(np.cumsum(KIND_PROBABILITIES)[:-1], place, side="right"))]
 
 
 def random_street(rng: np.random.Generator, kind: str) -> Street:
@@ -74,9 +74,9 @@ def random_street(rng: np.random.Generator, kind: str) -> Street:
     rail_side = -1 if rng.random() < 0.6 else 1
     sides = {}
     for sign in (-1, 1):
-        beside = kind == "railway" and not crossing and sign == rail_side
+        parallel = kind == "railway" and not crossing and sign == rail_side
         town = ("canyon", "suburb")[rng.integers(2)] if kind == "railway" else kind
-        sides[sign] = _random_side(rng, sign, "railway" if beside else town, half, cobbles)
+        sides[sign] = _random_side(rng, sign, "railway" if parallel else town, half, cobbles)
     junction = (0.0, 0.0)
     if not crossing and rng.random() < (0.15 if kind == "country" else 0.45):
         near = rng.uniform(14, 45)

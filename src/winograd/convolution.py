@@ -1,6 +1,6 @@
-"""A 3x3 convolution with padding 1 by Winograd's algorithm, with gradients.
+"""Autograd function of a 3x3 convolution with padding 1 that uses Winograd's algorithm.
 
-Shapes: N pictures, C channels in, O channels out, H and W pixels.
+Shapes: N images, C channels in, O channels out, H and W pixels. Slots: see `kernels`.
 """
 
 from typing import Any
@@ -13,34 +13,36 @@ from torch.autograd.function import once_differentiable
 from winograd import kernels
 
 _BLOCK_BYTES = 700_000
-"""Of slots that a thread fills before it empties them: they stay in its own cache (1 MiB)."""
-_FILTER_SHARE = 16
-"""More of them, where the filters are so many that reading them again would take longer."""
+"""Size in bytes of the slots of one block of tiles; they fit in a core's L2 cache (1 MiB)."""
+_FILTER_FRACTION = 16
+"""A block has at least 1/16 of the filters' size, because each block reads all filters once."""
 _PAIRED_BYTES = 2 << 20
-"""Of slots of tiles whose products are added to the filters' gradients at a time; as many as the
-gradients have, where those have more."""
+"""Size in bytes of the slots from which gradients of the filters are accumulated at a time (or the
+size of these gradients, if that is larger)."""
 
 
 class WinogradConvolution(Function):
-    """x (N, C, H, W) bf16, weight (O, C, 3, 3) and bias (O,) float32 -> (N, O, H, W) bf16."""
+    """Autograd function; see `winograd.convolve3x3` for arguments and result."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolve; save the input and the filters for the backward pass."""
         x, weight = _channels_last(x), _channels_last(weight)
-        forward, backward = _filters_in_slots(weight)
+        forward, backward = _transform_filters(weight)
         ctx.save_for_backward(x, backward)
-        return _convolved(x, forward, bias, len(weight))
+        return _convolve(x, forward, bias, len(weight))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Return the gradients of x (if needed), weight and bias."""
         x, filters = ctx.saved_tensors
         gradient = _channels_last(gradient)
-        of_x = None
+        x_gradient = None
         if ctx.needs_input_grad[0]:
             channels = x.shape[1]
-            of_x = _convolved(gradient, filters, torch.zeros(channels), channels)
-        return of_x, *_filter_gradients(x, gradient)
+            x_gradient = _convolve(gradient, filters, torch.zeros(channels), channels)
+        return x_gradient, *_filter_gradients(x, gradient)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -56,13 +58,13 @@ def _bytes(count: int) -> Tensor:
     return torch.empty(count, dtype=torch.uint8)
 
 
-def _filters_in_slots(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The filters, forward and turned for the way back, as the kernels read them."""
+def _transform_filters(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Transform the filters for the forward pass and, rotated by 180 degrees, for the backward."""
     outs, channels = weight.shape[:2]
     forward = _bytes(16 * channels // 2 * kernels.pitch(4 * outs))
     backward = _bytes(16 * outs // 2 * kernels.pitch(4 * channels))
     kernels.run(
-        kernels.filters_in_slots,
+        kernels.transform_filters,
         kernels.FILTERS,
         torch.get_num_threads(),
         filters=weight.data_ptr(),
@@ -74,43 +76,44 @@ def _filters_in_slots(weight: Tensor) -> tuple[Tensor, Tensor]:
     return forward, backward
 
 
-def _convolved(x: Tensor, filters: Tensor, bias: Tensor, outs: int) -> Tensor:
-    """(N, C, H, W) bf16 -> (N, outs, H, W) bf16, both channels_last."""
+def _convolve(x: Tensor, filters: Tensor, bias: Tensor, outs: int) -> Tensor:
+    """Convolve (N, C, H, W) bf16 to (N, outs, H, W) bf16, both channels_last."""
     n, channels, height, width = x.shape
     threads, tiles = torch.get_num_threads(), _num_tiles(x)
-    found = torch.empty(n, outs, height, width, dtype=x.dtype, memory_format=torch.channels_last)
+    result = torch.empty(n, outs, height, width, dtype=x.dtype, memory_format=torch.channels_last)
     tile = 16 * (kernels.pitch(2 * channels) + kernels.pitch(4 * outs))
-    block = max(_BLOCK_BYTES, filters.nbytes // _FILTER_SHARE) // tile
+    block = max(_BLOCK_BYTES, filters.nbytes // _FILTER_FRACTION) // tile
     block = min(max(14, block // 14 * 14), -(-tiles // threads))
-    room = _bytes(threads * (tile * (block + kernels.ROWS) + 16 * 4 * 64))  # and the pitch of slots
+    padding = 16 * 4 * 64  # bytes that `pitch` adds to the slots
+    workspace = _bytes(threads * (tile * (block + kernels.ROWS) + padding))
     kernels.run(
         kernels.convolution,
         kernels.CONVOLUTION,
         threads,
-        pictures=x.data_ptr(),
+        images=x.data_ptr(),
         filters=filters.data_ptr(),
         bias=bias.data_ptr(),
-        results=found.data_ptr(),
+        results=result.data_ptr(),
         height=height,
         width=width,
         channels=channels,
         outs=outs,
         tiles=tiles,
         block=block,
-        room=room.data_ptr(),
+        workspace=workspace.data_ptr(),
     )
-    return found
+    return result
 
 
-def _paired(x: Tensor, first: int, last: int, sums: Tensor | None = None) -> Tensor:
-    """Tiles of pictures, or with `sums` of gradients, as the kernels multiply them."""
+def _transform_pairs(x: Tensor, first: int, last: int, sums: Tensor | None = None) -> Tensor:
+    """Transform tiles `first` to `last` of images, or of gradients if `sums` is given, in pairs."""
     _, channels, height, width = x.shape
     slots = _bytes(16 * kernels.pitch((last - first + 1) // 2 * kernels.pitch(4 * channels)))
     kernels.run(
-        kernels.paired,
-        kernels.PAIRED,
+        kernels.transform_pairs,
+        kernels.PAIRS,
         torch.get_num_threads(),
-        pictures=x.data_ptr(),
+        images=x.data_ptr(),
         slots=slots.data_ptr(),
         height=height,
         width=width,
@@ -124,28 +127,29 @@ def _paired(x: Tensor, first: int, last: int, sums: Tensor | None = None) -> Ten
 
 
 def _filter_gradients(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """(O, C, 3, 3) and (O,) float32, of the weight and of the bias."""
+    """Return the gradients of weight (O, C, 3, 3) and bias (O,), float32."""
     threads, tiles = torch.get_num_threads(), _num_tiles(x)
     channels, outs = x.shape[1], gradient.shape[1]
-    of_weight = torch.empty(outs, channels, 3, 3, memory_format=torch.channels_last)
+    weight_gradient = torch.empty(outs, channels, 3, 3, memory_format=torch.channels_last)
     sums = torch.zeros(threads, outs)
-    room = _bytes(threads * 16 * kernels.pitch(kernels.CHANNELS * 4 * kernels.CHANNELS))
-    size = max(_PAIRED_BYTES, of_weight.nbytes) // (16 * 2 * (channels + outs))
-    size = -(-tiles // -(-tiles // size))  # parts of about the same size
+    workspace = _bytes(threads * 16 * kernels.pitch(kernels.CHANNELS * 4 * kernels.CHANNELS))
+    size = max(_PAIRED_BYTES, weight_gradient.nbytes) // (16 * 2 * (channels + outs))
+    size = -(-tiles // -(-tiles // size))  # chunks of about the same size
     for first in range(0, tiles, size):
         last = min(tiles, first + size)
-        outputs, inputs = _paired(gradient, first, last, sums), _paired(x, first, last)
+        outputs = _transform_pairs(gradient, first, last, sums)
+        inputs = _transform_pairs(x, first, last)
         kernels.run(
             kernels.filter_gradients,
             kernels.GRADIENTS,
             threads,
             outputs=outputs.data_ptr(),
             inputs=inputs.data_ptr(),
-            gradients=of_weight.data_ptr(),
+            gradients=weight_gradient.data_ptr(),
             pairs=(last - first + 1) // 2,
             channels=channels,
             outs=outs,
-            more=first > 0,
-            room=room.data_ptr(),
+            accumulate=first > 0,
+            workspace=workspace.data_ptr(),
         )
-    return of_weight, sums.sum(0)
+    return weight_gradient, sums.sum(0)

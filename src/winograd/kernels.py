@@ -1,16 +1,16 @@
-"""Compiled kernels of a 3x3 convolution by Winograd's F(2x2, 3x3), for bf16 on AVX-512.
+"""Compiled kernels of a 3x3 convolution with Winograd's F(2x2, 3x3), for bf16 on AVX-512.
 
-A picture is cut into tiles of 2x2 pixels. A tile with the pixels around it (4x4), and a filter
-(3x3), each become 16 numbers, one for a slot; slot by slot, they are multiplied and summed over
-the channels, which takes 16 products where 2x2 sums of 3x3 products take 36. Matrices: Lavin and
-Gray 2016, equation 12.
+The output is computed in tiles of 2x2 pixels. The 4x4 input pixels of a tile, and a 3x3 filter, are
+each transformed to 16 values, one per slot. For each slot, a matrix product multiplies tiles and
+filters and sums over the channels: 16 multiplications per tile and channel instead of 36. An
+inverse transform gives the output. Matrices: Lavin and Gray 2016, equation 12.
 
-The kernels run in the OpenMP threads that torch has, for threads of our own would fight with them
-for the cores. They get addresses, in bytes. A pixel's channels lie next to each other
-(channels_last) and are a multiple of CHANNELS; what is multiplied lies in pairs of bf16, as the
-processor's instruction wants it. Every sum is taken in one order, whatever the number of threads.
+The kernels run in torch's OpenMP threads; threads of our own would compete with these for the
+cores. Arguments are addresses and sizes in bytes. The channels of a pixel are contiguous
+(channels_last); their number is a multiple of CHANNELS. Factors are stored as pairs of bf16, the
+operands of VDPBF16PS. The order of summation does not depend on the number of threads.
 
-All of it stands in one file, for numba's cache on disk looks at no other for changes.
+All kernels are in one file because numba's cache on disk detects changes only in this file.
 """
 
 import ctypes
@@ -27,24 +27,24 @@ from numba.extending import intrinsic
 _LANES = 16
 """float32 values in a vector of 512 bits."""
 CHANNELS = 2 * _LANES
-"""Channels that a product computes at a time; their number is a multiple of it."""
+"""Number of columns (channels) of a block of a matrix product."""
 ROWS = 4
-"""Rows that a product may write beyond the last one that was asked for."""
+"""Number of rows that a matrix product may write beyond the last requested row."""
 _LINE = 64
-"""Bytes of a line of the processor's cache."""
+"""Size of a cache line, in bytes."""
 
 _INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _FILTER = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
-"""B^T, G and A^T: the outputs are A^T [(G g G^T) * (B^T d B)] A, for filter g and pixels d."""
+"""B^T, G and A^T; the output is A^T [(G g G^T) * (B^T d B)] A for filter g, input d."""
 
 Matrix = Sequence[Sequence[float]]
 Emit = Callable[[ir.IRBuilder, Sequence[ir.Value]], list[Any]]
-"""Writes code that computes values from values, vectors of _LANES channels."""
+"""Emits LLVM IR that computes output vectors from input vectors, of _LANES channels each."""
 
 
 class _BFloat(ir.types.Type):
-    """LLVM's bfloat, which llvmlite does not name."""
+    """LLVM's type bfloat, which llvmlite lacks."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -58,17 +58,17 @@ class _BFloat(ir.types.Type):
 
 _FP32 = ir.VectorType(ir.FloatType(), _LANES)
 _BF16 = ir.VectorType(_BFloat(), _LANES)
-_PAIRS = ir.VectorType(_BFloat(), 2 * _LANES)  # of each of two values: v0 w0 v1 w1 ..
+_PAIRS = ir.VectorType(_BFloat(), 2 * _LANES)  # two vectors v and w, interleaved: v0 w0 v1 w1 ..
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
-_BYTES = {_FP32: 4, _BF16: 2, _PAIRS: 4}  # of a channel
+_BYTES = {_FP32: 4, _BF16: 2, _PAIRS: 4}  # per channel
 
 
-def _transposed(matrix: Matrix) -> Matrix:
+def _transpose(matrix: Matrix) -> Matrix:
     return tuple(zip(*matrix, strict=True))
 
 
 def _sum(b: ir.IRBuilder, factors: Sequence[float], values: Sequence[ir.Value]) -> ir.Value:
-    """The sum of factors times values."""
+    """Emit the sum of factors times values."""
     total = None
     for factor, value in zip(factors, values, strict=True):
         if factor == 0:
@@ -82,8 +82,8 @@ def _sum(b: ir.IRBuilder, factors: Sequence[float], values: Sequence[ir.Value]) 
     return total
 
 
-def _both_ways(matrix: Matrix) -> Emit:
-    """M X M^T, for a square X given row by row."""
+def _transform(matrix: Matrix) -> Emit:
+    """Emit M X M^T for a square X, given row by row."""
     size = len(matrix[0])
 
     def emit(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
@@ -94,8 +94,8 @@ def _both_ways(matrix: Matrix) -> Emit:
     return emit
 
 
-def _in_pairs(emit: Emit) -> Emit:
-    """`emit` for the first half of the values and for the second; pairs of what it gives."""
+def _apply_to_pairs(emit: Emit) -> Emit:
+    """Apply `emit` to the first and to the second half of the values; pair the results."""
 
     def emit_pairs(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[Any]:
         half = len(values) // 2
@@ -104,19 +104,19 @@ def _in_pairs(emit: Emit) -> Emit:
     return emit_pairs
 
 
-def _plus(emit: Emit, count: int) -> Emit:
-    """`emit` for all but the last `count` values, which are added: one to each, or one to all."""
+def _add_last(emit: Emit, count: int) -> Emit:
+    """Apply `emit` to all but the last `count` values, and add those to the results cyclically."""
 
     def emit_sums(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[ir.Value]:
-        found = emit(b, values[:-count])
-        added = values[-count:] * (len(found) // count)
-        return [b.fadd(value, one) for value, one in zip(found, added, strict=True)]
+        results = emit(b, values[:-count])
+        addends = values[-count:] * (len(results) // count)
+        return [b.fadd(value, addend) for value, addend in zip(results, addends, strict=True)]
 
     return emit_sums
 
 
-def _and_sum(emit: Emit) -> Emit:
-    """`emit` for all but the last value, and the sum of all."""
+def _append_sum(emit: Emit) -> Emit:
+    """Apply `emit` to all but the last value, and append the sum of all values."""
 
     def emit_both(b: ir.IRBuilder, values: Sequence[ir.Value]) -> list[Any]:
         return [*emit(b, values[:-1]), _sum(b, [1] * len(values), values)]
@@ -124,7 +124,7 @@ def _and_sum(emit: Emit) -> Emit:
     return emit_both
 
 
-def _as_stored(b: ir.IRBuilder, value: Any, kind: ir.Type) -> ir.Value:
+def _convert_for_store(b: ir.IRBuilder, value: Any, kind: ir.Type) -> ir.Value:
     if kind is _FP32:
         return value
     if kind is _BF16:
@@ -139,10 +139,10 @@ def _at(b: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
 
 
 def _channelwise(emit: Emit, loaded: Sequence[ir.Type], stored: Sequence[ir.Type]) -> Callable:
-    """An intrinsic f(sources, targets, channels): `emit`, for all channels.
+    """Create an intrinsic f(sources, targets, channels) that applies `emit` to all channels.
 
-    `sources` and `targets` are addresses of tables of addresses, of as many as there are `loaded`
-    and `stored`.
+    `sources` and `targets` are addresses of arrays of addresses, one for each type in `loaded` and
+    `stored`.
     """
 
     def table(b: ir.IRBuilder, address: ir.Value, count: int) -> list[ir.Value]:
@@ -169,7 +169,7 @@ def _channelwise(emit: Emit, loaded: Sequence[ir.Type], stored: Sequence[ir.Type
                 value = b.load(place(address, kind), align=2)
                 values.append(value if kind is _FP32 else b.fpext(value, _FP32))
             for address, kind, value in zip(targets, stored, emit(b, values), strict=True):
-                b.store(_as_stored(b, value, kind), place(address, kind), align=2)
+                b.store(_convert_for_store(b, value, kind), place(address, kind), align=2)
             following = b.add(channel, ir.Constant(_INT64, _LANES))
             channel.add_incoming(following, body)
             b.cbranch(b.icmp_signed("<", following, channels), body, end)
@@ -181,32 +181,32 @@ def _channelwise(emit: Emit, loaded: Sequence[ir.Type], stored: Sequence[ir.Type
     return transform
 
 
-_input_tile = _channelwise(_both_ways(_INPUT), [_BF16] * 16, [_BF16] * 16)
-_output_tile = _channelwise(_plus(_both_ways(_OUTPUT), 1), [_FP32] * 17, [_BF16] * 4)
-_input_pair = _channelwise(_in_pairs(_both_ways(_INPUT)), [_BF16] * 32, [_PAIRS] * 16)
+_input_tile = _channelwise(_transform(_INPUT), [_BF16] * 16, [_BF16] * 16)
+_output_tile = _channelwise(_add_last(_transform(_OUTPUT), 1), [_FP32] * 17, [_BF16] * 4)
+_input_pair = _channelwise(_apply_to_pairs(_transform(_INPUT)), [_BF16] * 32, [_PAIRS] * 16)
 _output_gradient_pair = _channelwise(
-    _and_sum(_in_pairs(_both_ways(_transposed(_OUTPUT)))),
+    _append_sum(_apply_to_pairs(_transform(_transpose(_OUTPUT)))),
     [*[_BF16] * 8, _FP32],
     [*[_PAIRS] * 16, _FP32],
 )
-_filter_pair = _channelwise(_in_pairs(_both_ways(_FILTER)), [_FP32] * 18, [_PAIRS] * 16)
+_filter_pair = _channelwise(_apply_to_pairs(_transform(_FILTER)), [_FP32] * 18, [_PAIRS] * 16)
 _filter_gradient = _channelwise(
-    _plus(_both_ways(_transposed(_FILTER)), 9), [_FP32] * 25, [_FP32] * 9
+    _add_last(_transform(_transpose(_FILTER)), 9), [_FP32] * 25, [_FP32] * 9
 )
 
 
 def _product(rows: int) -> Callable:
-    """An intrinsic: `rows` rows and CHANNELS columns of a matrix product, in registers.
+    """Create an intrinsic for `rows` rows and CHANNELS columns of a matrix product, in registers.
 
-    f(left, left_row, left_step, right, right_step, steps, found, found_row): `left_row` bytes from
-    one row to the next, `left_step` and `right_step` from one pair to the next.
+    f(left, left_row, left_step, right, right_step, steps, result, result_row): `left_row` and
+    `result_row` are strides between rows in bytes, `left_step` and `right_step` between pairs.
     """
     columns = CHANNELS // _LANES
 
     @intrinsic
-    def product(_context, left, left_row, left_step, right, right_step, steps, found, found_row):
+    def product(_context, left, left_row, left_step, right, right_step, steps, result, result_row):
         def generate(context, b, _signature, arguments):
-            left, left_row, left_step, right, right_step, steps, found, found_row = arguments
+            left, left_row, left_step, right, right_step, steps, result, result_row = arguments
             vector = ir.VectorType(_INT32, _LANES)
             undefined, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * _LANES)
             dot = cgutils.get_or_insert_function(
@@ -215,12 +215,12 @@ def _product(rows: int) -> Callable:
                 "llvm.x86.avx512bf16.dpbf16ps.512",
             )
 
-            def moved(address: ir.Value, stride: ir.Value | int, count: int) -> ir.Value:
+            def offset(address: ir.Value, stride: ir.Value | int, count: int) -> ir.Value:
                 if isinstance(stride, int):
                     stride = ir.Constant(_INT64, stride)
                 return b.add(address, b.mul(stride, ir.Constant(_INT64, count)))
 
-            def repeated_pair(address: ir.Value) -> ir.Value:
+            def broadcast_pair(address: ir.Value) -> ir.Value:
                 one = b.insert_element(
                     undefined, b.load(_at(b, address, _INT32), align=2), ir.Constant(_INT32, 0)
                 )
@@ -236,27 +236,27 @@ def _product(rows: int) -> Callable:
             for phi in sums:
                 phi.add_incoming(ir.Constant(_FP32, [0.0] * _LANES), start)
             panel = [
-                b.load(_at(b, moved(rights, 4 * _LANES, column), _PAIRS), align=4)
+                b.load(_at(b, offset(rights, 4 * _LANES, column), _PAIRS), align=4)
                 for column in range(columns)
             ]
-            results = []
+            new_sums = []
             for row in range(rows):
-                pair = repeated_pair(moved(lefts, left_row, row))
+                pair = broadcast_pair(offset(lefts, left_row, row))
                 for column in range(columns):
                     before = sums[row * columns + column]
-                    results.append(b.call(dot, [before, pair, panel[column]]))
-            following = moved(step, 1, 1)
+                    new_sums.append(b.call(dot, [before, pair, panel[column]]))
+            following = offset(step, 1, 1)
             step.add_incoming(following, body)
             lefts.add_incoming(b.add(lefts, left_step), body)
             rights.add_incoming(b.add(rights, right_step), body)
-            for phi, result in zip(sums, results, strict=True):
-                phi.add_incoming(result, body)
+            for phi, new_sum in zip(sums, new_sums, strict=True):
+                phi.add_incoming(new_sum, body)
             b.cbranch(b.icmp_signed("<", following, steps), body, end)
             b.position_at_end(end)
-            for number, result in enumerate(results):
+            for number, new_sum in enumerate(new_sums):
                 row, column = divmod(number, columns)
-                place = moved(moved(found, found_row, row), 4 * _LANES, column)
-                b.store(result, _at(b, place, _FP32), align=4)
+                place = offset(offset(result, result_row, row), 4 * _LANES, column)
+                b.store(new_sum, _at(b, place, _FP32), align=4)
             return context.get_dummy_value()
 
         return types.void(*[int64] * 8), generate
@@ -268,35 +268,35 @@ _product_14, _product_12, _product_8, _product_4 = (_product(rows) for rows in (
 
 
 @njit
-def _multiply(rows, left, left_row, left_step, right, right_step, steps, found, found_row):
-    """CHANNELS columns of a product; exactly `rows` rows where that is a multiple of 4."""
+def _multiply(rows, left, left_row, left_step, right, right_step, steps, result, result_row):
+    """Compute CHANNELS columns of a matrix product; writes `rows` rows, rounded up to ROWS."""
     row = 0
     while row < rows:
-        from_, to, rest = left + row * left_row, found + row * found_row, rows - row
+        from_, to, rest = left + row * left_row, result + row * result_row, rows - row
         if rest >= 28 or (rest >= 14 and rest % 4 != 0):
-            _product_14(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            _product_14(from_, left_row, left_step, right, right_step, steps, to, result_row)
             row += 14
         elif rest > 8:
-            _product_12(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            _product_12(from_, left_row, left_step, right, right_step, steps, to, result_row)
             row += 12
         elif rest > 4:
-            _product_8(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            _product_8(from_, left_row, left_step, right, right_step, steps, to, result_row)
             row += 8
         else:
-            _product_4(from_, left_row, left_step, right, right_step, steps, to, found_row)
+            _product_4(from_, left_row, left_step, right, right_step, steps, to, result_row)
             row += 4
 
 
 @njit
 def pitch(size):
-    """Bytes from one row of `size` bytes to the next: an odd number of lines.
+    """Return the stride between rows of `size` bytes: an odd number of cache lines, in bytes.
 
-    Rows at a power of 2 from each other would fight for the same few lines of the cache.
+    A stride of a power of 2 would map all rows to the same few sets of the cache.
     """
     return ((size + _LINE - 1) // _LINE | 1) * _LINE
 
 
-_openmp = ctypes.CDLL("libgomp.so.1")  # the one that torch has loaded
+_openmp = ctypes.CDLL("libgomp.so.1")  # the copy that torch has loaded
 for _name in ("omp_get_thread_num", "omp_get_num_threads"):
     _address = ctypes.cast(getattr(_openmp, _name), ctypes.c_void_p).value
     llvmlite.binding.add_symbol(_name, _address)
@@ -306,56 +306,56 @@ _KERNEL = types.void(types.voidptr)
 
 
 def _arguments(names: str) -> np.dtype:
-    """A structure of addresses and numbers."""
+    """Return a struct of int64 fields, for the arguments of a kernel."""
     return np.dtype([(name, np.int64) for name in names.split()])
 
 
 @njit
-def _share(count):
-    """This thread's part of 0..count; there may be fewer threads than were asked for."""
+def _thread_range(count):
+    """Return this thread's part of range(count); OpenMP may start fewer threads than requested."""
     number, threads = _thread(), _num_threads()
     return count * number // threads, count * (number + 1) // threads
 
 
 @njit
-def _pixels(found, first, picture, height, width, pixel, tile, size, outside):
-    """Put the addresses of the size x size pixels of a tile into `found`, from `first` on."""
+def _write_addresses(target, first, image, height, width, pixel, tile, size, outside):
+    """Write the addresses of a tile's pixels to target[first:]; `outside` replaces missing ones."""
     across, down, margin = (width + 1) // 2, (height + 1) // 2, (size - 2) // 2
     number, place = tile // (across * down), tile % (across * down)
     y0, x0 = 2 * (place // across) - margin, 2 * (place % across) - margin
     for y in range(size):
-        row = picture + (number * height + y0 + y) * width * pixel
+        row = image + (number * height + y0 + y) * width * pixel
         for x in range(size):
             inside = 0 <= y0 + y < height and 0 <= x0 + x < width
-            found[first + size * y + x] = row + (x0 + x) * pixel if inside else outside
+            target[first + size * y + x] = row + (x0 + x) * pixel if inside else outside
 
 
 CONVOLUTION = _arguments(
-    "pictures filters bias results height width channels outs tiles block room"
+    "images filters bias results height width channels outs tiles block workspace"
 )
 
 
 @cfunc(_KERNEL, cache=True)
 def convolution(pointer):
-    """Each thread takes a `block` of tiles to slots, multiplies, and takes them back.
+    """Convolve: each thread transforms a `block` of tiles, multiplies, and transforms back.
 
-    room: for each thread 16 slots of `block` + ROWS rows of values and of products.
+    workspace: per thread, 16 slots of `block` + ROWS rows, for transformed inputs and for products.
     """
     a = carray(pointer, 1, CONVOLUTION)[0]
     channels, outs, block = a.channels, a.outs, a.block
     value_row, product_row, filter_row = pitch(2 * channels), pitch(4 * outs), pitch(4 * outs)
     value_slot = pitch((block + ROWS) * value_row)
     product_slot = pitch((block + ROWS) * product_row)
-    values = a.room + _thread() * 16 * (value_slot + product_slot)
+    values = a.workspace + _thread() * 16 * (value_slot + product_slot)
     products = values + 16 * value_slot
     outside, unused = np.zeros(channels, np.uint16), np.empty(outs, np.uint16)
     sources, targets = np.empty(17, np.int64), np.empty(16, np.int64)
-    begin, end = _share(a.tiles)
+    begin, end = _thread_range(a.tiles)
     for first in range(begin, end, block):
         count = min(block, end - first)
         for i in range(count):
-            _pixels(
-                sources, 0, a.pictures, a.height, a.width, 2 * channels, first + i, 4,
+            _write_addresses(
+                sources, 0, a.images, a.height, a.width, 2 * channels, first + i, 4,
                 outside.ctypes.data,
             )  # fmt: skip
             for k in range(16):
@@ -370,7 +370,7 @@ def convolution(pointer):
                 )  # fmt: skip
         sources[16] = a.bias
         for i in range(count):
-            _pixels(
+            _write_addresses(
                 targets, 0, a.results, a.height, a.width, 2 * outs, first + i, 2, unused.ctypes.data
             )
             for k in range(16):
@@ -378,29 +378,29 @@ def convolution(pointer):
             _output_tile(sources.ctypes.data, targets.ctypes.data, outs)
 
 
-PAIRED = _arguments("pictures slots height width channels first last are_gradients sums")
+PAIRS = _arguments("images slots height width channels first last are_gradients sums")
 
 
 @cfunc(_KERNEL, cache=True)
-def paired(pointer):
-    """Tiles `first` to `last` as 16 slots of pairs of tiles: (pairs, channels, 2) bf16.
+def transform_pairs(pointer):
+    """Transform tiles `first` to `last` to 16 slots of pairs of tiles, (pairs, channels, 2) bf16.
 
-    Of gradients, the thread's sum over all pixels is added to its row of `sums`.
+    For gradients, the thread also adds the sum over its pixels to its row of `sums`.
     """
-    a = carray(pointer, 1, PAIRED)[0]
+    a = carray(pointer, 1, PAIRS)[0]
     channels, pairs = a.channels, (a.last - a.first + 1) // 2
     row = pitch(4 * channels)
     slot = pitch(pairs * row)
     outside = np.zeros(channels, np.uint16)
     sources, targets = np.empty(32, np.int64), np.empty(17, np.int64)
     size = 2 if a.are_gradients else 4
-    begin, end = _share(pairs)
+    begin, end = _thread_range(pairs)
     for pair in range(begin, end):
         for half in range(2):
             tile, at = a.first + 2 * pair + half, half * size * size
             if tile < a.last:
-                _pixels(
-                    sources, at, a.pictures, a.height, a.width, 2 * channels, tile, size,
+                _write_addresses(
+                    sources, at, a.images, a.height, a.width, 2 * channels, tile, size,
                     outside.ctypes.data,
                 )  # fmt: skip
             else:
@@ -414,24 +414,24 @@ def paired(pointer):
             _input_pair(sources.ctypes.data, targets.ctypes.data, channels)
 
 
-GRADIENTS = _arguments("outputs inputs gradients pairs channels outs more room")
+GRADIENTS = _arguments("outputs inputs gradients pairs channels outs accumulate workspace")
 
 
 @cfunc(_KERNEL, cache=True)
 def filter_gradients(pointer):
-    """Gradients (outs, 3, 3, channels) float32 from `paired` slots; added where `more` is set.
+    """Compute (outs, 3, 3, channels) float32 from slots of pairs; add to it if `accumulate` is set.
 
-    room: for each thread 16 slots of CHANNELS rows and columns of float32.
+    workspace: per thread, 16 slots of CHANNELS rows and columns of float32.
     """
     a = carray(pointer, 1, GRADIENTS)[0]
     pairs, channels, groups = a.pairs, a.channels, a.outs // CHANNELS
     input_row, output_row, sum_row = pitch(4 * channels), pitch(4 * a.outs), 4 * CHANNELS
     input_slot, output_slot = pitch(pairs * input_row), pitch(pairs * output_row)
     sum_slot = pitch(CHANNELS * sum_row)
-    sums = a.room + _thread() * 16 * sum_slot
+    sums = a.workspace + _thread() * 16 * sum_slot
     zeros = np.zeros(CHANNELS, np.float32)
     sources, targets = np.empty(25, np.int64), np.empty(9, np.int64)
-    begin, end = _share(groups * (channels // CHANNELS))
+    begin, end = _thread_range(groups * (channels // CHANNELS))
     for number in range(begin, end):
         channel, out = number // groups * CHANNELS, number % groups * CHANNELS
         for k in range(16):
@@ -445,13 +445,13 @@ def filter_gradients(pointer):
                 sources[k] = sums + k * sum_slot + row * sum_row
             for k in range(9):
                 targets[k] = a.gradients + 4 * ((9 * (out + row) + k) * channels + channel)
-                sources[16 + k] = targets[k] if a.more else zeros.ctypes.data
+                sources[16 + k] = targets[k] if a.accumulate else zeros.ctypes.data
             _filter_gradient(sources.ctypes.data, targets.ctypes.data, CHANNELS)
 
 
 @njit
-def _turned(k):
-    """The slot of filters turned by 180 degrees that equals slot `k` of the filters."""
+def _rotated_slot(k):
+    """Return the slot that holds, for filters rotated by 180 degrees, the values of slot `k`."""
     row, column = k // 4, k % 4
     row = 3 - row if row % 3 == 0 else row
     column = 3 - column if column % 3 == 0 else column
@@ -460,7 +460,7 @@ def _turned(k):
 
 @intrinsic
 def _pointer(_context, address):
-    """`address`, for carray."""
+    """Convert an address to a pointer for carray."""
 
     def generate(_context, b, _signature, arguments):
         return _at(b, arguments[0], ir.IntType(8))
@@ -468,36 +468,36 @@ def _pointer(_context, address):
     return types.voidptr(address), generate
 
 
-_GROUP = 8  # pairs of outputs: the bytes of a line
+_GROUP = 8  # pairs of outputs per cache line
 
 
 FILTERS = _arguments("filters forward backward channels outs")
 
 
 @cfunc(_KERNEL, cache=True)
-def filters_in_slots(pointer):
-    """Filters (outs, 3, 3, channels) float32 as 16 slots of bf16, each row at its `pitch`.
+def transform_filters(pointer):
+    """Transform filters (outs, 3, 3, channels) float32 to 16 slots of bf16 with `pitch` strides.
 
-    forward: rows of pairs of channels, (channels / 2, outs, 2). backward: turned by 180 degrees,
-    for the gradient of the pixels, (outs / 2, channels, 2).
+    forward: (channels / 2, outs, 2), pairs of input channels. backward: (outs / 2, channels, 2),
+    rotated by 180 degrees, for the gradient of the input.
     """
     a = carray(pointer, 1, FILTERS)[0]
     channels, pairs_in, pairs_out = a.channels, a.channels // 2, a.outs // 2
     forward_row, backward_row = pitch(4 * a.outs), pitch(4 * channels)
     sources, targets = np.empty(18, np.int64), np.empty(16, np.int64)
-    # four values at a time: two outputs of two channels
+    # one uint64 holds two outputs of two channels
     backward = carray(_pointer(a.backward), 2 * pairs_out * backward_row, uint64)
     forward = carray(_pointer(a.forward), 2 * pairs_in * forward_row, uint64)
-    begin, end = _share(pairs_out // _GROUP)
+    begin, end = _thread_range(pairs_out // _GROUP)
     for group in range(begin, end):
         for pair in range(_GROUP * group, _GROUP * (group + 1)):
             for k in range(18):
                 sources[k] = a.filters + 4 * channels * (18 * pair + k)
             for k in range(16):
-                targets[k] = a.backward + (_turned(k) * pairs_out + pair) * backward_row
+                targets[k] = a.backward + (_rotated_slot(k) * pairs_out + pair) * backward_row
             _filter_pair(sources.ctypes.data, targets.ctypes.data, channels)
         for k in range(16):
-            source = (_turned(k) * pairs_out + _GROUP * group) * backward_row // 8
+            source = (_rotated_slot(k) * pairs_out + _GROUP * group) * backward_row // 8
             target = k * pairs_in * forward_row // 8 + _GROUP * group
             for column in range(pairs_in):
                 for pair in range(_GROUP):
@@ -509,7 +509,7 @@ def filters_in_slots(pointer):
 
 
 def run(kernel: Any, arguments: np.dtype, threads: int, **values: int) -> None:
-    """Call `kernel` in at most `threads` of torch's OpenMP threads, and wait for them."""
+    """Run `kernel` in at most `threads` of torch's OpenMP threads, and wait for the result."""
     packed = np.array([tuple(values[name] for name in arguments.names)], arguments)
     _openmp.GOMP_parallel(
         ctypes.c_void_p(kernel.address), ctypes.c_void_p(packed.ctypes.data), threads, 0

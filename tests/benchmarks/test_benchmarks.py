@@ -1,4 +1,4 @@
-"""That they run and count right; what they measure is no test's business."""
+"""The benchmarks run and compute medians, targets and sections correctly."""
 
 import re
 import subprocess
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from benchmarks.__main__ import write_section
-from benchmarks.table import Row, in_turn
+from benchmarks.table import Row, time_alternately
 from tests.factories import ROOT
 
 
-def test_a_median_leaves_the_first_round_and_the_outlier_out():
+def test_median_ignores_the_untimed_round_and_the_outlier():
     first, second = iter([99.0, 1.0, 3.0, 2.0]), iter([0.0, 5.0, 4.0, 60.0])
     order = []
 
@@ -18,12 +18,12 @@ def test_a_median_leaves_the_first_round_and_the_outlier_out():
         order.append(name)
         return next(seconds)
 
-    medians = in_turn(lambda: side("a", first), lambda: side("b", second), rounds=3)
+    medians = time_alternately(lambda: side("a", first), lambda: side("b", second), rounds=3)
     assert medians == (2.0, 5.0)
     assert order == ["a", "b"] * 4
 
 
-def test_a_missed_bar_says_no():
+def test_row_says_whether_its_target_was_met():
     row = {"name": "n", "sides": "a / b", "seconds": (3.0, 2.0), "ratio": 1.5}
     assert str(Row(**row)) == "| n | a / b | 3 / 2 s | 1.5 |  |"
     assert str(Row(**row, at_least=1.5)).endswith("| at least 1.5: yes |")
@@ -31,7 +31,7 @@ def test_a_missed_bar_says_no():
     assert str(Row(**row, at_most=1.4)).endswith("| at most 1.4: no |")
 
 
-def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
+def test_section_of_a_group_is_replaced_and_the_others_stay(tmp_path: Path):
     path = tmp_path / "RESULTS.md"
     write_section(path, "step", ["one machine"], ["| a |", "| b |"])
     write_section(path, "remap", ["one machine"], ["| c |"])
@@ -44,22 +44,22 @@ def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
     assert path.read_text() == text
 
 
-def test_the_gpus_benchmark_runs_on_a_cpu():
-    size = ["--height", "36", "--width", "64", "--pictures", "12", "--epochs", "1"]
-    # a smaller product of matrices, which a processor is slow at
+def test_gpu_benchmark_runs_on_a_cpu():
+    size = ["--height", "36", "--width", "64", "--images", "12", "--epochs", "1"]
+    # Smaller matrices, because a CPU is slow at multiplying large ones.
     small = "import benchmarks.table as table; table.MATRIX = 256"
     code = f"{small}; from benchmarks.gpu import main; main()"
     command = [sys.executable, "-c", code, "--device", "cpu", *size]
     command += ["--rounds", "1", "--steps", "1"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "| ours / the report's way, batch 1 |" in result.stdout
-    assert "| deterministic kernels / any |" in result.stdout
-    assert "| the training / 60 s |" in result.stdout
-    assert "| 1 | at least 1: yes |" in result.stdout  # two trainings, same bytes
+    assert "| ours / the report's implementation, batch 1 |" in result.stdout
+    assert "| deterministic kernels / any kernels |" in result.stdout
+    assert "| the training run / 60 s |" in result.stdout
+    assert "| 1 | at least 1: yes |" in result.stdout  # the same weights in both runs
 
 
-def test_an_unknown_group_is_named():
+def test_unknown_group_is_an_error_that_lists_the_groups():
     command = [sys.executable, "-m", "benchmarks", "steps"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1

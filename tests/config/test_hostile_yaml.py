@@ -83,6 +83,8 @@ def test_anchors_and_merge_keys_stay_usable(tmp_path: Path):
     values = read_yaml(path)
     assert values["b"] == {"x": 1, "y": 3}
     assert values["c"] == [{"x": 1, "y": 2}] * 2
+    path.write_text("a: &a 1\nb: &a 2\nc: *a\n")  # ruamel.yaml would warn about the second &a
+    assert read_yaml(path)["c"] == 2
 
 
 def test_many_aliases_of_a_section_with_many_unknown_keys_are_refused_at_once(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Hostile arrays of a cache, and masks of class ids that are none."""
+"""Prepared arrays that are damaged, and masks with invalid class ids."""
 
 import io
 import pickle
@@ -7,37 +7,37 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz.caches import ARRAYS, case_of
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import cut_bytes, mutated_bytes
-from tests.fuzz.pickles import CODE, Calls
-from tests.fuzz.workspace import CACHE, SPLIT_FILE, bring
+from tests.fuzz.caches import ARRAYS, make_case
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.mutation import mutate_bytes, truncate_bytes
+from tests.fuzz.pickles import CODE, CallOnUnpickle
+from tests.fuzz.workspace import CACHE, SPLIT_FILE, copy_in
 
 
-def _array(rng: random.Random, work: Path) -> Path:
-    bring(work, CACHE, SPLIT_FILE)
+def _choose_array(rng: random.Random, work: Path) -> Path:
+    copy_in(work, CACHE, SPLIT_FILE)
     return work / CACHE / f"{rng.choice(ARRAYS)}.npy"
 
 
-def mutated(rng: random.Random, work: Path) -> Case:
-    path = _array(rng, work)
+def mutate_array(rng: random.Random, work: Path) -> Case:
+    path = _choose_array(rng, work)
     data = path.read_bytes()
     if rng.random() < 0.6:
-        path.write_bytes(mutated_bytes(rng, data[:128]) + data[128:])
+        path.write_bytes(mutate_bytes(rng, data[:128]) + data[128:])
     else:
-        path.write_bytes(mutated_bytes(rng, data))
-    return case_of(rng, work)
+        path.write_bytes(mutate_bytes(rng, data))
+    return make_case(rng, work)
 
 
-def cut(rng: random.Random, work: Path) -> Case:
-    path = _array(rng, work)
-    path.write_bytes(cut_bytes(rng, path.read_bytes()))
-    return case_of(rng, work)
+def truncate_array(rng: random.Random, work: Path) -> Case:
+    path = _choose_array(rng, work)
+    path.write_bytes(truncate_bytes(rng, path.read_bytes()))
+    return make_case(rng, work)
 
 
-def arrays(rng: random.Random, work: Path) -> Case:
-    """Other types, shapes and orders, objects, and headers that are more than data."""
-    path = _array(rng, work)
+def replace_array(rng: random.Random, work: Path) -> Case:
+    """Use another dtype, shape or memory order, Python objects, or a malformed header."""
+    path = _choose_array(rng, work)
     array = np.load(path)
     kind = rng.randrange(6)
     if kind == 0:
@@ -65,13 +65,13 @@ def arrays(rng: random.Random, work: Path) -> Case:
     np.lib.format.write_array(buffer, array, version, allow_pickle=True)
     data = buffer.getvalue()
     if kind == 5:
-        data = _with_odd_header(rng, data)
+        data = _replace_header(rng, data)
     path.write_bytes(data)
-    return case_of(rng, work)
+    return make_case(rng, work)
 
 
-def _with_odd_header(rng: random.Random, data: bytes) -> bytes:
-    """Instead of the array's: numpy's reader evaluates what stands there."""
+def _replace_header(rng: random.Random, data: bytes) -> bytes:
+    """Replace the header, which NumPy's reader evaluates as a Python literal."""
     texts = (
         *("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", f"exec({CODE!r})", ""),
         *("(" * 5000, "{'descr': '|u1', 'fortran_order': False, 'shape': (10**9,) * 3, }"),
@@ -82,13 +82,13 @@ def _with_odd_header(rng: random.Random, data: bytes) -> bytes:
     )
     text = rng.choice(texts).encode()
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
-    body = rng.choice((data[128:], b"", pickle.dumps(Calls(exec, CODE)), bytes(5000)))
+    body = rng.choice((data[128:], b"", pickle.dumps(CallOnUnpickle(exec, CODE)), bytes(5000)))
     return b"\x93NUMPY\x01\0" + (len(text) % 65536).to_bytes(2, "little") + text + body
 
 
-def ids(rng: random.Random, work: Path) -> Case:
-    """Masks with class ids of the map, beyond it and ignored ones."""
-    bring(work, CACHE, SPLIT_FILE)
+def change_class_ids(rng: random.Random, work: Path) -> Case:
+    """Write masks with valid, invalid and ignored class ids."""
+    copy_in(work, CACHE, SPLIT_FILE)
     path = work / CACHE / f"masks/{rng.choice(('000000_10', '000002_10'))}.npy"
     mask = np.load(path).copy()
     some = rng.choice(((0,), (11,), (255,), (12,), (254,), (0, 11, 255), range(256)))
@@ -99,12 +99,12 @@ def ids(rng: random.Random, work: Path) -> Case:
             mask.shape
         )
     np.save(path, mask)
-    return case_of(rng, work)
+    return make_case(rng, work)
 
 
-KINDS: dict[str, Make] = {
-    "cache mutated": mutated,
-    "cache cut": cut,
-    "cache arrays": arrays,
-    "cache ids": ids,
+KINDS: dict[str, CaseBuilder] = {
+    "cache mutated": mutate_array,
+    "cache cut": truncate_array,
+    "cache arrays": replace_array,
+    "cache ids": change_class_ids,
 }

@@ -1,4 +1,4 @@
-"""Hostile caches and splits, for every stage that reads them (arrays.py has their arrays)."""
+"""Damaged splits and files of the prepared data, except its arrays (see arrays.py)."""
 
 import json
 import random
@@ -6,10 +6,14 @@ import shutil
 from pathlib import Path
 
 from roadseg.models.model_file import epoch_file
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.oracles import require_counted, require_pairs, require_trained
-from tests.fuzz.texts import as_yaml
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.checks import (
+    check_evaluation_tables,
+    check_images_and_masks,
+    check_training_outputs,
+)
+from tests.fuzz.mutation import mutate_bytes, mutate_text, mutate_value, truncate_bytes
+from tests.fuzz.texts import encode_yaml
 from tests.fuzz.workspace import (
     CACHE,
     EVALUATE,
@@ -19,8 +23,8 @@ from tests.fuzz.workspace import (
     SPLIT,
     SPLIT_FILE,
     TRAIN,
-    bring,
-    old_out,
+    copy_in,
+    write_old_outputs,
 )
 
 ARRAYS = ("images/000000_10", "images/000002_10", "masks/000000_10", "masks/000002_10")
@@ -28,17 +32,13 @@ ARRAYS += ("test_images/000000_10",)
 FACTS = ("classes.json", "sizes.json", "scale.json", "index.jsonl")
 
 
-def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:
-    """evaluate, and for some of the cases train and render, on the cache as it stands.
-
-    Args:
-        again: split first.
-    """
-    bring(work, "params.yaml", MODEL)
+def make_case(rng: random.Random, work: Path, again: bool = True) -> Case:
+    """Build a case of split (if `again` is set), evaluate and, sometimes, train or render."""
+    copy_in(work, "params.yaml", MODEL)
     steps = [SPLIT] if again else []
     if again:
-        old_out(work, SPLIT_FILE)
-    old_out(work, "out/evaluate.json", "out/confusion.csv")
+        write_old_outputs(work, SPLIT_FILE)
+    write_old_outputs(work, "out/evaluate.json", "out/confusion.csv")
     steps.append(EVALUATE)
     trains = rng.random() < 0.2
     renders = not trains and rng.random() < 0.1
@@ -56,12 +56,12 @@ def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:
         split = json.loads((work / SPLIT_FILE).read_text())
         both = split["train"] + split["val"]
         ids = sorted(path.stem for path in (work / CACHE / "masks").iterdir())
-        assert not again or sorted(both) == ids, "other pictures than there are"
-        assert len(set(both)) == len(both), "a picture stands twice"
-        require_counted(work)
+        assert not again or sorted(both) == ids, "the split does not hold all images"
+        assert len(set(both)) == len(both), "the split holds an image twice"
+        check_evaluation_tables(work)
         if trains:
-            require_pairs(work, both)
-            require_trained(work)
+            check_images_and_masks(work, both)
+            check_training_outputs(work)
         if renders:
             assert (work / "out/figures/hardest.png").stat().st_size > 1000
 
@@ -69,23 +69,23 @@ def case_of(rng: random.Random, work: Path, again: bool = True) -> Case:
     return Case(steps, names, check)
 
 
-def facts(rng: random.Random, work: Path) -> Case:
-    """The files beside the arrays with other values, or other texts."""
-    bring(work, CACHE, SPLIT_FILE)
+def change_metadata(rng: random.Random, work: Path) -> Case:
+    """Change values or bytes of the files that describe the arrays."""
+    copy_in(work, CACHE, SPLIT_FILE)
     path = work / CACHE / rng.choice(FACTS)
     text = path.read_text()
     kind = rng.randrange(5)
     if kind == 0:
-        path.write_bytes(mutated_text(rng, text))
+        path.write_bytes(mutate_text(rng, text))
     elif kind == 1:
-        path.write_bytes(rng.choice((cut_bytes, mutated_bytes))(rng, text.encode()))
+        path.write_bytes(rng.choice((truncate_bytes, mutate_bytes))(rng, text.encode()))
     else:
         lines = text.splitlines() if path.suffix == ".jsonl" else [text]
         place = rng.randrange(len(lines))
-        changed = as_yaml(rng, mutated_value(rng, json.loads(lines[place])))
+        changed = encode_yaml(rng, mutate_value(rng, json.loads(lines[place])))
         others = [line.encode() for line in lines]
         path.write_bytes(b"\n".join([*others[:place], changed, *others[place + 1 :]]))
-    return case_of(rng, work)
+    return make_case(rng, work)
 
 
 ODD_IDS = (
@@ -112,16 +112,16 @@ ODD_IDS = (
 )
 
 
-def splits(rng: random.Random, work: Path) -> Case:
-    """Splits that others wrote: ids that are none, twice, of both parts, or no ids at all."""
-    bring(work, CACHE, SPLIT_FILE)
+def change_split(rng: random.Random, work: Path) -> Case:
+    """Write a split with invalid, repeated or misplaced ids, or one that is not a split."""
+    copy_in(work, CACHE, SPLIT_FILE)
     path = work / SPLIT_FILE
     split = json.loads(path.read_text())
     kind = rng.randrange(4)
     if kind == 0:
-        path.write_bytes(rng.choice((cut_bytes, mutated_bytes))(rng, path.read_bytes()))
+        path.write_bytes(rng.choice((truncate_bytes, mutate_bytes))(rng, path.read_bytes()))
     elif kind == 1:
-        path.write_bytes(as_yaml(rng, mutated_value(rng, split)))
+        path.write_bytes(encode_yaml(rng, mutate_value(rng, split)))
     else:
         part = rng.choice(("train", "val", "test"))
         if kind == 2 or not split[part]:
@@ -129,12 +129,12 @@ def splits(rng: random.Random, work: Path) -> Case:
         else:
             split[part][rng.randrange(len(split[part]))] = rng.choice((*ODD_IDS, *split["val"]))
         path.write_text(json.dumps(split))
-    return case_of(rng, work, again=False)
+    return make_case(rng, work, again=False)
 
 
-def layout(rng: random.Random, work: Path) -> Case:
-    """Files that are missing, more than there should be, or no files."""
-    bring(work, CACHE, SPLIT_FILE)
+def change_layout(rng: random.Random, work: Path) -> Case:
+    """Remove, add or rename files, or replace them by directories and links."""
+    copy_in(work, CACHE, SPLIT_FILE)
     names = [f"{name}.npy" for name in ARRAYS] + [*FACTS, "masks", "images", "test_images"]
     for _ in range(rng.randint(1, 2)):
         path = work / CACHE / rng.choice(names)
@@ -158,7 +158,7 @@ def layout(rng: random.Random, work: Path) -> Case:
             path.write_bytes(b"")
         else:
             path.rename(path.with_name(f"{path.name}.old"))
-    return case_of(rng, work, again=rng.random() < 0.5)
+    return make_case(rng, work, again=rng.random() < 0.5)
 
 
 def _remove(path: Path) -> None:
@@ -168,8 +168,8 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-KINDS: dict[str, Make] = {
-    "cache facts": facts,
-    "cache splits": splits,
-    "cache layout": layout,
+KINDS: dict[str, CaseBuilder] = {
+    "cache facts": change_metadata,
+    "cache splits": change_split,
+    "cache layout": change_layout,
 }

@@ -1,4 +1,4 @@
-"""Hostile models, for evaluate, predict and export."""
+"""Hostile model files, for evaluate, predict and export."""
 
 import json
 import random
@@ -14,17 +14,17 @@ from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
 from tests.factories import LABEL_IDS
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.oracles import require_counted
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.checks import check_evaluation_tables
+from tests.fuzz.mutation import mutate_bytes, mutate_text, mutate_value, truncate_bytes
 from tests.fuzz.tensors import (
-    as_json,
-    assembled,
-    described,
-    is_finite,
-    taken_apart,
-    with_odd_header,
-    with_odd_tensors,
+    all_finite,
+    change_header,
+    change_tensors,
+    encode_json,
+    join_file,
+    save_model,
+    split_file,
 )
 from tests.fuzz.workspace import (
     CACHE,
@@ -36,83 +36,79 @@ from tests.fuzz.workspace import (
     PREDICT,
     SPLIT_FILE,
     UNET,
-    bring,
-    old_out,
-    whole,
+    copy_in,
+    valid_workspace,
+    write_old_outputs,
 )
 
 
 def original() -> bytes:
-    return (whole() / MODEL).read_bytes()
+    return (valid_workspace() / MODEL).read_bytes()
 
 
-def case_of(rng: random.Random, work: Path, data: bytes, fits: bool | None = None) -> Case:
-    """evaluate, then predict, seldom export.
-
-    Args:
-        fits: whether it is a right model of these classes; None: that shows in its bytes alone.
-    """
+def make_case(rng: random.Random, work: Path, data: bytes, fits: bool | None = None) -> Case:
+    """Run evaluate, predict and, rarely, export; `fits`: whether it is valid (None: unknown)."""
     (work / MODEL).write_bytes(data)
-    bring(work, "params.yaml", CACHE, SPLIT_FILE, "pictures/testing")
-    old_out(work, "out/evaluate.json", "out/confusion.csv", "predicted/")
+    copy_in(work, "params.yaml", CACHE, SPLIT_FILE, "pictures/testing")
+    write_old_outputs(work, "out/evaluate.json", "out/confusion.csv", "predicted/")
     steps = [EVALUATE, PREDICT, *([EXPORT] if rng.random() < 0.02 else [])]
 
     def check() -> None:
-        assert fits is not False, "another model is accepted"
-        require_counted(work)
-        _require_predicted(work, same=data == original())
+        assert fits is not False, "a model that does not fit was accepted"
+        check_evaluation_tables(work)
+        _check_prediction(work, same=data == original())
         if fits is None:
-            _require_right(data)
+            _check_model_is_valid(data)
 
     return Case(steps, (MODEL,), check)
 
 
-def _require_right(data: bytes) -> None:
-    """Raise AssertionError where a model is accepted that is not whole."""
+def _check_model_is_valid(data: bytes) -> None:
+    """Check that an accepted model is complete: tensors, finite values, metadata."""
     found, expected = load(data), load(original())
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}
     assert {name: (t.dtype, t.shape) for name, t in found.items()} == shapes
-    assert is_finite(found)
-    description = json.loads(taken_apart(data)[0]["__metadata__"]["model"])
+    assert all_finite(found)
+    description = json.loads(split_file(data)[0]["__metadata__"]["model"])
     assert description["classes"] == DESCRIPTION["classes"]
     assert {**description["unet"], "dropout": 0.0} == UNET
 
 
-def _require_predicted(work: Path, same: bool) -> None:
-    """Raise AssertionError where a prediction is no mask, or not what the same model gives."""
+def _check_prediction(work: Path, same: bool) -> None:
+    """Check that the prediction is a valid mask; that of the unchanged model is known."""
     name = "predicted/label_ids/image_2/000000_10.png"
     with Image.open(work / name) as mask:
         assert np.isin(np.asarray(mask), LABEL_IDS).all()
-        with Image.open(work / "pictures/testing/image_2/000000_10.png") as picture:
-            assert mask.size == picture.size
+        with Image.open(work / "pictures/testing/image_2/000000_10.png") as image:
+            assert mask.size == image.size
     if same:
-        assert (work / name).read_bytes() == (whole() / name).read_bytes()
-        for path in (whole() / "out").iterdir():
+        assert (work / name).read_bytes() == (valid_workspace() / name).read_bytes()
+        for path in (valid_workspace() / "out").iterdir():
             assert (work / "out" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def mutated(rng: random.Random, work: Path) -> Case:
+def mutate_model(rng: random.Random, work: Path) -> Case:
     data = original()
-    if rng.random() < 0.5:  # the header, which is small
-        length = len(data) - len(taken_apart(data)[1])
-        return case_of(rng, work, mutated_bytes(rng, data[:length]) + data[length:])
-    return case_of(rng, work, mutated_bytes(rng, data))
+    if rng.random() < 0.5:  # only the header, which is small
+        length = len(data) - len(split_file(data)[1])
+        return make_case(rng, work, mutate_bytes(rng, data[:length]) + data[length:])
+    return make_case(rng, work, mutate_bytes(rng, data))
 
 
-def cut(rng: random.Random, work: Path) -> Case:
-    return case_of(rng, work, cut_bytes(rng, original()))
+def truncate_model(rng: random.Random, work: Path) -> Case:
+    return make_case(rng, work, truncate_bytes(rng, original()))
 
 
-def headers(rng: random.Random, work: Path) -> Case:
-    return case_of(rng, work, with_odd_header(rng, original()))
+def change_model_header(rng: random.Random, work: Path) -> Case:
+    return make_case(rng, work, change_header(rng, original()))
 
 
-def weights(rng: random.Random, work: Path) -> Case:
-    tensors = with_odd_tensors(rng, load(original()))
-    return case_of(rng, work, described(tensors, json.dumps(DESCRIPTION)))
+def change_model_weights(rng: random.Random, work: Path) -> Case:
+    tensors = change_tensors(rng, load(original()))
+    return make_case(rng, work, save_model(tensors, json.dumps(DESCRIPTION)))
 
 
-def descriptions(rng: random.Random, work: Path) -> Case:
+def change_model_description(rng: random.Random, work: Path) -> Case:
     texts = ("", "null", "1", "[]", "{}", '"classes"', "NaN", "9" * 5000, "\ud800", "\x1b[31m")
     texts += ("[" * 10_000, '{"a":' * 5000, "[" * 900 + "]" * 900, '{"unet": {}, "classes": {}}')
     kind = rng.randrange(4)
@@ -120,18 +116,18 @@ def descriptions(rng: random.Random, work: Path) -> Case:
         text = rng.choice((*texts, None))
         text = None if text is None else text.encode("utf-8", "replace").decode()
     elif kind == 1:
-        text = mutated_text(rng, json.dumps(DESCRIPTION, indent=1)).decode("utf-8", "replace")
+        text = mutate_text(rng, json.dumps(DESCRIPTION, indent=1)).decode("utf-8", "replace")
     elif kind == 2:
-        text = as_json(mutated_value(rng, DESCRIPTION)).decode("utf-8", "replace")
-    else:  # the network alone: what allocates
+        text = encode_json(mutate_value(rng, DESCRIPTION)).decode("utf-8", "replace")
+    else:  # only the network's options, which decide how much is allocated
         odd = (0, -1, 1, 2, 1.0, True, None, "1", 3000, 40_000, 2**31, 2**63, 10**30, "batch", [])
         unet = {**UNET, rng.choice(list(UNET)): rng.choice(odd)}
         text = json.dumps({**DESCRIPTION, "unet": unet})
-    return case_of(rng, work, described(load(original()), text))
+    return make_case(rng, work, save_model(load(original()), text))
 
 
-def others(rng: random.Random, work: Path) -> Case:
-    """A whole model of another network, or of other classes."""
+def use_other_model(rng: random.Random, work: Path) -> Case:
+    """Write a valid model of another network or of other classes."""
     name = rng.choice(("kitti12", "kitti12", "kitti11", "cityscapes19"))
     class_map = read_class_map(CLASSES / f"{name}.yaml")
     if rng.random() < 0.2:
@@ -147,24 +143,24 @@ def others(rng: random.Random, work: Path) -> Case:
     facts = {"classes": classes, "ignored_class": ignored, "scale": rng.choice((1.0, 0.5))}
     save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, unet=unet))
     data = (work / MODEL).read_bytes()
-    return case_of(rng, work, data, fits=classes == DESCRIPTION["classes"])
+    return make_case(rng, work, data, fits=classes == DESCRIPTION["classes"])
 
 
-def of_other_programs(rng: random.Random, work: Path) -> Case:
-    """Files of other kinds under the model's name."""
-    png = (whole() / "pictures/testing/image_2/000000_10.png").read_bytes()
-    header = as_json({"__metadata__": {"format": "pt"}})
+def use_other_format(rng: random.Random, work: Path) -> Case:
+    """Write a file of another format under the model's name."""
+    png = (valid_workspace() / "pictures/testing/image_2/000000_10.png").read_bytes()
+    header = encode_json({"__metadata__": {"format": "pt"}})
     kinds = (b"PK\x03\x04", png, b"\x80\x04.", b"\x93NUMPY", header, b"{}", bytes(8), bytes(5000))
-    data = rng.choice((*kinds, assembled(header, b""), assembled(b"{}", b""), assembled(b"", b"")))
-    return case_of(rng, work, data, fits=False)
+    data = rng.choice((*kinds, join_file(header, b""), join_file(b"{}", b""), join_file(b"", b"")))
+    return make_case(rng, work, data, fits=False)
 
 
-KINDS: dict[str, Make] = {
-    "model mutated": mutated,
-    "model cut": cut,
-    "model headers": headers,
-    "model weights": weights,
-    "model descriptions": descriptions,
-    "model others": others,
-    "model of other kinds": of_other_programs,
+KINDS: dict[str, CaseBuilder] = {
+    "model mutated": mutate_model,
+    "model cut": truncate_model,
+    "model headers": change_model_header,
+    "model weights": change_model_weights,
+    "model descriptions": change_model_description,
+    "model others": use_other_model,
+    "model other formats": use_other_format,
 }

@@ -1,4 +1,4 @@
-"""Damage, drawn by a generator: bytes, texts and plain values that are nearly right."""
+"""Random mutations of bytes, texts and plain values."""
 
 import random
 from typing import Any
@@ -14,8 +14,8 @@ ODD_VALUES = (
 )
 
 
-def mutated_bytes(rng: random.Random, data: bytes, changes: int = 4) -> bytes:
-    """`data` with up to `changes` places damaged."""
+def mutate_bytes(rng: random.Random, data: bytes, changes: int = 4) -> bytes:
+    """Damage `data` in up to `changes` places."""
     found = bytearray(data)
     for _ in range(rng.randint(1, changes)):
         at = rng.randrange(len(found)) if found else 0
@@ -38,14 +38,14 @@ def mutated_bytes(rng: random.Random, data: bytes, changes: int = 4) -> bytes:
     return bytes(found)
 
 
-def cut_bytes(rng: random.Random, data: bytes) -> bytes:
-    """The first part of `data`, or that with bytes that do not belong to it."""
+def truncate_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Truncate `data` and, sometimes, append other bytes."""
     end = rng.choice((0, 1, len(data) - 1, len(data) // 2, rng.randrange(len(data) + 1)))
     return data[:end] + rng.choice((b"", b"", bytes(20), rng.randbytes(20)))
 
 
-def mutated_text(rng: random.Random, text: str) -> bytes:
-    """`text`, by lines, with up to 3 changes, sometimes no longer UTF-8."""
+def mutate_text(rng: random.Random, text: str) -> bytes:
+    """Change up to 3 lines of `text`; the result is not always valid UTF-8."""
     lines = text.splitlines()
     odd = ("\t", "\x00", "\x1b[2J", "&a", "*a", "!!int ", "!x ", "{", "}", "[", "'", '"', "%", "@")
     odd += ("- ", ": ", "? ", "| ", "> ", "---", "...", "<<: ", "\ufeff", "\u2028", "9" * 5000)
@@ -66,7 +66,7 @@ def mutated_text(rng: random.Random, text: str) -> bytes:
         else:
             lines[at] = lines[at][:place]
     data = "\n".join(lines).encode()
-    return data if rng.random() < 0.9 else mutated_bytes(rng, data, 2)
+    return data if rng.random() < 0.9 else mutate_bytes(rng, data, 2)
 
 
 ODD_WORDS = (
@@ -87,14 +87,14 @@ ODD_WORDS = (
 )
 
 
-def mutated_value(rng: random.Random, value: Any, changes: int = 2) -> Any:
-    """Plain `value` (of mappings, lists and scalars) with up to `changes` entries changed."""
+def mutate_value(rng: random.Random, value: Any, changes: int = 2) -> Any:
+    """Change up to `changes` entries of a value of mappings, lists and scalars."""
     for _ in range(rng.randint(1, changes)):
-        value = _with_change(rng, value)
+        value = _change_entry(rng, value)
     return value
 
 
-def _with_change(rng: random.Random, value: Any) -> Any:
+def _change_entry(rng: random.Random, value: Any) -> Any:
     inner = isinstance(value, dict | list) and value and rng.random() < 0.92
     if not inner:
         return rng.choice(ODD_VALUES)
@@ -107,14 +107,14 @@ def _with_change(rng: random.Random, value: Any) -> Any:
             return {**value, rng.choice(ODD_KEYS): rng.choice(ODD_VALUES)}
         if kind == 2:
             return {(name + "x" if key == name else key): e for key, e in value.items()}
-        return {**value, name: _with_change(rng, value[name])}
+        return {**value, name: _change_entry(rng, value[name])}
     at = rng.randrange(len(value))
     kind = rng.randrange(6)
     if kind == 0:
         return value[:at] + value[at + 1 :]
     if kind == 1:
         return [*value[:at], value[at], *value[at:]]
-    return [*value[:at], _with_change(rng, value[at]), *value[at + 1 :]]
+    return [*value[:at], _change_entry(rng, value[at]), *value[at + 1 :]]
 
 
 ODD_KEYS = ("", "a", "\x00", "\x1b[31m", "epochs", "__class__", "self", "x" * 5000, "a.b", "é")

@@ -1,4 +1,4 @@
-"""Hostile files of torch.save, and pickles that pass for some, to start from (train.start)."""
+"""Hostile files in the formats of torch.save and pickle, as initial weights (train.start)."""
 
 import io
 import pickle
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import mutated_bytes
-from tests.fuzz.starts import ENDINGS, case_of, network, saved
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.mutation import mutate_bytes
+from tests.fuzz.starts import ENDINGS, make_case, make_network, save_bytes
 
 EVIL = "evil.txt"
 CODE = f"open({EVIL!r}, 'w').write('ran')"
 
 
-def members(rng: random.Random, work: Path) -> Case:
-    """The zip that torch.save writes, with members changed, added, packed or left out."""
+def change_members(rng: random.Random, work: Path) -> Case:
+    """Change, add, compress or remove members of the zip file that torch.save writes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(saved(network().state_dict()))) as source:
+    with zipfile.ZipFile(io.BytesIO(save_bytes(make_network().state_dict()))) as source:
         contents = {name: source.read(name) for name in source.namelist()}
     for _ in range(rng.randint(1, 2)):
         name = rng.choice([*contents, *(n for n in contents if n.endswith("data.pkl"))])
@@ -34,7 +34,7 @@ def members(rng: random.Random, work: Path) -> Case:
             del contents[name]
             contents.setdefault(f"{top}/x", b"")
         elif kind == 1:
-            contents[name] = mutated_bytes(rng, contents[name])
+            contents[name] = mutate_bytes(rng, contents[name])
         elif kind == 2:
             contents[name] = rng.choice((b"", contents[name][:-1], contents[name] * 3))
         elif kind == 3:
@@ -49,12 +49,12 @@ def members(rng: random.Random, work: Path) -> Case:
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     with zipfile.ZipFile(buffer, "w", method) as target:
         for name, data in contents.items():
-            target.writestr(name, data)
-    return case_of(work, buffer.getvalue(), ".pth")
+            target.writestr(zipfile.ZipInfo(name), data, method)  # without the current time
+    return make_case(work, buffer.getvalue(), ".pth")
 
 
-class Calls:
-    """Pickled, it is a call."""
+class CallOnUnpickle:
+    """Unpickling it calls the function."""
 
     def __init__(self, function: Callable, *args: Any) -> None:
         self.call = function, args
@@ -63,8 +63,8 @@ class Calls:
         return self.call
 
 
-def _global(module: str, name: str, args: bytes, protocol: int) -> bytes:
-    """A pickle that calls any function, known here or not, with `args` (opcodes)."""
+def _pickle_call(module: str, name: str, args: bytes, protocol: int) -> bytes:
+    """Write a pickle that calls a function, by name, with `args` (opcodes)."""
     if protocol < 4:
         return b"c" + f"{module}\n{name}\n".encode() + b"(" + args + b"tR."
     words = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
@@ -82,12 +82,18 @@ FUNCTIONS = (
 )
 
 
-def pickles(rng: random.Random, work: Path) -> Case:
-    """Pickles that run code or take memory when they are read, bare or in torch.save's file."""
+def make_pickles(rng: random.Random, work: Path) -> Case:
+    """Write a pickle that runs code or allocates memory, with or without torch.save's zip file."""
     kind = rng.randrange(6)
     protocol = rng.randrange(6)
     if kind == 0:
-        call = rng.choice((Calls(eval, CODE), Calls(exec, CODE), Calls(bytearray, 10**13)))
+        call = rng.choice(
+            (
+                CallOnUnpickle(eval, CODE),
+                CallOnUnpickle(exec, CODE),
+                CallOnUnpickle(bytearray, 10**13),
+            )
+        )
         state = {"out.weight": torch.ones(1), "x": call}
         data = rng.choice((pickle.dumps(state, protocol), pickle.dumps(call, protocol)))
     elif kind == 1:
@@ -99,9 +105,9 @@ def pickles(rng: random.Random, work: Path) -> Case:
             else f"L{rng.choice(numbers)}L\n".encode()
             for _ in range(rng.randrange(3))
         )
-        data = _global(*rng.choice(FUNCTIONS), args, protocol)
+        data = _pickle_call(*rng.choice(FUNCTIONS), args, protocol)
     elif kind == 2:
-        data = mutated_bytes(rng, pickle.dumps({"a": [1, 2.0, "x", None, (1,)]}, protocol))
+        data = mutate_bytes(rng, pickle.dumps({"a": [1, 2.0, "x", None, (1,)]}, protocol))
     elif kind == 3:
         deep: Any = []
         for _ in range(rng.choice((10, 400))):
@@ -114,14 +120,14 @@ def pickles(rng: random.Random, work: Path) -> Case:
     if rng.random() < 0.5:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as file:
-            file.writestr("start/data.pkl", data)
-            file.writestr("start/version", "3\n")
+            file.writestr(zipfile.ZipInfo("start/data.pkl"), data)
+            file.writestr(zipfile.ZipInfo("start/version"), "3\n")
         data = buffer.getvalue()
-    return case_of(work, data, rng.choice((".pth", ".pth", ".pth", *ENDINGS)), fits=False)
+    return make_case(work, data, rng.choice((".pth", ".pth", ".pth", *ENDINGS)), fits=False)
 
 
 class SomeTensor(Tensor):
-    """A class of its own, as some libraries save."""
+    """A subclass of Tensor, as some libraries save."""
 
 
 def _odd_tensor(rng: random.Random, like: Tensor) -> Any:
@@ -157,13 +163,13 @@ def _odd_tensor(rng: random.Random, like: Tensor) -> Any:
         )
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is seldom used
+        warnings.simplefilter("ignore")  # about experimental features
         return make()
 
 
-def values(rng: random.Random, work: Path) -> Case:
-    """What torch.save and pickle can hold beside a plain state dict."""
-    right = network().state_dict()
+def change_values(rng: random.Random, work: Path) -> Case:
+    """Save objects other than a plain state dict."""
+    right = make_network().state_dict()
     state: dict[Any, Any] = dict(right)
     for _ in range(rng.randint(1, 2)):
         name = rng.choice([*right])
@@ -182,14 +188,14 @@ def values(rng: random.Random, work: Path) -> Case:
         {f"module.{name}": v for name, v in state.items()},
     )
     try:
-        data = saved(rng.choice(wrapped), legacy=rng.random() < 0.3)
+        data = save_bytes(rng.choice(wrapped), legacy=rng.random() < 0.3)
     except (RuntimeError, NotImplementedError, AttributeError, pickle.PicklingError, ValueError):
-        data = saved({"a": 1})  # the legacy form has no sparse and no meta tensors
-    return case_of(work, data, ".pth")
+        data = save_bytes({"a": 1})  # the legacy format cannot hold sparse and meta tensors
+    return make_case(work, data, ".pth")
 
 
-KINDS: dict[str, Make] = {
-    "start members": members,
-    "start pickles": pickles,
-    "start values": values,
+KINDS: dict[str, CaseBuilder] = {
+    "start members": change_members,
+    "start pickles": make_pickles,
+    "start values": change_values,
 }

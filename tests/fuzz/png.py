@@ -1,4 +1,4 @@
-"""PNG files written by hand, so that any header, any depth and any damage can be in them."""
+"""A PNG writer that supports every colour type and depth, and malformed chunks."""
 
 import random
 import struct
@@ -8,9 +8,9 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Of each colour type: grey, RGB, palette, grey with alpha, RGB with alpha."""
+"""Number of channels by colour type: grey, RGB, palette, grey and alpha, RGB and alpha."""
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-# Adam7: first column and row of each pass, and the steps between its pixels
+# Adam7 interlacing: first column and row of each pass, and the steps between its pixels.
 PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)),
     (0, 1, 1, 2),
@@ -19,19 +19,19 @@ PASSES = (
 Chunks = list[tuple[bytes, bytes]]
 
 
-def chunks_of(values: np.ndarray, color_type: int, depth: int, *, interlaced: bool) -> Chunks:
-    """The chunks of a picture with `values` (H, W, channels) of `depth` bits."""
+def make_chunks(values: np.ndarray, color_type: int, depth: int, *, interlaced: bool) -> Chunks:
+    """Encode `values` (H, W, channels) of `depth` bits as the chunks of a PNG."""
     height, width, _ = values.shape
     header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, int(interlaced))
     parts = [values[y::dy, x::dx] for x, y, dx, dy in PASSES] if interlaced else [values]
     rows = b"".join(_rows(part, depth) for part in parts if part.size)
-    greys = bytes(number // 3 for number in range(3 << min(depth, 8)))  # of a palette
+    greys = bytes(number // 3 for number in range(3 << min(depth, 8)))  # a palette
     colors = [(b"PLTE", greys)] if color_type == 3 else []
     return [(b"IHDR", header), *colors, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
 
 
 def _rows(values: np.ndarray, depth: int) -> bytes:
-    """Unfiltered rows, each behind its filter's number."""
+    """Encode rows without a filter: each begins with the filter type 0."""
     flat = values.reshape(len(values), -1)
     if depth == 16:
         packed = flat.astype(">u2").view(np.uint8)
@@ -41,8 +41,8 @@ def _rows(values: np.ndarray, depth: int) -> bytes:
     return b"".join(b"\0" + row.tobytes() for row in packed)
 
 
-def assembled(chunks: Chunks) -> bytes:
-    """The file, each checksum right."""
+def join_chunks(chunks: Chunks) -> bytes:
+    """Join the chunks to a file with correct checksums."""
     parts = [
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
@@ -50,8 +50,8 @@ def assembled(chunks: Chunks) -> bytes:
     return SIGNATURE + b"".join(parts)
 
 
-def with_odd_chunk(rng: random.Random, chunks: Chunks) -> Chunks:
-    """The chunks with one that is damaged, out of place, or does not belong there."""
+def add_odd_chunk(rng: random.Random, chunks: Chunks) -> Chunks:
+    """Damage, move, add or remove one chunk."""
     found = list(chunks)
     kind = rng.randrange(6)
     at = rng.randrange(len(found))
@@ -63,7 +63,7 @@ def with_odd_chunk(rng: random.Random, chunks: Chunks) -> Chunks:
     elif kind == 2:
         found[at] = (name, data[: rng.randrange(len(data) + 1)])
     elif kind in (3, 4) and len(found[0][1]) != 13:
-        pass  # damaged already
+        pass  # IHDR is damaged already
     elif kind == 3:
         sizes = (0, 1, 31, 33, 60_000, 2**31 - 1, 2**31, 2**32 - 1)
         header = bytearray(found[0][1])
@@ -80,7 +80,7 @@ def with_odd_chunk(rng: random.Random, chunks: Chunks) -> Chunks:
 
 
 def _exif(orientation: int, kind: int = 3) -> bytes:
-    """EXIF data that say nothing but how the camera was held; `kind` 3 is right."""
+    """Return EXIF data with the orientation only; its correct field type is 3 (SHORT)."""
     entry = struct.pack("<HHIHH", 0x0112, kind, 1, orientation, 0)
     return b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
 

@@ -1,16 +1,16 @@
 """All kinds of hostile input, by name."""
 
-from tests.fuzz import archives, arrays, caches, models, pickles, pictures, starts, texts, trainings
-from tests.fuzz.case import Make
+from tests.fuzz import archives, arrays, caches, checkpoints, images, models, pickles, starts, texts
+from tests.fuzz.case import CaseBuilder
 
-KINDS: dict[str, Make] = {
+KINDS: dict[str, CaseBuilder] = {
     **archives.KINDS,
-    **pictures.KINDS,
+    **images.KINDS,
     **texts.KINDS,
     **arrays.KINDS,
     **caches.KINDS,
     **models.KINDS,
     **starts.KINDS,
     **pickles.KINDS,
-    **trainings.KINDS,
+    **checkpoints.KINDS,
 }

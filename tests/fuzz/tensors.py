@@ -1,4 +1,4 @@
-"""safetensors files taken apart and put together, also wrongly."""
+"""Read and write safetensors files, including malformed ones."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from roadseg.provenance.model_metadata import KEY
-from tests.fuzz.mutation import INTERESTING, mutated_text, mutated_value
+from tests.fuzz.mutation import INTERESTING, mutate_text, mutate_value
 
 Header = dict[str, Any]
 Tensors = dict[str, np.ndarray]
@@ -19,38 +19,38 @@ DTYPES += ("U64", "U32", "U16", "U8", "BOOL", "C64", "f32", "X", "")
 NUMPY = (np.float64, np.float16, np.int64, np.int32, np.int8, np.uint8, np.bool_, np.uint64)
 
 
-def taken_apart(data: bytes) -> tuple[Header, bytes]:
-    """Header and bytes of the tensors."""
+def split_file(data: bytes) -> tuple[Header, bytes]:
+    """Split a file into its header and the bytes of the tensors."""
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-def assembled(header: bytes, body: bytes, length: int | None = None) -> bytes:
-    """The file; `length`: what it says that its header has, the truth if None."""
+def join_file(header: bytes, body: bytes, length: int | None = None) -> bytes:
+    """Write a file that declares a header of `length` bytes (None: its actual length)."""
     count = len(header) if length is None else length
     return struct.pack("<Q", count % 2**64) + header + body
 
 
-def as_json(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     try:
         return json.dumps(value).encode("utf-8", "surrogatepass")
-    except ValueError:  # a number of more digits than Python writes
+    except ValueError:  # an integer with more than 4300 digits
         return b'{"a": ' + b"9" * 5000 + b"}"
 
 
-def described(tensors: Tensors, description: str | None) -> bytes:
-    """A right file with this text as its description."""
+def save_model(tensors: Tensors, description: str | None) -> bytes:
+    """Write a valid file with this text as the model's metadata."""
     return save(tensors, None if description is None else {KEY: description})
 
 
-def with_odd_header(rng: random.Random, data: bytes) -> bytes:
-    header, body = taken_apart(data)
+def change_header(rng: random.Random, data: bytes) -> bytes:
+    header, body = split_file(data)
     kind = rng.randrange(5)
     if kind == 0:
         lengths = (*INTERESTING, 2**62, 2**63, -1, 100_000_001, len(data), len(data) - 8)
-        return assembled(as_json(header), body, rng.choice(lengths))
+        return join_file(encode_json(header), body, rng.choice(lengths))
     if kind == 1:
-        return assembled(mutated_text(rng, json.dumps(header, indent=0)), body)
+        return join_file(mutate_text(rng, json.dumps(header, indent=0)), body)
     names = [name for name in header if name != "__metadata__"]
     name = rng.choice(names)
     if kind == 2:
@@ -60,18 +60,18 @@ def with_odd_header(rng: random.Random, data: bytes) -> bytes:
         sides = [rng.choice((0, 1, 2, 2**31, 2**63, -1)) for _ in range(rng.randrange(5))]
         header[name] |= rng.choice(({"data_offsets": offsets}, {"shape": sides}))
     else:
-        header = mutated_value(rng, header)
-    return assembled(as_json(header), body)
+        header = mutate_value(rng, header)
+    return join_file(encode_json(header), body)
 
 
-def with_odd_tensors(rng: random.Random, tensors: Tensors) -> Tensors:
-    """One or two of them of other values, shapes, types or names, or none at all."""
+def change_tensors(rng: random.Random, tensors: Tensors) -> Tensors:
+    """Change values, shape, dtype or name of one or two tensors, or remove them."""
     found = dict(tensors)
     for _ in range(rng.randint(1, 2)):
         name, tensor = rng.choice(sorted(tensors.items()))
         kind = rng.randrange(8)
         if kind <= 2:
-            found[name] = with_odd_values(rng, tensor)
+            found[name] = change_values(rng, tensor)
         elif kind == 3:
             found[name] = tensor.astype(rng.choice(NUMPY))
         elif kind == 4:
@@ -87,8 +87,8 @@ def with_odd_tensors(rng: random.Random, tensors: Tensors) -> Tensors:
     return found
 
 
-def with_odd_values(rng: random.Random, tensor: np.ndarray) -> np.ndarray:
-    """Some or all of its values replaced by those with which arithmetic goes wrong."""
+def change_values(rng: random.Random, tensor: np.ndarray) -> np.ndarray:
+    """Replace one or all values by NaN, infinity, or very large or small numbers."""
     values = (math.nan, math.inf, -math.inf, 1e38, -1e38, 1e19, -1.0, 0.0, -0.0, 1e-45, 3e-39)
     found = tensor.astype("float32")
     where = slice(None) if rng.random() < 0.4 else rng.randrange(found.size)
@@ -96,5 +96,5 @@ def with_odd_values(rng: random.Random, tensor: np.ndarray) -> np.ndarray:
     return found
 
 
-def is_finite(tensors: Tensors) -> bool:
+def all_finite(tensors: Tensors) -> bool:
     return all(np.isfinite(tensor).all() for tensor in tensors.values())

@@ -1,4 +1,4 @@
-"""Hostile params.yaml and class maps, for the stages that read them first."""
+"""Hostile params.yaml and class maps, for the first stages that read them."""
 
 import json
 import random
@@ -10,10 +10,19 @@ from ruamel.yaml import YAML
 
 from roadseg.config.params import Params, load_params
 from roadseg.config.schema import read_yaml
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import ODD_WORDS, cut_bytes, mutated_bytes, mutated_text, mutated_value
-from tests.fuzz.oracles import require_whole_cache
-from tests.fuzz.workspace import CHECK, CLASSES, REMAP, SPLIT, bring, old_out, params, whole
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.checks import check_prepared_data
+from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, mutate_value, truncate_bytes
+from tests.fuzz.workspace import (
+    CHECK,
+    CLASSES,
+    REMAP,
+    SPLIT,
+    copy_in,
+    params,
+    valid_workspace,
+    write_old_outputs,
+)
 
 OWN_MAP = "own.yaml"
 BILLION = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -65,21 +74,21 @@ DOCUMENTS = (
 )
 
 
-def require_right_params(work: Path) -> None:
-    """Raise AssertionError where accepted parameters are others than the file's values."""
+def check_params(work: Path) -> None:
+    """Check that accepted parameters are those in the file."""
     loaded = load_params(work / "params.yaml").model_dump()
-    assert loaded == read_yaml(work / "params.yaml"), "other values than the file has"
+    assert loaded == read_yaml(work / "params.yaml"), "differs from the file"
     assert loaded.keys() == Params.model_fields.keys()
 
 
-def params_case(work: Path, data: bytes) -> Case:
-    """check, then split, which takes what its section says."""
-    bring(work, "data/prepared")
+def make_params_case(work: Path, data: bytes) -> Case:
+    """Build a case of check, then split."""
+    copy_in(work, "data/prepared")
     (work / "params.yaml").write_bytes(data)
-    old_out(work, "data/params.checked", "data/split.json")
+    write_old_outputs(work, "data/params.checked", "data/split.json")
 
     def check() -> None:
-        require_right_params(work)
+        check_params(work)
         split = json.loads((work / "data/split.json").read_text())
         ids = sorted(path.stem for path in (work / "data/prepared/masks").iterdir())
         assert sorted(split["train"] + split["val"]) == ids
@@ -89,102 +98,104 @@ def params_case(work: Path, data: bytes) -> Case:
     return Case([CHECK, SPLIT], ("params.yaml", "split.", "train.", "render."), check)
 
 
-def params_text(rng: random.Random, work: Path) -> Case:
-    return params_case(work, mutated_text(rng, (whole() / "params.yaml").read_text()))
+def mutate_params_text(rng: random.Random, work: Path) -> Case:
+    return make_params_case(work, mutate_text(rng, (valid_workspace() / "params.yaml").read_text()))
 
 
-def params_bytes(rng: random.Random, work: Path) -> Case:
-    data = (whole() / "params.yaml").read_bytes()
-    return params_case(work, rng.choice((cut_bytes, mutated_bytes))(rng, data))
+def mutate_params_bytes(rng: random.Random, work: Path) -> Case:
+    data = (valid_workspace() / "params.yaml").read_bytes()
+    return make_params_case(work, rng.choice((truncate_bytes, mutate_bytes))(rng, data))
 
 
-def params_values(rng: random.Random, work: Path) -> Case:
-    return params_case(work, as_yaml(rng, mutated_value(rng, params())))
+def mutate_params_values(rng: random.Random, work: Path) -> Case:
+    return make_params_case(work, encode_yaml(rng, mutate_value(rng, params())))
 
 
-def as_yaml(rng: random.Random, value: Any) -> bytes:
-    """JSON, which is YAML too, in one of several encodings and forms."""
+def encode_yaml(rng: random.Random, value: Any) -> bytes:
+    """Encode a value as JSON, which is also YAML, in one of several encodings."""
     try:
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, 1)))
-    except ValueError:  # a number of more digits than Python writes
+    except ValueError:  # an integer with more than 4300 digits
         text = "9" * 5000
     encoding = "utf-16" if rng.random() < 0.02 else "utf-8"
     return text.encode(encoding, "surrogatepass")
 
 
-def params_words(rng: random.Random, work: Path) -> Case:
-    """One value replaced by YAML that is seldom seen, in a file that is else right."""
-    return params_case(work, with_odd_word(rng, (whole() / "params.yaml").read_text()))
+def replace_params_value(rng: random.Random, work: Path) -> Case:
+    """Replace one value by an unusual YAML expression."""
+    return make_params_case(
+        work, replace_value(rng, (valid_workspace() / "params.yaml").read_text())
+    )
 
 
-def with_odd_word(rng: random.Random, text: str) -> bytes:
+def replace_value(rng: random.Random, text: str) -> bytes:
     lines = text.splitlines()
     at = rng.choice([i for i, line in enumerate(lines) if ":" in line and "#" not in line[:3]])
     lines[at] = f"{lines[at].split(':')[0]}: {rng.choice(ODD_WORDS)}"
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def documents(rng: random.Random, work: Path) -> Case:
-    """Whole files that are no parameters, alone or behind right ones."""
+def use_odd_documents(rng: random.Random, work: Path) -> Case:
+    """Use an unusual document, alone, before or after valid parameters."""
     text = rng.choice(DOCUMENTS)
     if rng.random() < 0.4:
-        right = (whole() / "params.yaml").read_text()
+        right = (valid_workspace() / "params.yaml").read_text()
         text = rng.choice((f"{right}\n{text}", f"{text}\n{right}"))
-    return params_case(work, text.encode())
+    return make_params_case(work, text.encode())
 
 
-def map_case(work: Path, data: bytes) -> Case:
-    """remap with a class map of the user's own."""
-    bring(work, "data/raw")
+def make_class_map_case(work: Path, data: bytes) -> Case:
+    """Build a case of remap with a custom class map."""
+    copy_in(work, "data/raw")
     (work / OWN_MAP).write_bytes(data)
-    text = (whole() / "params.yaml").read_text()
+    text = (valid_workspace() / "params.yaml").read_text()
     (work / "params.yaml").write_text(text.replace("classes: kitti12", f"classes: {OWN_MAP}"))
-    old_out(work, "data/prepared/", "plots/frequency.csv")
+    write_old_outputs(work, "data/prepared/", "plots/frequency.csv")
 
     def check() -> None:
         class_map = read_yaml(work / OWN_MAP)
         classes = class_map["classes"]
-        require_whole_cache(work, len(classes))
+        check_prepared_data(work, len(classes))
         assert json.loads((work / "data/prepared/classes.json").read_text()) == class_map
         table = np.full(256, -1)
         for class_id, entry in enumerate(classes):
             table[entry["label_ids"]] = class_id
         for path in (work / "data/prepared/masks").iterdir():
             found = np.load(path)
-            before = np.load(whole() / "data/prepared/masks" / path.name)
+            before = np.load(valid_workspace() / "data/prepared/masks" / path.name)
             assert found.shape == before.shape
         assert (work / "plots/frequency.csv").read_text().count("\n") >= len(classes) + 1
 
     return Case([REMAP], (OWN_MAP, "data/raw"), check)
 
 
-def map_text(rng: random.Random) -> str:
+def choose_class_map(rng: random.Random) -> str:
     return (CLASSES / rng.choice(("kitti12.yaml", "kitti11.yaml"))).read_text()
 
 
-def classes_text(rng: random.Random, work: Path) -> Case:
-    return map_case(work, mutated_text(rng, map_text(rng)))
+def mutate_classes_text(rng: random.Random, work: Path) -> Case:
+    return make_class_map_case(work, mutate_text(rng, choose_class_map(rng)))
 
 
-def classes_values(rng: random.Random, work: Path) -> Case:
-    value = YAML(typ="safe", pure=True).load(map_text(rng))
-    return map_case(work, as_yaml(rng, mutated_value(rng, value)))
+def mutate_classes_values(rng: random.Random, work: Path) -> Case:
+    value = YAML(typ="safe", pure=True).load(choose_class_map(rng))
+    return make_class_map_case(work, encode_yaml(rng, mutate_value(rng, value)))
 
 
-def classes_documents(rng: random.Random, work: Path) -> Case:
+def use_odd_class_maps(rng: random.Random, work: Path) -> Case:
     text = rng.choice(DOCUMENTS)
     if rng.random() < 0.4:
-        text = rng.choice((f"{map_text(rng)}\n{text}", f"{text}\n{map_text(rng)}"))
-    return map_case(work, text.encode())
+        text = rng.choice((f"{choose_class_map(rng)}\n{text}", f"{text}\n{choose_class_map(rng)}"))
+    return make_class_map_case(work, text.encode())
 
 
-KINDS: dict[str, Make] = {
-    "params text": params_text,
-    "params bytes": params_bytes,
-    "params values": params_values,
-    "params words": params_words,
-    "params documents": documents,
-    "classes text": classes_text,
-    "classes values": classes_values,
-    "classes documents": classes_documents,
+KINDS: dict[str, CaseBuilder] = {
+    "params text": mutate_params_text,
+    "params bytes": mutate_params_bytes,
+    "params values": mutate_params_values,
+    "params words": replace_params_value,
+    "params documents": use_odd_documents,
+    "classes text": mutate_classes_text,
+    "classes values": mutate_classes_values,
+    "classes documents": use_odd_class_maps,
 }

@@ -1,4 +1,4 @@
-"""A small workspace that is whole, made once; cases copy what they damage."""
+"""A small valid workspace, created once; cases copy the files that they damage."""
 
 import atexit
 import contextlib
@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -35,32 +36,32 @@ DESCRIPTION = {
 }
 
 
-def step(
+def make_step(
     main: Callable[[list[str]], object],
     outs: tuple[str, ...],
-    beside: tuple[str, ...] = (),
+    always: tuple[str, ...] = (),
     **paths: str,
 ) -> Step:
-    """A stage with these paths as its options."""
+    """Create the step of a stage with these paths as options; outs and always as in Step."""
     options = [(f"--{name.replace('_', '-')}", path) for name, path in paths.items()]
-    return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs, beside)
+    return Step(main, ["--params", "params.yaml", *itertools.chain(*options)], outs, always)
 
 
 MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/prepared", "data/split.json", "best.safetensors"
-CHECK = step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
-FETCH = step(fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, downloads=".downloads")
-REMAP = step(
+CHECK = make_step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
+FETCH = make_step(fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, downloads=".downloads")
+REMAP = make_step(
     remap.main,
     (CACHE, "plots"),
-    beside=("data/.prepared.lock",),
+    always=("data/.prepared.lock",),
     raw=RAW,
     out=CACHE,
     frequency="plots/frequency.csv",
     classes=str(CLASSES),
 )
-SPLIT = step(split.main, (SPLIT_FILE,), prepared=CACHE, out=SPLIT_FILE)
-EVALUATE = step(
+SPLIT = make_step(split.main, (SPLIT_FILE,), prepared=CACHE, out=SPLIT_FILE)
+EVALUATE = make_step(
     evaluate.main,
     ("out",),
     prepared=CACHE,
@@ -73,7 +74,7 @@ EVALUATE = step(
     pictures="out/pictures.csv",
 )
 TRAIN = dataclasses.replace(
-    step(
+    make_step(
         train.main,
         ("models", "plots", "metrics"),
         prepared=CACHE,
@@ -85,10 +86,10 @@ TRAIN = dataclasses.replace(
         runs="runs",
         states=".ckpt",
     ),
-    beside=("runs", ".ckpt", "models/epochs.lock"),
+    always_writable=("runs", ".ckpt", "models/epochs.lock"),
     may_warn=True,
 )
-RENDER = step(
+RENDER = make_step(
     render.main,
     ("out/figures",),
     prepared=CACHE,
@@ -105,8 +106,8 @@ EXPORT = Step(roadseg, ["export", MODEL, "--out", "out/model.pt2"], ("out",))
 
 
 @functools.cache
-def whole() -> Path:
-    """The folder of a workspace in which every stage up to evaluate has what it needs."""
+def valid_workspace() -> Path:
+    """Create a workspace in which the stages up to evaluate have run."""
     folder = _temporary_folder()
     write_images(folder / "pictures", 4, 1)
     write_params(
@@ -130,17 +131,23 @@ def whole() -> Path:
 
 
 @functools.cache
-def trained() -> Path:
-    """Another in which train has run as well; its model is not that of `whole`."""
+def trained_workspace() -> Path:
+    """Create a workspace in which train has run too (`valid_workspace` has an untrained model)."""
     folder = _temporary_folder() / "work"
-    shutil.copytree(whole(), folder)
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+    shutil.copytree(valid_workspace(), folder)
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()),
+        mock.patch("time.strftime", return_value="20260101-000000"),  # the run's name
+    ):
         TRAIN.main(TRAIN.argv)
+    for lock in folder.glob(".ckpt/*/lock"):
+        lock.write_text("process 1\n")  # instead of the id of this process
     return folder
 
 
 def _temporary_folder() -> Path:
-    """It lasts as long as the process."""
+    """Create a directory that is removed when the process exits."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -148,14 +155,14 @@ def _temporary_folder() -> Path:
 
 @functools.cache
 def params() -> dict:
-    """The values of the whole workspace's params.yaml."""
-    return read_yaml(whole() / "params.yaml")
+    """Return the values of the valid workspace's params.yaml."""
+    return read_yaml(valid_workspace() / "params.yaml")
 
 
-def bring(work: Path, *names: str, source: Path | None = None) -> None:
-    """Copy files and folders of the whole workspace, or of `source`, into `work`."""
+def copy_in(work: Path, *names: str, source: Path | None = None) -> None:
+    """Copy files and directories of the valid workspace, or of `source`, to `work`."""
     for name in names:
-        origin, target = (source or whole()) / name, work / name
+        origin, target = (source or valid_workspace()) / name, work / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if origin.is_dir():
             shutil.copytree(origin, target)
@@ -163,8 +170,8 @@ def bring(work: Path, *names: str, source: Path | None = None) -> None:
             shutil.copyfile(origin, target)
 
 
-def old_out(work: Path, *names: str) -> None:
-    """Outs of an earlier run, which a refusal must leave as they are; a name/ is a folder."""
+def write_old_outputs(work: Path, *names: str) -> None:
+    """Create outputs of an earlier run, which a failing step must keep; name/ is a directory."""
     for name in names:
         path = work / name
         path.parent.mkdir(parents=True, exist_ok=True)

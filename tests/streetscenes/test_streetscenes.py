@@ -1,4 +1,4 @@
-"""The generated sample: deterministic, in KITTI's layout, balanced like a real street."""
+"""The synthetic data set is deterministic, has KITTI's layout, and realistic class frequencies."""
 
 import hashlib
 import subprocess
@@ -15,10 +15,9 @@ from streetscenes.scene import street_scene
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH, SCENES = 96, 320, 64
 
-# The twelve classes of the kitti12 map, as label ids, and the share of all pixels (per cent) each
-# must hold over the default 64 scenes. Real streets hold about the middle of each band. The outer
-# limits are what a network needs to learn a class from few pictures (lower) and what would make a
-# scene a caricature (upper).
+# The label ids of the classes of kitti12, and the allowed percentage of all pixels over the default
+# 64 scenes. Real streets are in the middle of each band. A network needs the lower limit to learn a
+# class from few images; above the upper limit, scenes would look unrealistic.
 BANDS = {
     "void": ((0, 4, 5, 6, 10), 1.0, 3.0),
     "road": ((7,), 25, 35),
@@ -48,8 +47,8 @@ def _digest(seed: int, index: int) -> str:
     return hashlib.sha256(image.tobytes() + label_ids.tobytes()).hexdigest()
 
 
-def test_same_arguments_same_bytes_in_another_process() -> None:
-    # Another hash seed and a scene drawn before it would betray state or set order.
+def test_scene_is_identical_in_another_process() -> None:
+    # A different hash seed and an earlier scene would reveal hidden state or the order of a set.
     code = (
         "import hashlib; from streetscenes.scene import street_scene;"
         "street_scene(5, 0, 40, 90);"
@@ -68,7 +67,7 @@ def test_same_arguments_same_bytes_in_another_process() -> None:
         assert process.stdout.strip() == _digest(1, 2)
 
 
-def test_every_seed_and_index_is_another_scene() -> None:
+def test_scenes_differ_for_each_seed_and_index() -> None:
     digests = {_digest(seed, index) for seed in range(3) for index in range(4)}
     assert len(digests) == 12
 
@@ -76,14 +75,13 @@ def test_every_seed_and_index_is_another_scene() -> None:
 @pytest.mark.parametrize(
     "size", [(32, 64), (33, 65), (96, 320), (97, 319), (180, 240), (375, 1242), (200, 90)]
 )
-def test_any_size(size: tuple[int, int]) -> None:
+def test_scene_of_any_size_has_sky_above_road(size: tuple[int, int]) -> None:
     image, label_ids = street_scene(0, 3, *size)
     assert image.shape == (*size, 3)
     assert image.dtype == np.uint8
     assert label_ids.shape == size
     assert label_ids.dtype == np.uint8
     assert label_ids.max() <= 33
-    # A street at any size: sky and road are there and the road lies below the sky.
     rows = np.arange(size[0])[:, None]
     sky, road = label_ids == 23, label_ids == 7
     assert sky.any()
@@ -91,27 +89,26 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert (rows * sky).sum() / sky.sum() < (rows * road).sum() / road.sum()
 
 
-def test_the_largest_size() -> None:
+def test_scene_of_1024_by_2048_pixels() -> None:
     image, label_ids = street_scene(0, 1, 1024, 2048)
     assert image.shape == (1024, 2048, 3)
     assert {7, 11, 21, 23} <= set(np.unique(label_ids).tolist())
 
 
-def test_scene_scales_with_the_picture() -> None:
-    # The same street at half the size: labels agree but for the texture of thin things.
+def test_scene_scales_with_the_image_size() -> None:
     _, large = street_scene(0, 9, 96, 320)
     _, small = street_scene(0, 9, 48, 160)
-    shares = [np.bincount(label_ids.ravel(), minlength=34) / label_ids.size
-              for label_ids in (large, small)]  # fmt: skip
-    # Crowns have fewer, coarser clusters when small: 1 to 4 %. Another scene differs by 22 % up.
-    assert np.abs(shares[0] - shares[1]).sum() < 0.06
+    fractions = [np.bincount(label_ids.ravel(), minlength=34) / label_ids.size
+                 for label_ids in (large, small)]  # fmt: skip
+    # Smaller trees have fewer leaf clusters, which changes 1 to 4 %; other scenes differ by 22 %.
+    assert np.abs(fractions[0] - fractions[1]).sum() < 0.06
 
 
-def test_class_shares(default_scenes: tuple[np.ndarray, np.ndarray]) -> None:
+def test_class_frequencies_are_realistic(default_scenes: tuple[np.ndarray, np.ndarray]) -> None:
     _, label_ids = default_scenes
-    share = 100 * np.bincount(label_ids.ravel(), minlength=256) / label_ids.size
-    assert share[34:].sum() == 0
-    grouped = {name: share[list(ids)].sum() for name, (ids, _, _) in BANDS.items()}
+    percent = 100 * np.bincount(label_ids.ravel(), minlength=256) / label_ids.size
+    assert percent[34:].sum() == 0
+    grouped = {name: percent[list(ids)].sum() for name, (ids, _, _) in BANDS.items()}
     assert sum(grouped.values()) == pytest.approx(100)
     outside = {
         name: round(grouped[name], 2)
@@ -119,7 +116,7 @@ def test_class_shares(default_scenes: tuple[np.ndarray, np.ndarray]) -> None:
         if not low <= grouped[name] <= high
     }
     assert outside == {}
-    assert [label_id for label_id in SPREAD if share[label_id] == 0] == []
+    assert [label_id for label_id in SPREAD if percent[label_id] == 0] == []
 
 
 def test_small_classes_occur_in_most_scenes(
@@ -127,21 +124,21 @@ def test_small_classes_occur_in_most_scenes(
 ) -> None:
     _, label_ids = default_scenes
 
-    def holding(name: str) -> np.ndarray:
+    def scenes_with(name: str) -> np.ndarray:
         return np.flatnonzero(np.isin(label_ids, BANDS[name][0]).any(axis=(1, 2)))
 
-    # Two thirds: then any split leaves some of each class on both sides.
+    # If two thirds of the scenes have a class, both sides of any split have it.
     for name in ("human", "cycle", "pole", "sign"):
-        assert len(holding(name)) >= SCENES * 2 / 3, name
-    trains = holding("train")
+        assert len(scenes_with(name)) >= SCENES * 2 / 3, name
+    trains = scenes_with("train")
     assert len(trains) >= 4
-    # In every block of 16 scenes, which share a size and may be split off together.
+    # The 16 scenes of a block have the same size, and may be on the same side of a split.
     assert set(trains // 16) == {0, 1, 2, 3}
 
 
 def test_near_people_are_large(default_scenes: tuple[np.ndarray, np.ndarray]) -> None:
     _, label_ids = default_scenes
-    # Longest column of person pixels in a scene; a quarter of the height is someone near by.
+    # Longest column of person pixels in a scene; a nearby person takes a quarter of the height.
     tallest = [_longest_run(scene == 24) for scene in label_ids]
     assert sum(length >= HEIGHT / 4 for length in tallest) >= 8
 
@@ -160,14 +157,14 @@ def test_sky_is_brighter_and_bluer_than_road(
     for image, label_ids in zip(*default_scenes, strict=True):
         sky, road = label_ids == 23, label_ids == 7
         if sky.mean() < 0.01:
-            continue  # trees or houses close the view
+            continue  # trees or houses hide the sky
         assert image[sky].mean() > image[road].mean()
     images, labels = default_scenes
     sky, road = images[labels == 23].mean(axis=0), images[labels == 7].mean(axis=0)
     assert sky[2] - sky[0] > road[2] - road[0]
 
 
-def test_label_edges_lie_on_picture_edges(
+def test_edges_of_labels_are_edges_of_the_image(
     default_scenes: tuple[np.ndarray, np.ndarray],
 ) -> None:
     images, labels = default_scenes
@@ -175,13 +172,13 @@ def test_label_edges_lie_on_picture_edges(
     step = np.abs(np.diff(grey, axis=2))  # (64, H, W - 1)
     edge = np.diff(labels.astype(int), axis=2) != 0
     assert step[edge].mean() > 2.5 * step[~edge].mean()
-    # A label shifted by three pixels must fit worse, on every scene.
+    # Labels that are shifted by three pixels fit worse in every scene.
     for index in range(SCENES):
         shifted = np.roll(edge[index], 3, axis=1)
         assert step[index][edge[index]].mean() > 1.2 * step[index][shifted].mean()
 
 
-def test_written_layout(tmp_path: Path) -> None:
+def test_files_have_kittis_layout_and_the_scenes_pixels(tmp_path: Path) -> None:
     write_dataset(tmp_path, num_train=8, num_test=4, height=48, width=160, seed=7)
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     train, test = [f"{n:06d}_10.png" for n in range(8)], [f"{n:06d}_10.png" for n in range(4)]
@@ -204,7 +201,7 @@ def test_written_layout(tmp_path: Path) -> None:
     assert np.array_equal(written, label_ids)
 
 
-def test_sizes_come_in_blocks(tmp_path: Path) -> None:
+def test_each_quarter_of_the_images_has_one_size(tmp_path: Path) -> None:
     write_dataset(tmp_path, num_train=8, num_test=0, height=48, width=160, seed=0)
     sizes = []
     for path in sorted((tmp_path / "training/image_2").iterdir()):
@@ -217,7 +214,7 @@ def test_sizes_come_in_blocks(tmp_path: Path) -> None:
     assert any(h % 16 or w % 16 for h, w in sizes)
 
 
-def test_writing_twice_gives_the_same_bytes_and_testing_other_scenes(tmp_path: Path) -> None:
+def test_dataset_is_reproducible_and_test_scenes_are_different(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         write_dataset(tmp_path / folder, num_train=2, num_test=2, height=32, width=96, seed=1)
     write_dataset(tmp_path / "more", num_train=3, num_test=2, height=32, width=96, seed=1)
@@ -227,7 +224,7 @@ def test_writing_twice_gives_the_same_bytes_and_testing_other_scenes(tmp_path: P
 
     for part in ("training/image_2", "training/semantic", "testing/image_2"):
         assert contents("first", part) == contents("second", part)
-    # How many training scenes there are does not change the testing ones.
+    # The number of training scenes does not change the test scenes.
     assert contents("more", "testing/image_2") == contents("first", "testing/image_2")
-    pictures = contents("first", "training/image_2") + contents("first", "testing/image_2")
-    assert len(set(pictures)) == 4
+    images = contents("first", "training/image_2") + contents("first", "testing/image_2")
+    assert len(set(images)) == 4

@@ -76,7 +76,9 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """Parse YAML 1.2 into plain values, as DVC does."""
-    return YAML(typ="safe", pure=True).load(text)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML 1.2 allows an anchor to be defined again
+    return yaml.load(text)
 
 
 def validate(model_type: type[_Model], value: Any, source: Path | None = None) -> _Model:

@@ -123,7 +123,8 @@ class CheckpointStore:
             with contextlib.suppress(InputError):
                 if path.parent != self.folder:
                     other = read_model(TrainingProvenance, path)
-                    others.append(self.provenance.differences_from(other))
+                    if differences := self.provenance.differences_from(other):
+                        others.append(differences)  # not of a copy of this training's directory
         if not others:
             return "no earlier checkpoint"
         # of two that are as close, prefer the one of the same code

@@ -1,1 +1,1 @@
-"""The canvas, the camera and its effects, light, shadows, solids and textures."""
+"""Canvas, camera and camera effects, light, shadows, solids and textures."""

@@ -14,23 +14,25 @@ FARTHEST = 400.0  # metres; the ground beyond merges with the horizon
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
+    """Position, direction and focal length of the camera, and the size of the canvas in pixels."""
+
     rows: int
     columns: int
-    focal: float  # pixels
-    horizon: float  # row
+    focal: float  # focal length, pixels
+    horizon: float  # row of the horizon
     altitude: float  # metres above the road
     lateral: float  # metres right of the centre line
     yaw: float  # radians
     bend: float  # half the curvature, 1/metres
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Return (column, row) of a world point at a depth z > 0."""
+        """Return (column, row) of a world point; its depth z must be positive."""
         scale = self.focal / z
         across = x - self.lateral + (self.bend * z - self.yaw) * z
         return self.columns / 2 + scale * across, self.horizon + scale * (self.altitude - y)
 
     def ground(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Return the first row of ground R, and x (rows - R, columns) and z (rows - R, 1)."""
+        """Return the first row R of ground, and its x (rows - R, columns) and z (rows - R, 1)."""
         first = min(int(np.ceil(self.horizon)), self.rows - 1)
         below = np.arange(first, self.rows, dtype=np.float32)[:, None] + 0.5 - self.horizon
         z = self.focal * self.altitude / np.maximum(below, 0.25)
@@ -41,8 +43,8 @@ class Camera:
 
 
 def random_camera(rng: np.random.Generator, rows: int, columns: int, lane: float) -> Camera:
-    """Return a dash camera in the lane whose centre lies `lane` metres right of the middle."""
-    # KITTI's lens: 0.58 widths. Narrow pictures would look straight up and down with it.
+    """Return a dash camera in the lane centred `lane` metres right of the road's centre line."""
+    # KITTI's focal length is 0.58 image widths. In narrow images that would give too tall a view.
     focal = max(0.58 * columns, 1.1 * rows) * rng.uniform(0.95, 1.08)
     straight = rng.random() < 0.4
     return Camera(

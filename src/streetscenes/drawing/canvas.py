@@ -1,4 +1,6 @@
-"""The drawing surface: colour, label id and surface of each pixel, written in one call."""
+"""Drawing surface that stores colour, label id and surface type of each pixel."""
+
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +12,7 @@ Pixels = list[tuple[float, float]]
 
 
 class Canvas:
-    """Draws nearer things over farther ones; callers bring the things sorted by depth."""
+    """Draws over what was drawn before, so callers start with the farthest object."""
 
     def __init__(self, backdrop: np.ndarray, camera: Camera, light: Light) -> None:
         """`backdrop`: (rows, columns, 4) uint8, RGB and tag of sky and ground."""
@@ -37,13 +39,14 @@ class Canvas:
         self._draw.line(line, fill=_ink(colour, tag), width=max(1, round(width)), joint="curve")
 
     def colour_at(self, column: float, row: float) -> Colour:
-        """Return what has been drawn at a pixel so far (the nearest one inside the picture)."""
+        """Return the colour drawn so far at a pixel (coordinates are clamped to the canvas)."""
         column = min(max(int(column), 0), self.camera.columns - 1)
         row = min(max(int(row), 0), self.camera.rows - 1)
-        return self._image.getpixel((column, row))[:3]
+        red, green, blue, _ = cast(tuple[int, int, int, int], self._image.getpixel((column, row)))
+        return red, green, blue
 
     def plate(self, x: float, z: float, y: float = 0.0) -> "Plate":
-        """Return an upright plane that faces the camera, its origin at a world point."""
+        """Return an upright plane that faces the camera and has its origin at a world point."""
         return Plate(self, x, y, z)
 
 
@@ -53,21 +56,21 @@ class Plate:
     def __init__(self, canvas: Canvas, x: float, y: float, z: float) -> None:
         self._canvas = canvas
         self._column, self._row = canvas.camera.project(x, y, z)
-        self.scale = canvas.camera.focal / z  # pixels a metre
-        self.size = self.scale / canvas.camera.rows  # picture heights a metre
+        self.scale = canvas.camera.focal / z  # pixels per metre
+        self.size = self.scale / canvas.camera.rows  # canvas heights per metre
         self._z = z
         self._shade = canvas.light.shade(0, -1)
 
     def _pixel(self, a: float, b: float) -> tuple[float, float]:
         return self._column + a * self.scale, self._row - b * self.scale
 
-    def _seen(self, colour: Colour, shade: float) -> Colour:
-        return self._canvas.light.seen(colour, self._z, self._shade * shade)
+    def _attenuate(self, colour: Colour, shade: float) -> Colour:
+        return self._canvas.light.attenuate(colour, self._z, self._shade * shade)
 
     def polygon(self, outline: Pixels, colour: Colour, tag: int, shade: float = 1.0) -> None:
         """Draw a filled polygon; `shade` scales its brightness."""
         points = [self._pixel(a, b) for a, b in outline]
-        self._canvas.fill(points, self._seen(colour, shade), tag)
+        self._canvas.fill(points, self._attenuate(colour, shade), tag)
 
     def rectangle(
         self, left: float, low: float, right: float, high: float, colour: Colour, tag: int
@@ -78,26 +81,26 @@ class Plate:
     def ellipse(
         self, a: float, b: float, ra: float, rb: float, colour: Colour, tag: int, shade: float = 1.0
     ) -> None:
-        """Draw a filled ellipse round (a, b)."""
+        """Draw a filled ellipse with centre (a, b) and radii (ra, rb)."""
         left, top = self._pixel(a - ra, b + rb)
         box = (left, top, left + 2 * ra * self.scale, top + 2 * rb * self.scale)
-        self._canvas.fill_ellipse(box, self._seen(colour, shade), tag)
+        self._canvas.fill_ellipse(box, self._attenuate(colour, shade), tag)
 
     def limb(
         self, line: Pixels, width: float, colour: Colour, tag: int, shade: float = 1.0
     ) -> None:
         """Draw a line of `width` metres."""
         points = [self._pixel(a, b) for a, b in line]
-        self._canvas.stroke(points, width * self.scale, self._seen(colour, shade), tag)
+        self._canvas.stroke(points, width * self.scale, self._attenuate(colour, shade), tag)
 
     def veil(
-        self, a: float, b: float, radius: float, colour: Colour, share: float, tag: int
+        self, a: float, b: float, radius: float, colour: Colour, opacity: float, tag: int
     ) -> None:
-        """Draw a half-transparent disc, as spokes in motion blur look."""
+        """Draw a translucent disc, which looks like the spokes of a turning wheel."""
         behind = self._canvas.colour_at(*self._pixel(a, b))
         left, top = self._pixel(a - radius, b + radius)
         size = 2 * radius * self.scale
-        ink = mix(behind, self._seen(colour, 1.0), share)
+        ink = mix(behind, self._attenuate(colour, 1.0), opacity)
         self._canvas.fill_ellipse((left, top, left + size, top + size), ink, tag)
 
 

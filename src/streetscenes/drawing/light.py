@@ -8,18 +8,18 @@ import numpy as np
 Colour = tuple[float, float, float]  # RGB, 0..255
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Return `first` with `share` (0..1) of it replaced by `second`."""
-    keep = 1 - share
+def mix(first: Colour, second: Colour, fraction: float) -> Colour:
+    """Interpolate linearly between two colours; `fraction` (0..1) is the weight of `second`."""
+    keep = 1 - fraction
     return (
-        first[0] * keep + second[0] * share,
-        first[1] * keep + second[1] * share,
-        first[2] * keep + second[2] * share,
+        first[0] * keep + second[0] * fraction,
+        first[1] * keep + second[1] * fraction,
+        first[2] * keep + second[2] * fraction,
     )
 
 
-def varied(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    """Return a colour near `colour`: brightness varies by `spread`, hue by a third of it."""
+def vary(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
+    """Vary brightness at random by up to `spread` (relative), and each channel by a third of it."""
     gain = 1 + spread * rng.uniform(-1, 1)
     r, g, b = (1 + spread / 3 * rng.uniform(-1, 1, 3)).tolist()
     return colour[0] * gain * r, colour[1] * gain * g, colour[2] * gain * b
@@ -27,22 +27,24 @@ def varied(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
+    """Sun, sky colours, clouds and haze of one scene."""
+
     sun_x: float  # horizontal direction towards the sun, unit length
     sun_z: float
     shadow_length: float  # metres of shadow per metre of height
-    strength: float  # 0 overcast .. 1 clear sun
+    strength: float  # 0 (overcast) to 1 (clear sun)
     zenith: Colour
     horizon: Colour
-    clouds: float  # 0 none .. 1 closed
-    haze_range: float  # metres at which an object has lost 63 % of its contrast
+    clouds: float  # cloud cover, 0 to 1
+    haze_range: float  # distance in metres at which haze has reduced contrast by 63 %
 
     def shade(self, normal_x: float, normal_z: float) -> float:
-        """Return the brightness of an upright surface with this horizontal normal."""
+        """Return the relative brightness of an upright surface with this horizontal normal."""
         facing = normal_x * self.sun_x + normal_z * self.sun_z
         return 0.98 - 0.3 * self.strength + 0.5 * self.strength * max(0.0, facing)
 
-    def seen(self, colour: Colour, z: float, shade: float = 1.0) -> Colour:
-        """Return a surface's colour as it arrives at the camera from z metres."""
+    def attenuate(self, colour: Colour, z: float, shade: float = 1.0) -> Colour:
+        """Apply shading and haze: the colour that reaches the camera from z metres away."""
         clear = math.exp(-z / self.haze_range)
         lit = clear * shade
         veil = 1 - clear
@@ -65,7 +67,7 @@ SKIES: tuple[tuple[Colour, Colour, float, float], ...] = (
 
 
 def random_light(rng: np.random.Generator) -> Light:
-    """Return one of a few kinds of weather, with its own sun and haze."""
+    """Choose one of the SKIES, with a random sun direction, shadow length and haze."""
     zenith, horizon, clouds, strength = SKIES[rng.choice(5, p=[0.27, 0.25, 0.18, 0.18, 0.12])]
     azimuth = rng.uniform(0, 2 * math.pi)
     return Light(
@@ -73,8 +75,8 @@ def random_light(rng: np.random.Generator) -> Light:
         sun_z=math.cos(azimuth),
         shadow_length=rng.uniform(0.5, 1.6),
         strength=strength * rng.uniform(0.85, 1.0),
-        zenith=varied(rng, zenith, 0.08),
-        horizon=varied(rng, horizon, 0.04),
+        zenith=vary(rng, zenith, 0.08),
+        horizon=vary(rng, horizon, 0.04),
         clouds=clouds,
         haze_range=rng.uniform(160, 500),
     )

@@ -1,8 +1,8 @@
-"""What a drawn pixel carries beside its colour: a label id and the roughness of its surface.
+"""Pixel tags: label id and surface type, packed into the alpha channel of the canvas.
 
-Both travel in the alpha channel of the canvas, so one drawing call writes picture and label
-together and they cannot disagree: the low six bits hold the label id (0..33), the high two bits
-the surface, by which `photograph.py` chooses the texture.
+One drawing call writes colour and tag together, so image and mask cannot disagree. The low six
+bits hold the label id (0..33), the high two bits the surface type, from which
+`camera_effects.py` chooses the texture.
 """
 
 LABEL_BITS = 0x3F

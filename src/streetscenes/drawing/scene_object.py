@@ -1,4 +1,4 @@
-"""A thing that stands in the scene."""
+"""Objects of a scene."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ Draw = Callable[[Canvas, np.random.Generator], None]
 
 @dataclass(frozen=True)
 class SceneObject:
-    depth: float  # metres; things are drawn from the farthest to the nearest
+    """A function that draws an object, the depth that decides when, and its shadow's shape."""
+
+    depth: float  # metres; objects are drawn from the farthest to the nearest
     draw: Draw
     footprint: Footprint | None = None
 
 
-def upright(x: float, z: float, draw: Draw, width: float, height: float) -> SceneObject:
-    """Return a thing that stands on a spot of `width` metres."""
+def upright_object(x: float, z: float, draw: Draw, width: float, height: float) -> SceneObject:
+    """Return an object whose footprint is a square of `width` metres."""
     half = width / 2
     return SceneObject(z, draw, Footprint(x - half, x + half, z - half, z + half, 0.0, height))

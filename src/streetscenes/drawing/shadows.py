@@ -1,4 +1,4 @@
-"""Shadows on the ground: bodies swept away from the sun, and the dark below vehicles."""
+"""Shadows on the ground: those cast by the sun, and the dark ground below vehicles."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from streetscenes.drawing.camera import Camera
 from streetscenes.drawing.light import Light
 
-SHADOW_NEAREST = 2.5  # metres; nearer corners are moved here
+SHADOW_NEAREST = 2.5  # metres; corners of shadows that are nearer are moved to this depth
 
 Pixel = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """A rectangle on the ground, metres, and the heights between which the body stands."""
+    """Bounding box of an object: a rectangle on the ground and a range of heights, in metres."""
 
     left: float
     right: float
@@ -24,11 +24,11 @@ class Footprint:
     far: float
     low: float
     high: float
-    rests: bool = False  # whether it keeps the light off the ground below it in any weather
+    rests: bool = False  # the ground below it is dark in any weather
 
 
 def shadow_map(camera: Camera, light: Light, footprints: Iterable[Footprint]) -> np.ndarray:
-    """Return (rows, columns) float32 in 0..0.75, how much light each pixel's ground lacks."""
+    """Return (rows, columns) float32 in 0..0.75: the fraction of light missing on the ground."""
     image = Image.new("L", (camera.columns, camera.rows))
     draw = ImageDraw.Draw(image)
     depth = int(140 * light.strength)

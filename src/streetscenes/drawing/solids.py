@@ -1,4 +1,4 @@
-"""Boxes and blunt wedges standing on the road: the bodies of vehicles and houses."""
+"""Boxes and frustums, from which vehicles and houses are built."""
 
 import math
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Frame:
-    """A thing's own axes: `along` its heading (0 points away from the camera), `across`, up."""
+    """Coordinate system of an object: `along` its heading, `across` it, and up, in metres."""
 
     x: float
     z: float
-    heading: float = 0.0  # radians, clockwise from above
+    heading: float = 0.0  # radians, clockwise seen from above; 0 points away from the camera
 
     def world(self, along: float, across: float, y: float) -> Point:
-        """Return the world point of a point in the frame, never behind the camera."""
+        """Convert a point to world coordinates; z is at least 1, so never behind the camera."""
         sin, cos = math.sin(self.heading), math.cos(self.heading)
         x = self.x + along * sin + across * cos
         return x, y, max(self.z + along * cos - across * sin, 1.0)
 
 
 class Face:
-    """A flat quadrilateral; s runs 0..1 to the right and t 0..1 up, as seen from outside."""
+    """A flat quadrilateral with coordinates s (0..1 to the right) and t (0..1 up), from outside."""
 
     def __init__(self, canvas: Canvas, corners: tuple[Point, ...], shade: float) -> None:
         """`corners`: low left, low right, high right, high left."""
@@ -35,14 +35,14 @@ class Face:
 
     @property
     def visible(self) -> bool:
-        """Whether the outside is turned to the camera."""
+        """True if the outside faces the camera."""
         project = self._canvas.camera.project
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = (project(*corner) for corner in self._corners)
         return (cx - ax) * (dy - by) - (cy - ay) * (dx - bx) < 0
 
     def _at(self, s: float, t: float) -> Point:
         p, q, r, o = self._corners
-        # Written out: thousands of calls a scene, and a loop takes three times as long.
+        # Written out: called thousands of times per scene, and a loop would be three times slower.
         a, b, c, d = (1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t
         return (
             a * p[0] + b * q[0] + c * r[0] + d * o[0],
@@ -69,13 +69,13 @@ class Face:
         """Draw a polygon of (s, t) points."""
         points = [self._at(s, t) for s, t in outline]
         depth = sum(point[2] for point in points) / len(points)
-        seen = self._canvas.light.seen(colour, depth, self._shade * shade)
-        self._canvas.fill([self._canvas.camera.project(*point) for point in points], seen, tag)
+        ink = self._canvas.light.attenuate(colour, depth, self._shade * shade)
+        self._canvas.fill([self._canvas.camera.project(*point) for point in points], ink, tag)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A box in a frame; the top is drawn in by metres at the rear, front, left and right."""
+    """A box in a frame; its top is smaller by `inset` metres at the rear, front, left and right."""
 
     along: tuple[float, float]
     across: tuple[float, float]
@@ -86,14 +86,14 @@ class Block:
 def draw_block(
     canvas: Canvas, frame: Frame, block: Block, colour: Colour, tag: int
 ) -> dict[str, Face]:
-    """Draw the faces turned to the camera; return them by name (rear, front, left, right, top).
+    """Draw the visible faces; return them by name (rear, front, left, right, top).
 
-    A convex block's visible faces never overlap, so their order does not matter.
+    The visible faces of a convex block never overlap, so their order does not matter.
     """
-    seen = {name: face for name, face in _faces(canvas, frame, block).items() if face.visible}
-    for face in seen.values():
+    visible = {name: face for name, face in _faces(canvas, frame, block).items() if face.visible}
+    for face in visible.values():
         face.patch(0, 0, 1, 1, colour, tag)
-    return seen
+    return visible
 
 
 def _faces(canvas: Canvas, frame: Frame, block: Block) -> dict[str, Face]:
@@ -118,7 +118,7 @@ def _faces(canvas: Canvas, frame: Frame, block: Block) -> dict[str, Face]:
 
 
 def disc(frame: Frame, along: float, across: float, y: float, radius: float) -> list[Point]:
-    """Return the outline of an upright wheel in the plane of the heading."""
+    """Return the outline of an upright wheel that rolls in the direction of the heading."""
     turns = [2 * math.pi * i / 14 for i in range(14)]
     return [
         frame.world(along + radius * math.cos(a), across, y + radius * math.sin(a)) for a in turns

@@ -1,1 +1,1 @@
-"""Objects that stand in a street scene."""
+"""Functions that draw the objects of a street scene."""

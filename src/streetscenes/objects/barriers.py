@@ -8,7 +8,7 @@ from streetscenes.drawing.light import Colour
 from streetscenes.drawing.solids import Face
 
 PIECE = 2.5
-"""Length of a piece, in metres."""
+"""Length of a piece of wall, fence, rail or hedge, in metres."""
 
 STONES: tuple[Colour, ...] = ((150, 142, 130), (136, 96, 80), (176, 170, 160), (120, 116, 110))
 BOARDS: tuple[Colour, ...] = ((126, 98, 70), (150, 140, 124), (92, 84, 76), (198, 196, 188))
@@ -16,7 +16,7 @@ BARS: tuple[Colour, ...] = ((58, 62, 60), (84, 90, 88), (46, 66, 52))
 
 
 def _panel(canvas: Canvas, x: float, z: float, length: float, low: float, high: float) -> Face:
-    """Return the street side of an upright strip along the road."""
+    """Return the face, on the street side, of an upright strip along the road."""
     left = x < canvas.camera.lateral
     a, b = (z, z + length) if left else (z + length, z)
     corners = ((x, low, a), (x, low, b), (x, high, b), (x, high, a))
@@ -54,21 +54,21 @@ def draw_board_fence(
 def draw_bar_fence(
     canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, bar: Colour
 ) -> None:
-    """Draw a metal fence; what lies behind shows through, and the label covers the whole panel."""
+    """Draw a metal fence. The background shows through; the label covers the whole panel."""
     face = _panel(canvas, x, z, PIECE, 0, height)
     project = canvas.camera.project
     steps = 12
     for i in range(steps):
-        # Strips, so that the veil keeps the colours behind it.
+        # Drawn in strips, each blended with the background's colour at its centre.
         for low in (0.05, 0.35, 0.65):
             spot = project(x, height * (low + 0.15), z + PIECE * (i + 0.5) / steps)
             behind = canvas.colour_at(*spot)
-            blend = tuple(0.62 * c + 0.38 * b for c, b in zip(behind, bar, strict=True))
+            red, green, blue = (0.62 * c + 0.38 * b for c, b in zip(behind, bar, strict=True))
             outline = [
                 project(x, height * t, z + PIECE * s / steps)
                 for s, t in ((i, low), (i + 1, low), (i + 1, low + 0.3), (i, low + 0.3))
             ]
-            canvas.fill(outline, blend, pixel_tags.FENCE)
+            canvas.fill(outline, (red, green, blue), pixel_tags.FENCE)
         face.patch(i / steps, 0, (i + 0.22) / steps, 1, bar, pixel_tags.FENCE)
     for t in (0.08, 0.9):
         face.patch(0, t, 1, t + 0.06, bar, pixel_tags.FENCE)

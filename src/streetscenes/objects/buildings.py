@@ -1,4 +1,4 @@
-"""Houses along the road: façades with windows and doors, shops, flat and pitched roofs."""
+"""Buildings: façades with windows, doors and shops; flat and pitched roofs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.camera import NEAREST
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 
 PLASTER: tuple[Colour, ...] = (
@@ -28,35 +28,37 @@ SHOPS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Site:
-    """The ground plan of a building on one side (-1 left, 1 right) of the road, in metres."""
+    """Position and size of a building, in metres."""
 
-    side: int
+    side: int  # of the road: -1 left, 1 right
     street: float  # |x| of the façade
     depth: float
     start: float  # z of the nearer end
     length: float
-    height: float  # of the walls
-    ridge: float  # of the roof above the walls; 0 is a flat roof
+    height: float  # height of the walls
+    ridge: float  # height of the roof above the walls; 0 is a flat roof
 
 
 @dataclass(frozen=True)
 class Looks:
+    """Colours and window shapes of a building."""
+
     plaster: Colour
     trim: Colour
     roof: Colour
     pane: Colour
     shop: bool
     shutters: bool
-    window_width: float  # share of a bay
+    window_width: float  # as a fraction of a bay
 
 
 def random_looks(rng: np.random.Generator, urban: bool) -> Looks:
     """Return colours and window shapes; only urban houses may have shops."""
-    plaster = varied(rng, PLASTER[rng.integers(len(PLASTER))], 0.12)
+    plaster = vary(rng, PLASTER[rng.integers(len(PLASTER))], 0.12)
     return Looks(
         plaster=plaster,
-        trim=varied(rng, (214, 210, 200), 0.1) if rng.random() < 0.6 else varied(rng, plaster, 0.3),
-        roof=varied(rng, ROOFS[rng.integers(len(ROOFS))], 0.12),
+        trim=vary(rng, (214, 210, 200), 0.1) if rng.random() < 0.6 else vary(rng, plaster, 0.3),
+        roof=vary(rng, ROOFS[rng.integers(len(ROOFS))], 0.12),
         pane=PANES[rng.integers(len(PANES))],
         shop=urban and rng.random() < 0.55,
         shutters=rng.random() < 0.25,
@@ -76,23 +78,23 @@ def draw_building(canvas: Canvas, rng: np.random.Generator, site: Site, looks: L
     walls = Block((0, length), across, (0, site.height))
     faces = draw_block(canvas, frame, walls, looks.plaster, pixel_tags.BUILDING)
     if site.ridge > 0:
-        _pitched_roof(canvas, frame, site, looks, (across, length))
+        _draw_pitched_roof(canvas, frame, site, looks, (across, length))
     front = faces.get("left" if site.side > 0 else "right")
     if front:
-        _facade(front, rng, site, looks, length)
+        _draw_facade(front, rng, site, looks, length)
         if site.ridge == 0:
             front.patch(0, 0.965, 1, 1, looks.trim, pixel_tags.BUILDING, 0.95)
     if (end := faces.get("rear")) and rng.random() < 0.7:
-        _gable_windows(end, rng, site, looks)
+        _draw_gable_windows(end, rng, site, looks)
 
 
-def _pitched_roof(
+def _draw_pitched_roof(
     canvas: Canvas, frame: Frame, site: Site, looks: Looks, plan: tuple[tuple[float, float], float]
 ) -> None:
     across, length = plan
     eaves = (across[0] - 0.35, across[1] + 0.35)
     half = (eaves[1] - eaves[0]) / 2 - 0.01
-    _chimney(canvas, frame, site, across)
+    _draw_chimney(canvas, frame, site, across)
     hip = 0.0 if site.length > 14 else min(1.5, length / 4)
     up = (site.height - 0.05, site.height + site.ridge)
     roof = Block((-0.2, length + 0.2), eaves, up, (hip, hip, half, half))
@@ -106,15 +108,17 @@ def _pitched_roof(
         slope.patch(0, 0, 1, 0.05, (70, 66, 64), pixel_tags.BUILDING)
 
 
-def _chimney(canvas: Canvas, frame: Frame, site: Site, across: tuple[float, float]) -> None:
+def _draw_chimney(canvas: Canvas, frame: Frame, site: Site, across: tuple[float, float]) -> None:
     middle = (across[0] + across[1]) / 2
     top = site.height + site.ridge
     stack = Block((2.0, 2.8), (middle - 0.4, middle + 0.4), (top - 0.8, top + 0.7))
     draw_block(canvas, frame, stack, (128, 88, 74), pixel_tags.BUILDING)
 
 
-def _facade(face: Face, rng: np.random.Generator, site: Site, looks: Looks, length: float) -> None:
-    """Draw bays of windows, floor by floor; the ground floor has a door and perhaps shops."""
+def _draw_facade(
+    face: Face, rng: np.random.Generator, site: Site, looks: Looks, length: float
+) -> None:
+    """Draw the windows of each floor; the ground floor has a door and possibly shops."""
     floors = max(1, round(site.height / 3.1))
     bays = max(1, round(length / 2.7))
     floor, bay = 1 / floors, 1 / bays
@@ -136,15 +140,17 @@ def _facade(face: Face, rng: np.random.Generator, site: Site, looks: Looks, leng
                     s + 0.28 * bay, 0, s + 0.72 * bay, 0.74 * floor, colour, pixel_tags.BUILDING
                 )
             elif row == 0 and looks.shop:
-                _shop_window(face, (s, bay, floor), rng, looks)
+                _draw_shop_window(face, (s, bay, floor), rng, looks)
             else:
-                _window(face, (s, t, bay, floor), lit[row][column], looks, detailed)
+                _draw_window(face, (s, t, bay, floor), lit[row][column], looks, detailed)
     if looks.shop:
-        sign = varied(rng, SHOPS[rng.integers(len(SHOPS))], 0.15)
+        sign = vary(rng, SHOPS[rng.integers(len(SHOPS))], 0.15)
         face.patch(0.02, 0.8 * floor, 0.98, 0.98 * floor, sign, pixel_tags.BUILDING)
 
 
-def _window(face: Face, cell: tuple, lit: float, looks: Looks, detailed: bool) -> None:
+def _draw_window(
+    face: Face, cell: tuple[float, float, float, float], lit: float, looks: Looks, detailed: bool
+) -> None:
     s, t, bay, floor = cell
     left, right = s + (0.5 - looks.window_width / 2) * bay, s + (0.5 + looks.window_width / 2) * bay
     low, high = t + 0.3 * floor, t + 0.82 * floor
@@ -171,20 +177,22 @@ def _window(face: Face, cell: tuple, lit: float, looks: Looks, detailed: bool) -
             face.patch(left, high - 0.2 * floor, right, high, looks.trim, pixel_tags.BUILDING, 0.85)
 
 
-def _shop_window(face: Face, cell: tuple, rng: np.random.Generator, looks: Looks) -> None:
+def _draw_shop_window(
+    face: Face, cell: tuple[float, float, float], rng: np.random.Generator, looks: Looks
+) -> None:
     s, bay, floor = cell
     face.patch(
         s + 0.08 * bay, 0.14 * floor, s + 0.92 * bay, 0.76 * floor, looks.pane, pixel_tags.BUILDING
     )
-    goods = varied(rng, (150, 130, 105), 0.4)
+    goods = vary(rng, (150, 130, 105), 0.4)
     top = float(rng.uniform(0.25, 0.45)) * floor
     face.patch(s + 0.12 * bay, 0.16 * floor, s + 0.88 * bay, top, goods, pixel_tags.BUILDING, 0.8)
 
 
-def _gable_windows(face: Face, rng: np.random.Generator, site: Site, looks: Looks) -> None:
+def _draw_gable_windows(face: Face, rng: np.random.Generator, site: Site, looks: Looks) -> None:
     floors = max(1, round(site.height / 3.1))
     bays = max(2, round(site.depth / 3.5))
     for row in range(floors):
         for column in range(bays):
             cell = (column / bays, row / floors, 1 / bays, 1 / floors)
-            _window(face, cell, float(rng.random()), looks, site.start < 45)
+            _draw_window(face, cell, float(rng.random()), looks, site.start < 45)

@@ -6,7 +6,7 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 from streetscenes.objects.vehicle_parts import (
     BRAKING,
@@ -25,7 +25,7 @@ PAINTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class CarShape:
-    """Metres; `bonnet` and `boot` are the parts of the length before and behind the cabin."""
+    """Sizes in metres; `bonnet` and `boot` are the lengths in front of and behind the cabin."""
 
     length: float
     width: float
@@ -46,25 +46,25 @@ CAR_SHAPES = (
 
 
 def draw_car(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
-    """Draw a car of one of a few makes and colours, its middle at the frame's origin."""
+    """Draw a car of random shape and colour, centred at the frame's origin."""
     shape = CAR_SHAPES[rng.choice(6, p=[0.28, 0.2, 0.18, 0.14, 0.1, 0.1])]
-    paint = varied(rng, PAINTS[rng.integers(len(PAINTS))], 0.12)
+    paint = vary(rng, PAINTS[rng.integers(len(PAINTS))], 0.12)
     half, side = shape.length / 2, shape.width / 2
-    _undercarriage(canvas, frame, shape.length, shape.width)
+    _draw_undercarriage(canvas, frame, shape.length, shape.width)
     body = Block((-half, half), (-side, side), (0.26, shape.waist), (0.06, 0.12, 0.05, 0.05))
     faces = draw_block(canvas, frame, body, paint, pixel_tags.CAR)
-    _car_sides(faces, paint)
+    _draw_car_sides(faces, paint)
     draw_wheels(canvas, frame, faces, shape.length * 0.31, side, 0.32, pixel_tags.CAR)
     cabin = Block(
         (-half + shape.boot, half - shape.bonnet), (-side + 0.06, side - 0.06),
         (shape.waist, shape.height), (0.32, 0.75, 0.2, 0.2),
     )  # fmt: skip
     windows = draw_block(canvas, frame, cabin, paint, pixel_tags.CAR)
-    _car_glass(windows)
-    _car_ends(faces, rng)
+    _draw_car_glass(windows)
+    _draw_car_ends(faces, rng)
 
 
-def _car_sides(faces: dict[str, Face], paint: Colour) -> None:
+def _draw_car_sides(faces: dict[str, Face], paint: Colour) -> None:
     for name in ("left", "right"):
         if side := faces.get(name):
             side.patch(0, 0, 1, 0.18, (40, 40, 42), pixel_tags.CAR)
@@ -74,7 +74,7 @@ def _car_sides(faces: dict[str, Face], paint: Colour) -> None:
                 side.patch(door, 0.2, door + 0.006, 0.98, RUBBER, pixel_tags.CAR)
 
 
-def _car_glass(windows: dict[str, Face]) -> None:
+def _draw_car_glass(windows: dict[str, Face]) -> None:
     for name, face in windows.items():
         if name == "top":
             continue
@@ -83,13 +83,13 @@ def _car_glass(windows: dict[str, Face]) -> None:
             face.patch(0.52, 0.12, 0.93, 0.9, GLASS, pixel_tags.CAR)
         else:
             face.patch(0.07, 0.1, 0.93, 0.92, GLASS, pixel_tags.CAR)
-            # The sky mirrors in the upper part of a slanted pane.
+            # The upper part of a slanted pane reflects the sky.
             face.polygon(
                 [(0.1, 0.55), (0.9, 0.75), (0.92, 0.9), (0.1, 0.9)], (105, 118, 130), pixel_tags.CAR
             )
 
 
-def _car_ends(faces: dict[str, Face], rng: np.random.Generator) -> None:
+def _draw_car_ends(faces: dict[str, Face], rng: np.random.Generator) -> None:
     lamp = BRAKING if rng.random() < 0.35 else RED_LAMP
     plate = (225, 222, 205)
     if rear := faces.get("rear"):
@@ -106,7 +106,7 @@ def _car_ends(faces: dict[str, Face], rng: np.random.Generator) -> None:
         front.patch(0.35, 0.28, 0.65, 0.42, plate, pixel_tags.CAR)
 
 
-def _undercarriage(canvas: Canvas, frame: Frame, length: float, width: float) -> None:
+def _draw_undercarriage(canvas: Canvas, frame: Frame, length: float, width: float) -> None:
     half, side = length / 2 - 0.15, width / 2 - 0.08
     floor = Block((-half, half), (-side, side), (0.06, 0.32))
     draw_block(canvas, frame, floor, (18, 18, 20), pixel_tags.CAR)

@@ -1,9 +1,9 @@
-"""Bicycles and motorcycles, parked or ridden, from the side or in line with the road."""
+"""Bicycles and motorcycles, parked or ridden, seen from the side or from behind."""
 
 import numpy as np
 
 from streetscenes.drawing import pixel_tags
-from streetscenes.drawing.canvas import Canvas, Plate
+from streetscenes.drawing.canvas import Canvas, Pixels, Plate
 from streetscenes.drawing.light import Colour
 from streetscenes.objects.people import HAIRS, SKINS, TOPS, TROUSERS, pick
 
@@ -18,35 +18,35 @@ STEEL: Colour = (165, 166, 168)
 def draw_bicycle(
     canvas: Canvas, rng: np.random.Generator, x: float, z: float, *, ridden: bool, side: bool
 ) -> None:
-    """Draw a bicycle across the view (`side`) or in line with it, with its rider if `ridden`."""
+    """Draw a bicycle from the side (`side`) or from behind, with a rider if `ridden`."""
     plate = canvas.plate(x, z)
     turn = 1.0 if rng.random() < 0.5 else -1.0
     if side:
-        _bicycle_side(plate, rng, turn)
+        _draw_bicycle_side(plate, rng, turn)
         if ridden:
-            _rider_side(plate, rng, turn, seat=0.95, grip=(0.42, 1.05), pedal=(0.08, 0.32))
+            _draw_rider_side(plate, rng, turn, seat=0.95, grip=(0.42, 1.05), pedal=(0.08, 0.32))
     else:
         if ridden:
-            _legs_behind(plate, rng)
-        _bicycle_behind(plate, rng)
+            _draw_legs_behind(plate, rng)
+        _draw_bicycle_behind(plate, rng)
         if ridden:
-            _rider_behind(plate, rng)
+            _draw_rider_behind(plate, rng)
 
 
 def draw_motorcycle(
     canvas: Canvas, rng: np.random.Generator, x: float, z: float, *, ridden: bool, side: bool
 ) -> None:
-    """Draw a motorcycle or scooter across the view (`side`) or in line with it."""
+    """Draw a motorcycle from the side (`side`) or from behind, with a rider if `ridden`."""
     plate = canvas.plate(x, z)
     paint = pick(rng, PAINTS)
     turn = 1.0 if rng.random() < 0.5 else -1.0
     if side:
-        _motorcycle_side(plate, paint, turn)
+        _draw_motorcycle_side(plate, paint, turn)
         if ridden:
-            _rider_side(plate, rng, turn, seat=0.82, grip=(0.45, 1.0), pedal=(0.1, 0.3))
+            _draw_rider_side(plate, rng, turn, seat=0.82, grip=(0.45, 1.0), pedal=(0.1, 0.3))
         return
     if ridden:
-        _legs_behind(plate, rng)
+        _draw_legs_behind(plate, rng)
     tag = pixel_tags.MOTORCYCLE
     plate.limb([(0, 0.04), (0, 0.62)], 0.16, TYRE, tag)
     plate.limb([(-0.38, 1.02), (0.38, 1.02)], 0.07, (50, 50, 52), tag)
@@ -57,14 +57,14 @@ def draw_motorcycle(
     )
     plate.ellipse(0, 0.8, 0.09, 0.07, (225, 70, 60) if rng.random() < 0.5 else (245, 240, 220), tag)
     if ridden:
-        _rider_behind(plate, rng)
+        _draw_rider_behind(plate, rng)
 
 
-def _bicycle_side(plate: Plate, rng: np.random.Generator, turn: float) -> None:
+def _draw_bicycle_side(plate: Plate, rng: np.random.Generator, turn: float) -> None:
     paint, tag = pick(rng, PAINTS), pixel_tags.BICYCLE
-    for hub in (-0.52, 0.52):
-        plate.veil(hub * turn, 0.34, 0.34, (70, 70, 72), 0.35, tag)
-        _ring(plate, hub * turn, 0.34, 0.33, tag)
+    for centre in (-0.52, 0.52):
+        plate.veil(centre * turn, 0.34, 0.34, (70, 70, 72), 0.35, tag)
+        _draw_ring(plate, centre * turn, 0.34, 0.33, tag)
     hub, crank, seat, head = (-0.52, 0.34), (-0.06, 0.3), (-0.2, 0.86), (0.36, 0.84)
     for line in ((hub, crank, seat, hub), (seat, head, crank), (head, (0.52, 0.34))):
         plate.limb([(a * turn, b) for a, b in line], 0.055, paint, tag)
@@ -79,7 +79,7 @@ def _bicycle_side(plate: Plate, rng: np.random.Generator, turn: float) -> None:
         )
 
 
-def _ring(plate: Plate, a: float, b: float, radius: float, tag: int) -> None:
+def _draw_ring(plate: Plate, a: float, b: float, radius: float, tag: int) -> None:
     angles = np.linspace(0, 2 * np.pi, 17)
     line = [
         (a + radius * c, b + radius * s)
@@ -88,10 +88,10 @@ def _ring(plate: Plate, a: float, b: float, radius: float, tag: int) -> None:
     plate.limb([(float(p), float(q)) for p, q in line], 0.06, TYRE, tag)
 
 
-def _motorcycle_side(plate: Plate, paint: Colour, turn: float) -> None:
+def _draw_motorcycle_side(plate: Plate, paint: Colour, turn: float) -> None:
     tag = pixel_tags.MOTORCYCLE
 
-    def shape(outline: list, colour: Colour) -> None:
+    def shape(outline: Pixels, colour: Colour) -> None:
         plate.polygon([(a * turn, b) for a, b in outline], colour, tag)
 
     for hub in (-0.68, 0.7):
@@ -105,7 +105,7 @@ def _motorcycle_side(plate: Plate, paint: Colour, turn: float) -> None:
     plate.limb([(-0.9 * turn, 0.32), (-0.1 * turn, 0.28)], 0.1, STEEL, tag)
 
 
-def _bicycle_behind(plate: Plate, rng: np.random.Generator) -> None:
+def _draw_bicycle_behind(plate: Plate, rng: np.random.Generator) -> None:
     paint, tag = pick(rng, PAINTS), pixel_tags.BICYCLE
     plate.limb([(0, 0.02), (0, 0.7)], 0.09, TYRE, tag)
     plate.limb([(0, 0.5), (0, 0.95)], 0.07, paint, tag)
@@ -119,19 +119,19 @@ def _bicycle_behind(plate: Plate, rng: np.random.Generator) -> None:
             plate.rectangle(a, 0.4, a + 0.13, 0.76, bag, tag)
 
 
-def _rider_side(
+def _draw_rider_side(
     plate: Plate,
     rng: np.random.Generator,
     turn: float,
     *,
     seat: float,
-    grip: tuple,
-    pedal: tuple,
+    grip: tuple[float, float],
+    pedal: tuple[float, float],
 ) -> None:
     top, legs, skin = pick(rng, TOPS), pick(rng, TROUSERS), pick(rng, SKINS)
     lean = rng.uniform(0.12, 0.3)
 
-    def limb(line: list, width: float, colour: Colour, shade: float = 1.0) -> None:
+    def limb(line: Pixels, width: float, colour: Colour, shade: float = 1.0) -> None:
         plate.limb([(a * turn, b) for a, b in line], width, colour, pixel_tags.RIDER, shade)
 
     limb([(-0.18, seat + 0.05), (0.22, seat - 0.2), (-0.12, 0.42)], 0.13, legs, 0.7)
@@ -146,10 +146,10 @@ def _rider_side(
     ]
     plate.polygon([(a * turn, b) for a, b in outline], top, pixel_tags.RIDER)
     limb([shoulder, (shoulder[0] + 0.2, seat + 0.25), grip], 0.1, top, 0.85)
-    _head(plate, rng, (shoulder[0] + 0.08) * turn, shoulder[1] + 0.18, skin)
+    _draw_head(plate, rng, (shoulder[0] + 0.08) * turn, shoulder[1] + 0.18, skin)
 
 
-def _legs_behind(plate: Plate, rng: np.random.Generator) -> None:
+def _draw_legs_behind(plate: Plate, rng: np.random.Generator) -> None:
     legs = pick(rng, TROUSERS)
     for side, lift in ((-1, 0.1), (1, 0.32)):
         plate.limb(
@@ -161,7 +161,7 @@ def _legs_behind(plate: Plate, rng: np.random.Generator) -> None:
         plate.ellipse(0.13 * side, lift + 0.05, 0.06, 0.06, TYRE, pixel_tags.RIDER)
 
 
-def _rider_behind(plate: Plate, rng: np.random.Generator) -> None:
+def _draw_rider_behind(plate: Plate, rng: np.random.Generator) -> None:
     top, skin = pick(rng, TOPS), pick(rng, SKINS)
     for side, shade in ((-1, 0.95), (1, 0.75)):
         plate.limb(
@@ -176,10 +176,10 @@ def _rider_behind(plate: Plate, rng: np.random.Generator) -> None:
     plate.polygon(
         [(0.05, 0.88), (0.17, 0.88), (0.22, 1.4), (0.08, 1.5)], top, pixel_tags.RIDER, 0.78
     )
-    _head(plate, rng, 0.0, 1.67, skin)
+    _draw_head(plate, rng, 0.0, 1.67, skin)
 
 
-def _head(plate: Plate, rng: np.random.Generator, a: float, b: float, skin: Colour) -> None:
+def _draw_head(plate: Plate, rng: np.random.Generator, a: float, b: float, skin: Colour) -> None:
     plate.ellipse(a, b, 0.1, 0.13, skin, pixel_tags.RIDER)
     cover = pick(rng, HELMETS if rng.random() < 0.6 else HAIRS)
     plate.ellipse(a, b + 0.06, 0.125, 0.09, cover, pixel_tags.RIDER)

@@ -1,10 +1,12 @@
 """Lorries and buses."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 from streetscenes.drawing.solids import Block, Frame, draw_block
 from streetscenes.objects.vehicle_parts import GLASS, HEAD_LAMP, RED_LAMP, draw_wheels
 
@@ -14,24 +16,24 @@ BUS_PAINTS: tuple[Colour, ...] = ((205, 60, 50), (225, 222, 210), (60, 110, 165)
 
 def draw_truck(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
     """Draw a lorry of 6.5 to 10 m, its cab towards the heading."""
-    paint = varied(rng, TRUCK_PAINTS[rng.integers(len(TRUCK_PAINTS))], 0.1)
-    cargo = varied(rng, ((222, 222, 218), (200, 190, 170), paint)[rng.integers(3)], 0.08)
+    paint = vary(rng, TRUCK_PAINTS[rng.integers(len(TRUCK_PAINTS))], 0.1)
+    cargo = vary(rng, ((222, 222, 218), (200, 190, 170), paint)[rng.integers(3)], 0.08)
     length, high = rng.uniform(6.5, 10), rng.uniform(3.0, 3.7)
     half, tag = length / 2, pixel_tags.TRUCK
     chassis = Block((-half, half), (-1.15, 1.15), (0.25, 0.95))
     faces = draw_block(canvas, frame, chassis, (40, 40, 42), tag)
-    parts = [
-        lambda: _truck_cab(canvas, frame, half, paint),
-        lambda: _truck_box(canvas, frame, half, high, cargo),
+    parts: list[Callable[[], None]] = [
+        lambda: _draw_truck_cab(canvas, frame, half, paint),
+        lambda: _draw_truck_box(canvas, frame, half, high, cargo),
     ]
-    if np.cos(frame.heading) < 0:  # it comes towards us: the box is the farther part
+    if np.cos(frame.heading) < 0:  # it comes towards the camera, so the box is the farther part
         parts.reverse()
     for draw in parts:
         draw()
     draw_wheels(canvas, frame, faces, half * 0.68, 1.2, 0.48, tag)
 
 
-def _truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Colour) -> None:
+def _draw_truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Colour) -> None:
     cab = Block((half - 1.9, half), (-1.18, 1.18), (0.5, 2.75), (0, 0.25, 0.05, 0.05))
     faces = draw_block(canvas, frame, cab, paint, pixel_tags.TRUCK)
     if front := faces.get("front"):
@@ -44,7 +46,7 @@ def _truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Colour) -> None
             side.patch(0.25, 0.52, 0.8, 0.86, GLASS, pixel_tags.TRUCK)
 
 
-def _truck_box(canvas: Canvas, frame: Frame, half: float, high: float, cargo: Colour) -> None:
+def _draw_truck_box(canvas: Canvas, frame: Frame, half: float, high: float, cargo: Colour) -> None:
     box = Block((-half, half - 2.1), (-1.25, 1.25), (0.95, high))
     faces = draw_block(canvas, frame, box, cargo, pixel_tags.TRUCK)
     if rear := faces.get("rear"):
@@ -59,7 +61,7 @@ def _truck_box(canvas: Canvas, frame: Frame, half: float, high: float, cargo: Co
 
 def draw_bus(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
     """Draw a city bus of 9.5 to 12 m."""
-    paint = varied(rng, BUS_PAINTS[rng.integers(len(BUS_PAINTS))], 0.1)
+    paint = vary(rng, BUS_PAINTS[rng.integers(len(BUS_PAINTS))], 0.1)
     length, tag = rng.uniform(9.5, 12), pixel_tags.BUS
     half = length / 2
     body = Block((-half, half), (-1.25, 1.25), (0.3, 3.05), (0, 0.08, 0.04, 0.04))

@@ -1,10 +1,10 @@
-"""People on foot."""
+"""Pedestrians."""
 
 import numpy as np
 
 from streetscenes.drawing import pixel_tags
-from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.canvas import Canvas, Pixels, Plate
+from streetscenes.drawing.light import Colour, vary
 
 SKINS: tuple[Colour, ...] = ((224, 180, 150), (205, 155, 125), (165, 115, 85), (105, 72, 55))
 HAIRS: tuple[Colour, ...] = ((40, 32, 28), (75, 52, 36), (130, 95, 55), (150, 145, 140))
@@ -18,12 +18,12 @@ TROUSERS: tuple[Colour, ...] = (
 
 
 def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float = 0.15) -> Colour:
-    """Return one of the colours, slightly changed."""
-    return varied(rng, colours[rng.integers(len(colours))], spread)
+    """Choose one of the colours and vary it by `spread`."""
+    return vary(rng, colours[rng.integers(len(colours))], spread)
 
 
 def draw_person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    """Draw a walker or someone standing, seen from the side or from the front or back."""
+    """Draw a pedestrian, seen from the side, the front or the back."""
     person = _Figure(canvas.plate(x, z), rng)
     if rng.random() < 0.55:
         person.walk_across()
@@ -32,7 +32,7 @@ def draw_person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) ->
 
 
 class _Figure:
-    """One walker; lengths are those of an adult of 1.75 m, scaled by `height`."""
+    """One pedestrian; lengths are those of an adult of 1.75 m, scaled by `_height`."""
 
     def __init__(self, plate: Plate, rng: np.random.Generator) -> None:
         self._plate = plate
@@ -51,11 +51,11 @@ class _Figure:
         self._bare_arms = rng.random() < 0.3
         self._from_behind = rng.random() < 0.5
 
-    def _polygon(self, outline: list, colour: Colour, shade: float = 1.0) -> None:
+    def _polygon(self, outline: Pixels, colour: Colour, shade: float = 1.0) -> None:
         k, w = self._height, self._height * self._side
         self._plate.polygon([(a * w, b * k) for a, b in outline], colour, pixel_tags.PERSON, shade)
 
-    def _limb(self, line: list, width: float, colour: Colour, shade: float = 1.0) -> None:
+    def _limb(self, line: Pixels, width: float, colour: Colour, shade: float = 1.0) -> None:
         k, w = self._height, self._height * self._side
         points = [(a * w, b * k) for a, b in line]
         self._plate.limb(points, width * self._stout * k, colour, pixel_tags.PERSON, shade)
@@ -82,7 +82,7 @@ class _Figure:
         shadow = [(-0.14 * w, self._coat), (-0.03, self._coat), (-0.04, 1.45), (-0.15 * w, 1.25)]
         self._polygon(shadow, self._top, 0.78)
         self._limb([(0.0, 1.4), (-step * 0.6, 1.1), (-step * 0.5 + 0.06, 0.86)], 0.1, arms, 0.88)
-        self._head(0.03)
+        self._draw_head(0.03)
 
     def walk_along(self) -> None:
         """Draw the figure from the front or from behind."""
@@ -102,9 +102,9 @@ class _Figure:
         self._polygon([*dark, (0.07, 1.46)], self._top, 0.78)
         if self._bag and self._from_behind:
             self._polygon([(-0.14, 1.0), (0.14, 1.0), (0.13, 1.4), (-0.13, 1.4)], self._bag_colour)
-        self._head(0.0)
+        self._draw_head(0.0)
 
-    def _head(self, forward: float) -> None:
+    def _draw_head(self, forward: float) -> None:
         self._limb([(0, 1.42), (forward, 1.56)], 0.1, self._skin, 0.8)
         self._oval(forward, 1.63, 0.1, 0.135, self._skin)
         if self._from_behind:

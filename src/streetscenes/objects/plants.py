@@ -1,4 +1,4 @@
-"""Trees, bushes and hedges: heaps of leaf clusters, dark below and light towards the sun."""
+"""Trees, bushes and hedges, made of leaf clusters that are darker below and lighter above."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 from streetscenes.objects.barriers import PIECE
 
 LEAVES: tuple[Colour, ...] = (
@@ -16,32 +16,32 @@ BARKS: tuple[Colour, ...] = ((88, 74, 60), (72, 62, 54), (110, 98, 84))
 
 
 def leaf_colour(rng: np.random.Generator) -> Colour:
-    """Return a green between that of limes and that of olives."""
-    return varied(rng, LEAVES[rng.integers(len(LEAVES))], 0.18)
+    """Choose a green for leaves."""
+    return vary(rng, LEAVES[rng.integers(len(LEAVES))], 0.18)
 
 
 def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float) -> None:
-    """Draw a broad-leaved tree, or now and then a conifer or a poplar."""
+    """Draw a broad-leaved tree or, more rarely, a conifer or a poplar."""
     plate = canvas.plate(x, z)
-    bark = varied(rng, BARKS[rng.integers(len(BARKS))], 0.15)
+    bark = vary(rng, BARKS[rng.integers(len(BARKS))], 0.15)
     kind = rng.random()
     if kind < 0.12:
-        _conifer(plate, rng, height, bark)
+        _draw_conifer(plate, rng, height, bark)
         return
     slim = kind < 0.24
     radius = height * (rng.uniform(0.14, 0.2) if slim else rng.uniform(0.28, 0.4))
     low = height * (0.12 if slim else rng.uniform(0.22, 0.38))
-    _trunk(plate, rng, height, low, bark)
+    _draw_trunk(plate, rng, height, low, bark)
     centre, half = (low + height) / 2, (height - low) / 2
-    _crown(canvas, plate, rng, (0.0, centre), (radius, half), leaf_colour(rng))
+    _draw_crown(canvas, plate, rng, (0.0, centre), (radius, half), leaf_colour(rng))
 
 
 def draw_bush(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float) -> None:
-    """Draw a bush as tall as `height` metres."""
+    """Draw a bush of `height` metres."""
     plate = canvas.plate(x, z)
     width = height * rng.uniform(0.5, 0.8)
     plate.ellipse(0, height * 0.3, width * 0.9, height * 0.32, (45, 58, 32), pixel_tags.VEGETATION)
-    _crown(canvas, plate, rng, (0.0, height * 0.5), (width, height * 0.5), leaf_colour(rng))
+    _draw_crown(canvas, plate, rng, (0.0, height * 0.5), (width, height * 0.5), leaf_colour(rng))
 
 
 def draw_hedge(
@@ -53,23 +53,27 @@ def draw_hedge(
     near_top, far_top = project(x, height, z), project(x, height, z + PIECE)
     shade = light.shade(-1.0 if x > canvas.camera.lateral else 1.0, 0)
     canvas.fill(
-        [near, far, far_top, near_top], light.seen(leaves, z, shade * 0.85), pixel_tags.VEGETATION
+        [near, far, far_top, near_top],
+        light.attenuate(leaves, z, shade * 0.85),
+        pixel_tags.VEGETATION,
     )
     size = canvas.camera.focal / z
-    for share in rng.random((10, 4)).tolist():
-        column = near[0] + (far[0] - near[0]) * share[0]
-        top = near_top[1] + (far_top[1] - near_top[1]) * share[0]
-        drop = (near[1] - near_top[1]) * 0.75 * share[1] ** 2
-        radius = size * (0.1 + 0.12 * share[2])
+    for u in rng.random((10, 4)).tolist():
+        column = near[0] + (far[0] - near[0]) * u[0]
+        top = near_top[1] + (far_top[1] - near_top[1]) * u[0]
+        drop = (near[1] - near_top[1]) * 0.75 * u[1] ** 2
+        radius = size * (0.1 + 0.12 * u[2])
         box = (column - radius, top + drop - radius, column + radius, top + drop + radius)
-        tone = shade * (1.15 - 0.4 * share[1] + 0.15 * share[3])
-        canvas.fill_ellipse(box, light.seen(leaves, z, tone), pixel_tags.VEGETATION)
+        tone = shade * (1.15 - 0.4 * u[1] + 0.15 * u[3])
+        canvas.fill_ellipse(box, light.attenuate(leaves, z, tone), pixel_tags.VEGETATION)
 
 
-def _trunk(plate: Plate, rng: np.random.Generator, height: float, low: float, bark: Colour) -> None:
+def _draw_trunk(
+    plate: Plate, rng: np.random.Generator, height: float, low: float, bark: Colour
+) -> None:
     thick = height * rng.uniform(0.018, 0.032)
     lean = rng.normal(0, 0.02) * height
-    # It ends inside the crown, whose boughs may leave its lower rim bare.
+    # The trunk ends inside the crown, because the lower rim of the crown may have gaps.
     fork = 0.45 * low + 0.55 * (low + height) / 2
     outline = [
         (-thick * 1.3, 0),
@@ -85,7 +89,7 @@ def _trunk(plate: Plate, rng: np.random.Generator, height: float, low: float, ba
         plate.limb([(lean * 0.6, fork * 0.7), tip], thick * 0.8, bark, pixel_tags.VEGETATION, 0.7)
 
 
-def _crown(
+def _draw_crown(
     canvas: Canvas,
     plate: Plate,
     rng: np.random.Generator,
@@ -93,7 +97,7 @@ def _crown(
     radii: tuple[float, float],
     leaves: Colour,
 ) -> None:
-    """Draw clusters of leaves on a few boughs, from the shaded underside to the sunlit top."""
+    """Draw clusters of leaves on a few boughs, the darkest first."""
     (a0, b0), (ra, rb) = centre, radii
     count = int(min(150, 24 + 170 * plate.size * max(ra, rb)))
     sunny = canvas.light.sun_x * canvas.light.strength
@@ -104,7 +108,7 @@ def _crown(
     wide = rng.uniform(0.3, 0.46, boughs)[bough]
     across = (out * np.cos(turn))[bough] + wide * reach * np.cos(spin)
     up = (out * np.sin(turn))[bough] + wide * reach * np.sin(spin)
-    # Each bough is a ball, light where its surface faces the sky and the sun; so is the crown.
+    # Boughs and crown are shaded as balls, lighter where the surface faces the sky and the sun.
     lift = 0.55 * up + 0.45 * reach * np.sin(spin)
     side = 0.5 * across + 0.5 * reach * np.cos(spin)
     tone = 0.95 + 0.3 * lift + 0.2 * sunny * side + rng.uniform(-0.13, 0.13, count)
@@ -116,8 +120,8 @@ def _crown(
         plate.ellipse(a, b, radius * ra, tall, leaves, pixel_tags.VEGETATION, shade)
 
 
-def _conifer(plate: Plate, rng: np.random.Generator, height: float, bark: Colour) -> None:
-    needles = varied(rng, (52, 74, 48), 0.15)
+def _draw_conifer(plate: Plate, rng: np.random.Generator, height: float, bark: Colour) -> None:
+    needles = vary(rng, (52, 74, 48), 0.15)
     plate.rectangle(-0.03 * height, 0, 0.03 * height, 0.2 * height, bark, pixel_tags.VEGETATION)
     layers = 7
     for i in range(layers):

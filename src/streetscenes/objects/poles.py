@@ -1,4 +1,4 @@
-"""Street lamps, poles of wires and traffic lights."""
+"""Street lamps, utility poles and traffic lights."""
 
 import math
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 
 METALS: tuple[Colour, ...] = ((112, 116, 118), (88, 92, 92), (142, 144, 144), (70, 82, 74))
 
 
 def draw_shaft(plate: Plate, rng: np.random.Generator, height: float, width: float) -> Colour:
-    """Draw an upright pole; return its colour, for what hangs on it."""
-    metal = varied(rng, METALS[rng.integers(len(METALS))], 0.12)
-    width = max(width, 3.2 / plate.scale)  # a pole thinner than a pixel leaves no trace
+    """Draw an upright pole; return its colour, for parts attached to it."""
+    metal = vary(rng, METALS[rng.integers(len(METALS))], 0.12)
+    width = max(width, 3.2 / plate.scale)  # a pole thinner than a pixel would vanish
     plate.rectangle(-width / 2, 0, width / 2, height, metal, pixel_tags.POLE)
     plate.polygon(
         [(0, 0), (width / 2, 0), (width / 2, height), (0, height)], metal, pixel_tags.POLE, 0.72
@@ -23,7 +23,7 @@ def draw_shaft(plate: Plate, rng: np.random.Generator, height: float, width: flo
 
 
 def draw_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float, reach: float) -> None:
-    """Draw a street lamp whose arm reaches `reach` metres (to the right if positive)."""
+    """Draw a street lamp with an arm of `reach` metres (to the right if positive)."""
     plate = canvas.plate(x, z)
     height = rng.uniform(5.5, 8.5)
     metal = draw_shaft(plate, rng, height, 0.2)
@@ -65,12 +65,12 @@ def draw_traffic_light(
     metal = draw_shaft(plate, rng, high, 0.17)
     if reach:
         plate.limb([(0, high - 0.1), (reach, high)], 0.15, metal, pixel_tags.POLE)
-        _signal_head(plate, reach, high - 0.75, lit)
-    _signal_head(plate, 0.0, 2.75, lit)
+        _draw_signal_head(plate, reach, high - 0.75, lit)
+    _draw_signal_head(plate, 0.0, 2.75, lit)
 
 
-def _signal_head(plate: Plate, a: float, b: float, lit: int) -> None:
-    """Draw the three lamps round (a, b); `lit` is 0 red, 1 amber, 2 green."""
+def _draw_signal_head(plate: Plate, a: float, b: float, lit: int) -> None:
+    """Draw the three lamps, centred at (a, b); `lit` is 0 (red), 1 (amber) or 2 (green)."""
     tag = pixel_tags.TRAFFIC_LIGHT
     plate.rectangle(a - 0.27, b - 0.66, a + 0.27, b + 0.66, (34, 36, 36), tag)
     glow = ((255, 62, 46), (255, 186, 44), (70, 240, 150))

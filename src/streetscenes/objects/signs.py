@@ -1,4 +1,4 @@
-"""Traffic signs on their poles."""
+"""Traffic signs with their poles."""
 
 import math
 
@@ -20,7 +20,7 @@ def draw_sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> N
     plate = canvas.plate(x, z)
     height = rng.uniform(2.5, 3.1)
     draw_shaft(plate, rng, height, 0.12)
-    draw_plate = SIGNS[rng.choice(len(SIGNS), p=SIGN_SHARES)]
+    draw_plate = SIGNS[rng.choice(len(SIGNS), p=SIGN_PROBABILITIES)]
     size = rng.uniform(0.36, 0.48)
     draw_plate(plate, rng, height, size)
     if rng.random() < 0.25:
@@ -35,15 +35,15 @@ def _ngon(corners: int, radius: float, b: float, start: float) -> list[tuple[flo
     return [(radius * math.cos(t), b + radius * math.sin(t)) for t in turns]
 
 
-def _triangle(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
-    start = math.pi / 2 if rng.random() < 0.7 else -math.pi / 2  # point down: give way
+def _draw_triangle(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+    start = math.pi / 2 if rng.random() < 0.7 else -math.pi / 2  # pointing down means give way
     plate.polygon(_ngon(3, r * 1.15, b, start), RED, pixel_tags.TRAFFIC_SIGN)
     plate.polygon(_ngon(3, r * 0.72, b, start), WHITE, pixel_tags.TRAFFIC_SIGN)
     if start > 0:
         plate.rectangle(-0.05, b - 0.15, 0.05, b + 0.2, (40, 40, 40), pixel_tags.TRAFFIC_SIGN)
 
 
-def _ban(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+def _draw_ban(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     plate.ellipse(0, b, r, r, RED, pixel_tags.TRAFFIC_SIGN)
     if rng.random() < 0.35:  # no entry
         plate.rectangle(
@@ -51,11 +51,11 @@ def _ban(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
         )
         return
     plate.ellipse(0, b, r * 0.72, r * 0.72, WHITE, pixel_tags.TRAFFIC_SIGN)
-    for a in (-0.13, 0.05):  # a speed limit's two figures
+    for a in (-0.13, 0.05):  # the two digits of a speed limit
         plate.rectangle(a, b - 0.13, a + 0.09, b + 0.13, (35, 35, 35), pixel_tags.TRAFFIC_SIGN)
 
 
-def _order(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+def _draw_order(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     plate.ellipse(0, b, r, r, BLUE, pixel_tags.TRAFFIC_SIGN)
     turn = float(rng.choice([-0.5, 0.0, 0.5]))
     plate.limb(
@@ -66,7 +66,7 @@ def _order(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     )
 
 
-def _notice(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+def _draw_notice(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     plate.rectangle(-r, b - r, r, b + r, WHITE, pixel_tags.TRAFFIC_SIGN)
     plate.rectangle(-r * 0.92, b - r * 0.92, r * 0.92, b + r * 0.92, BLUE, pixel_tags.TRAFFIC_SIGN)
     if rng.random() < 0.5:
@@ -78,19 +78,19 @@ def _notice(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
         plate.ellipse(0.02, b + r * 0.28, r * 0.36, r * 0.34, WHITE, pixel_tags.TRAFFIC_SIGN)
 
 
-def _priority(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+def _draw_priority(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     plate.polygon(_ngon(4, r * 1.2, b, 0), WHITE, pixel_tags.TRAFFIC_SIGN)
     plate.polygon(_ngon(4, r * 0.85, b, 0), YELLOW, pixel_tags.TRAFFIC_SIGN)
 
 
-def _stop(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+def _draw_stop(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     plate.polygon(_ngon(8, r * 1.1, b, math.pi / 8), WHITE, pixel_tags.TRAFFIC_SIGN)
     plate.polygon(_ngon(8, r, b, math.pi / 8), RED, pixel_tags.TRAFFIC_SIGN)
     plate.rectangle(-r * 0.65, b - 0.1, r * 0.65, b + 0.1, WHITE, pixel_tags.TRAFFIC_SIGN)
 
 
-def _direction(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
-    """A way sign, as wide as two others."""
+def _draw_direction(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
+    """Draw a direction sign, which is twice as wide as other signs."""
     colour = YELLOW if rng.random() < 0.5 else WHITE
     ink = (40, 40, 42)
     point = [
@@ -112,5 +112,13 @@ def _direction(plate: Plate, rng: np.random.Generator, b: float, r: float) -> No
         )
 
 
-SIGNS = (_triangle, _ban, _order, _notice, _priority, _stop, _direction)
-SIGN_SHARES = (0.2, 0.22, 0.12, 0.16, 0.1, 0.06, 0.14)
+SIGNS = (
+    _draw_triangle,
+    _draw_ban,
+    _draw_order,
+    _draw_notice,
+    _draw_priority,
+    _draw_stop,
+    _draw_direction,
+)
+SIGN_PROBABILITIES = (0.2, 0.22, 0.12, 0.16, 0.1, 0.06, 0.14)

@@ -4,7 +4,7 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, varied
+from streetscenes.drawing.light import Colour, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 
 LIVERIES: tuple[tuple[Colour, Colour], ...] = (
@@ -18,9 +18,9 @@ PANE: Colour = (44, 52, 60)
 def draw_train(
     canvas: Canvas, rng: np.random.Generator, frame: Frame, cars: int, length: float
 ) -> None:
-    """Draw coupled cars of `length` metres; the first stands at the frame's origin."""
+    """Draw coupled cars of `length` metres; the first starts at the frame's origin."""
     body, band = LIVERIES[rng.integers(len(LIVERIES))]
-    body, band = varied(rng, body, 0.1), varied(rng, band, 0.1)
+    body, band = vary(rng, body, 0.1), vary(rng, band, 0.1)
     order = range(cars) if np.cos(frame.heading) < 0.5 else reversed(range(cars))
     for i in order:
         start = i * (length + 0.7)
@@ -31,7 +31,7 @@ def draw_train(
         faces = draw_block(canvas, frame, shell, body, pixel_tags.TRAIN)
         for name in ("left", "right"):
             if side := faces.get(name):
-                _side(side, length, band)
+                _draw_side(side, length, band)
         for name in ("rear", "front"):
             if end := faces.get(name):
                 end.patch(0, 0.1, 1, 0.34, band, pixel_tags.TRAIN)
@@ -42,7 +42,7 @@ def draw_train(
         draw_block(canvas, frame, roof, (96, 98, 100), pixel_tags.TRAIN)
 
 
-def _side(side: Face, length: float, band: Colour) -> None:
+def _draw_side(side: Face, length: float, band: Colour) -> None:
     side.patch(0, 0.12, 1, 0.36, band, pixel_tags.TRAIN)
     side.patch(0, 0.93, 1, 1, (90, 92, 94), pixel_tags.TRAIN)
     bays = max(4, round(length / 1.9))

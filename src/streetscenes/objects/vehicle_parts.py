@@ -1,4 +1,4 @@
-"""What cars, lorries and buses have in common: wheels, and the colours of glass and lamps."""
+"""Parts that cars, lorries and buses share: wheels, and the colours of glass and lamps."""
 
 from streetscenes.drawing.canvas import Canvas
 from streetscenes.drawing.light import Colour
@@ -20,13 +20,13 @@ def draw_wheels(
     radius: float,
     tag: int,
 ) -> None:
-    """Draw the wheels of the visible side, `reach` metres before and behind the middle."""
+    """Draw the wheels of the visible side, `reach` metres in front of and behind the centre."""
     project, light = canvas.camera.project, canvas.light
     for name, across in (("left", -side), ("right", side)):
         if name not in faces:
             continue
         for along in (-reach, reach):
-            for share, colour in ((1.0, RUBBER), (0.6, (135, 137, 140))):
-                outline = disc(frame, along, across, radius, radius * share)
-                seen = light.seen(colour, outline[0][2], 0.9)
-                canvas.fill([project(*point) for point in outline], seen, tag)
+            for scale, colour in ((1.0, RUBBER), (0.6, (135, 137, 140))):
+                outline = disc(frame, along, across, radius, radius * scale)
+                ink = light.attenuate(colour, outline[0][2], 0.9)
+                canvas.fill([project(*point) for point in outline], ink, tag)

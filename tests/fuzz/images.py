@@ -1,4 +1,4 @@
-"""Hostile pictures and masks, for fetch from a folder and the remap after it."""
+"""Hostile images and masks, for fetch (from a directory) and remap."""
 
 import io
 import os
@@ -12,10 +12,10 @@ from PIL import Image
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from tests.factories import LABEL_IDS, make_striped_pair
 from tests.fuzz import png
-from tests.fuzz.case import Case, Make
-from tests.fuzz.mutation import cut_bytes, mutated_bytes
-from tests.fuzz.oracles import require_whole_cache
-from tests.fuzz.workspace import FETCH, REMAP, TWELVE, bring, old_out, whole
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.checks import check_prepared_data
+from tests.fuzz.mutation import mutate_bytes, truncate_bytes
+from tests.fuzz.workspace import FETCH, REMAP, TWELVE, copy_in, valid_workspace, write_old_outputs
 
 NAME = "000000_10.png"
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
@@ -24,72 +24,72 @@ MODES += ("RGBa", "La", "I;16", "I;16B", "I;16L", "I;16N")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000")
 
 
-def case_of(work: Path, check: Callable[[], None] = lambda: None, *names: str) -> Case:
-    """fetch from the folder as it stands, then remap."""
-    bring(work, "params.yaml")
-    old_out(work, "data/raw/", "data/prepared/", "plots/frequency.csv")
+def make_case(work: Path, check: Callable[[], None] = lambda: None, *names: str) -> Case:
+    """Build a case of fetch, then remap."""
+    copy_in(work, "params.yaml")
+    write_old_outputs(work, "data/raw/", "data/prepared/", "plots/frequency.csv")
 
-    def whole_and_right() -> None:
-        require_whole_cache(work)
+    def check_all() -> None:
+        check_prepared_data(work)
         check()
 
-    return Case([FETCH, REMAP], names or (NAME, Path(NAME).stem), whole_and_right)
+    return Case([FETCH, REMAP], names or (NAME, Path(NAME).stem), check_all)
 
 
-def replaced(
+def replace_file(
     work: Path, folder: str, data: bytes, check: Callable[[], None] = lambda: None
 ) -> Case:
-    """One file of the source holds `data` instead."""
-    bring(work, "pictures")
+    """Replace one file of the source by `data`."""
+    copy_in(work, "pictures")
     (work / "pictures" / folder / NAME).write_bytes(data)
-    return case_of(work, check)
+    return make_case(work, check)
 
 
-def mutated(rng: random.Random, work: Path) -> Case:
+def mutate_image(rng: random.Random, work: Path) -> Case:
     folder = rng.choice(FOLDERS)
-    data = mutated_bytes(rng, original(folder))
-    return replaced(work, folder, data, lambda: require_as_it_was(work, folder))
+    data = mutate_bytes(rng, original(folder))
+    return replace_file(work, folder, data, lambda: check_pixels_unchanged(work, folder))
 
 
-def cut(rng: random.Random, work: Path) -> Case:
+def truncate_image(rng: random.Random, work: Path) -> Case:
     folder = rng.choice(FOLDERS)
-    data = cut_bytes(rng, original(folder))
-    return replaced(work, folder, data, lambda: require_as_it_was(work, folder))
+    data = truncate_bytes(rng, original(folder))
+    return replace_file(work, folder, data, lambda: check_pixels_unchanged(work, folder))
 
 
 CACHED = {TRAIN_IMAGES: "images", TRAIN_MASKS: "masks", TEST_IMAGES: "test_images"}
 
 
-def require_as_it_was(work: Path, folder: str) -> None:
-    """Raise AssertionError where a damaged file gave other pixels: PNG has checksums."""
+def check_pixels_unchanged(work: Path, folder: str) -> None:
+    """Check the pixels of a damaged file that was accepted; PNG has checksums."""
     name = f"data/prepared/{CACHED[folder]}/{Path(NAME).stem}.npy"
-    found, expected = np.load(work / name), np.load(whole() / name)
-    assert found.shape == expected.shape, f"{found.shape} of a damaged file"
-    assert (found == expected).all(), "other pixels, of a damaged file"
+    found, expected = np.load(work / name), np.load(valid_workspace() / name)
+    assert found.shape == expected.shape, f"a damaged file gave the shape {found.shape}"
+    assert (found == expected).all(), "a damaged file gave wrong pixels"
 
 
 def original(folder: str) -> bytes:
-    return (whole() / "pictures" / folder / NAME).read_bytes()
+    return (valid_workspace() / "pictures" / folder / NAME).read_bytes()
 
 
-def converted(rng: random.Random, work: Path) -> Case:
-    """Any of Pillow's modes, in any of its formats, still called .png."""
+def convert_image(rng: random.Random, work: Path) -> Case:
+    """Use any mode and file format of Pillow, under the name .png."""
     folder, mode, kind = rng.choice(FOLDERS), rng.choice(MODES), rng.choice(FORMATS)
-    picture = Image.new(mode, (48, 32)) if mode in ("PA", "La", "RGBa") or ";" in mode else None
-    if picture is None:
+    image = Image.new(mode, (48, 32)) if mode in ("PA", "La", "RGBa") or ";" in mode else None
+    if image is None:
         source = Image.open(io.BytesIO(original(folder)))
         try:
-            picture = source.convert(mode)
+            image = source.convert(mode)
         except ValueError:
-            picture = Image.new(mode, (48, 32))
+            image = Image.new(mode, (48, 32))
     buffer = io.BytesIO()
     options = {"exif": _exif(rng)} if kind in ("PNG", "JPEG", "WEBP") and rng.random() < 0.3 else {}
     try:
-        picture.save(buffer, kind, **options)
+        image.save(buffer, kind, **options)
     except (OSError, ValueError, KeyError, SystemError):
         Image.new("RGB", (48, 32)).save(buffer, "PNG", **options)
     data = buffer.getvalue()
-    return replaced(work, folder, mutated_bytes(rng, data) if rng.random() < 0.3 else data)
+    return replace_file(work, folder, mutate_bytes(rng, data) if rng.random() < 0.3 else data)
 
 
 def _exif(rng: random.Random) -> Image.Exif:
@@ -98,8 +98,8 @@ def _exif(rng: random.Random) -> Image.Exif:
     return exif
 
 
-def by_hand(rng: random.Random, work: Path) -> Case:
-    """Every kind of PNG, whole: what is accepted must be what was drawn."""
+def write_png_by_hand(rng: random.Random, work: Path) -> Case:
+    """Write a valid PNG of any kind; if it is accepted, its pixels must be unchanged."""
     color_type = rng.choice(list(png.CHANNELS))
     depth = rng.choice(png.DEPTHS[color_type])
     size = rng.choice(((32, 48), (32, 48), (33, 47), (1, 1), (1, 400), (35, 32)))
@@ -108,13 +108,13 @@ def by_hand(rng: random.Random, work: Path) -> Case:
     is_mask = rng.random() < 0.5
     if is_mask:
         values = np.array(LABEL_IDS)[values % len(LABEL_IDS)] % (1 << depth)
-    chunks = png.chunks_of(values, color_type, depth, interlaced=rng.random() < 0.5)
-    bring(work, "pictures")
+    chunks = png.make_chunks(values, color_type, depth, interlaced=rng.random() < 0.5)
+    copy_in(work, "pictures")
     pair = make_striped_pair(*size, shift=0)
     for folder, array in zip((TRAIN_IMAGES, TRAIN_MASKS), pair, strict=True):
         Image.fromarray(array).save(work / "pictures" / folder / NAME)
     folder = TRAIN_MASKS if is_mask else TRAIN_IMAGES
-    (work / "pictures" / folder / NAME).write_bytes(png.assembled(chunks))
+    (work / "pictures" / folder / NAME).write_bytes(png.join_chunks(chunks))
 
     def check() -> None:
         table, _ = TWELVE.table()
@@ -128,23 +128,23 @@ def by_hand(rng: random.Random, work: Path) -> Case:
             colors = values[:, :, :3] if color_type in (2, 6) else values[:, :, :1]
             assert (found == colors).all(), "other colours than were drawn"
 
-    return case_of(work, check)
+    return make_case(work, check)
 
 
-def odd_chunks(rng: random.Random, work: Path) -> Case:
-    """A PNG with right checksums, and a chunk that is wrong, huge or out of place."""
+def use_odd_chunks(rng: random.Random, work: Path) -> Case:
+    """Write a PNG with correct checksums and a malformed, huge or misplaced chunk."""
     folder = rng.choice(FOLDERS)
     color_type = rng.choice((0, 3) if folder == TRAIN_MASKS else list(png.CHANNELS))
     values = np.full((32, 48, png.CHANNELS[color_type]), 7)
-    chunks = png.chunks_of(values, color_type, 8, interlaced=rng.random() < 0.2)
+    chunks = png.make_chunks(values, color_type, 8, interlaced=rng.random() < 0.2)
     for _ in range(rng.choice((1, 1, 2))):
-        chunks = png.with_odd_chunk(rng, chunks) if chunks else chunks
-    return replaced(work, folder, png.assembled(chunks))
+        chunks = png.add_odd_chunk(rng, chunks) if chunks else chunks
+    return replace_file(work, folder, png.join_chunks(chunks))
 
 
-def odd_ids(rng: random.Random, work: Path) -> Case:
-    """A mask with any label ids: accepted only where the class map has them all."""
-    bring(work, "pictures")
+def use_odd_label_ids(rng: random.Random, work: Path) -> Case:
+    """Write a mask of any label ids, which is valid only if the class map has all of them."""
+    copy_in(work, "pictures")
     some = rng.sample(range(256), rng.randint(0, 2)) if rng.random() < 0.7 else range(256)
     ids = np.array([*LABEL_IDS, *some], dtype=np.uint8)
     mask = ids[np.arange(32 * 48).reshape(32, 48) % len(ids)]
@@ -152,23 +152,23 @@ def odd_ids(rng: random.Random, work: Path) -> Case:
     table, known = TWELVE.table()
 
     def check() -> None:
-        assert known[ids].all(), "an id without a class is accepted"
+        assert known[ids].all(), "an id without a class was accepted"
         found = np.load(work / "data/prepared/masks" / NAME.replace(".png", ".npy"))
         assert (found == table[mask]).all()
 
-    return case_of(work, check)
+    return make_case(work, check)
 
 
-def odd_layout(rng: random.Random, work: Path) -> Case:
-    """Files that are missing, named otherwise, of other sizes, or no files at all."""
-    bring(work, "pictures")
+def change_layout(rng: random.Random, work: Path) -> Case:
+    """Remove, rename or resize images, or replace them by directories, links and pipes."""
+    copy_in(work, "pictures")
     root = work / "pictures"
     for _ in range(rng.randint(1, 2)):
         folder = root / rng.choice(FOLDERS)
         names = sorted(path for path in folder.iterdir() if path.is_file())
         if names:
             _change(rng, folder, rng.choice(names))
-    return case_of(work, lambda: None, *FOLDERS, "pictures", "_10")
+    return make_case(work, lambda: None, *FOLDERS, "pictures", "_10")
 
 
 def _change(rng: random.Random, folder: Path, path: Path) -> None:
@@ -199,12 +199,12 @@ def _change(rng: random.Random, folder: Path, path: Path) -> None:
         os.rename(path, os.fsencode(folder) + b"/\xff\xfe.png")
 
 
-KINDS: dict[str, Make] = {
-    "picture mutated": mutated,
-    "picture cut": cut,
-    "picture modes": converted,
-    "picture by hand": by_hand,
-    "picture chunks": odd_chunks,
-    "picture ids": odd_ids,
-    "picture layout": odd_layout,
+KINDS: dict[str, CaseBuilder] = {
+    "image mutated": mutate_image,
+    "image cut": truncate_image,
+    "image modes": convert_image,
+    "image by hand": write_png_by_hand,
+    "image chunks": use_odd_chunks,
+    "image ids": use_odd_label_ids,
+    "image layout": change_layout,
 }
