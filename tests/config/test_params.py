@@ -38,7 +38,7 @@ def test_report_recipe_is_the_reports():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__batchsize": 3}, "train.batchsize: unknown key; known are recipe"),
+        ({"train__batchsize": 3}, "train.batchsize: unknown key; known keys: recipe"),
         ({"recipes__modern__batchsize": 3}, "recipes.modern.batchsize: .*mean 'batch_size'"),
         ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
         ({"train__epochs": "abc"}, "train.epochs: should be a valid integer, got 'abc'"),

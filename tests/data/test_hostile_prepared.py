@@ -67,7 +67,7 @@ def test_a_header_of_another_length_is_refused(prepared: PreparedDataset):
 def test_ids_that_are_no_names_are_refused(tmp_path: Path, part: str, name: object):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({**SPLIT, part: [*SPLIT[part], name]}))
-    with pytest.raises(InputError, match=r"split.json: \w+.*; dvc repro makes it again"):
+    with pytest.raises(InputError, match=r"split.json: \w+.*; run dvc repro to rebuild it"):
         read_split(path)
 
 

@@ -27,7 +27,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = create_repository(tmp_path_factory.mktemp("edited") / "repository")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
-        assert "groups kept whole: none" in succeeds(folder, "dvc", "repro", "split")
+        assert "grouped by: nothing" in succeeds(folder, "dvc", "repro", "split")
         commit(folder, "split")
         yield folder
 

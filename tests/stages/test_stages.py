@@ -72,7 +72,7 @@ def test_groups_are_kept_whole_and_named(done: Path, tmp_path: Path, capsys):
     assert len({int(name[:6]) % 2 for name in parts["val"]}) == 1
     said = capsys.readouterr().out
     assert "split: 4 train, 4 val, 2 test in " in said
-    assert "; groups kept whole: picture size" in said
+    assert "; grouped by: picture size" in said
 
 
 def test_train_writes_a_model_an_epoch(done: Path):
@@ -147,7 +147,7 @@ def test_the_card_tells_what_the_files_do(done: Path):
 def test_a_card_without_its_facts_is_one_line(done: Path, name: str):
     before = (done / name).read_text(), (done / "models/README.md").read_bytes()
     (done / name).write_text("{}")
-    with pytest.raises(InputError, match=rf"{name}: \w+: missing; dvc repro makes it again"):
+    with pytest.raises(InputError, match=rf"{name}: \w+: missing; run dvc repro to rebuild it"):
         run_stage("card", done)
     (done / name).write_text(before[0])
     assert (done / "models/README.md").read_bytes() == before[1]
@@ -197,7 +197,7 @@ def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
     run_stage("fetch", tmp_path)
     run_stage("remap", tmp_path)
-    assert f"DVC does not watch {own}" in capsys.readouterr().out
+    assert f"DVC does not track {own}" in capsys.readouterr().out
     run_stage("split", tmp_path)
     run_stage("train", tmp_path)
     run_stage("evaluate", tmp_path)

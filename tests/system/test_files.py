@@ -130,8 +130,8 @@ def test_an_error_of_the_system_names_the_folder_that_is_to_be(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("NaN", "NaN is no number"),
-        ('{"a": -Infinity}', "-Infinity is no number"),
+        ("NaN", "NaN is not a JSON number"),
+        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
         ("[" * 100_000, "recursion"),
         ("9" * 5000, "4300 digits"),
     ],
