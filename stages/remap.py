@@ -1,5 +1,7 @@
 """Convert images, and masks from label ids to class ids, to arrays that load fast."""
 
+import sys
+
 from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
@@ -17,6 +19,12 @@ def main(argv: list[str] | None = None) -> None:
     params, max_pixels = config.remap, config.data.max_pixels
     class_map_file = find_class_map(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
+    if class_map.num_classes - (class_map.void is not None) < 2:
+        print(
+            f"remap: hint: {class_map_file} has fewer than two classes besides void, so predicting "
+            "one class everywhere has mIoU 1; add a class for other pixels (docs/own-data.md)",
+            file=sys.stderr,
+        )
     keep_freed_memory()
     pixels = remap_dataset(args.raw, args.out, class_map, params.scale, max_pixels)
     write_table(args.frequency, class_frequency(class_map, pixels))

@@ -114,3 +114,18 @@ def test_a_map_is_found_by_name_or_by_path_from_the_root(tmp_path, monkeypatch):
     assert find_class_map("own.yaml", CLASSES) == Path("own.yaml")
     with pytest.raises(InputError, match=re.escape("use cityscapes19, kitti11, kitti12, or")):
         find_class_map("kitti13", CLASSES)
+
+
+@pytest.mark.parametrize("name", ["own", "classes/own.yaml"])
+def test_class_map_missing_in_the_copy_is_named_with_git_add(tmp_path, monkeypatch, name):
+    """DVC runs an experiment in a copy of the repository, which has no untracked files."""
+    (tmp_path / "classes").mkdir()
+    own_map(tmp_path / "classes")
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    message = (
+        "classes/own.yaml is not in this copy .* only files that Git tracks; run: git add classes"
+    )
+    with pytest.raises(InputError, match=message):
+        find_class_map(name, Path("classes"))

@@ -204,6 +204,26 @@ def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
     assert pd.read_csv(tmp_path / "plots/per_class.csv")["class"].tolist() == ["rest", "road"]
 
 
+@pytest.mark.parametrize("void", ["null", "rest"])
+def test_remap_hints_that_one_class_besides_void_has_a_perfect_miou(
+    done: Path, tmp_path: Path, capsys, void: str
+):
+    rest = "" if void == "null" else "  - {name: rest, color: [0, 0, 0], label_ids: []}\n"
+    own = tmp_path / "one.yaml"
+    own.write_text(
+        f"void: {void}\nignored_label_ids: []\nunknown_label_ids: road\nclasses:\n{rest}"
+        "  - {name: road, color: [255, 0, 0], label_ids: [7]}\n"
+    )
+    write_params(tmp_path / "params.yaml", remap__classes=str(own))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw").symlink_to(done / "data/raw")
+    run_stage("remap", tmp_path)
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"remap: hint: {own} has fewer than two classes besides void, so predicting one class "
+        "everywhere has mIoU 1; add a class for other pixels (docs/own-data.md)"
+    )
+
+
 @pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split", "train"])
 def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
     write_params(tmp_path / "params.yaml", train__batchsize=4)

@@ -1,11 +1,12 @@
-"""What every command has in common, with real processes."""
+"""Output, errors and exit codes that all commands share, in real processes."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.factories import ROOT
+from tests.factories import ROOT, save_model, write_images, write_params
 
 WORKS = """
 import os, time
@@ -52,3 +53,24 @@ def test_a_command_of_no_dvc_outlives_its_shell():
     else:
         raise AssertionError("it ended with its shell")
     assert parent.communicate(timeout=10)[1] == "interrupted\n"
+
+
+def test_output_beyond_ascii_is_escaped_for_an_ascii_stdout(tmp_path: Path):
+    folder = tmp_path / "straße"
+    images = write_images(folder / "photos")
+    params = write_params(tmp_path / "params.yaml", data__source=str(images))
+    model = save_model(tmp_path / "model.safetensors")
+    paths = f"--params {params} --pipeline dvc.yaml --downloads x --out {folder / 'raw'}"
+    options = f"--model {model} --out {folder / 'out'} --device cpu"
+    for command in (
+        f"stages.fetch {paths}",
+        f"roadseg predict {images / 'testing/image_2'} {options}",
+    ):
+        result = subprocess.run(
+            [sys.executable, "-m", *command.split()],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stderr
+        assert b"stra\\xdfe" in result.stdout

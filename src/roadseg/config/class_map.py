@@ -3,6 +3,7 @@
 A label_id (0..255) is a value in a mask file; a class_id (0..C-1) is what the network predicts.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -118,23 +119,33 @@ class ClassMap(StrictModel):
 
 
 def find_class_map(name: str, folder: Path) -> Path:
-    """The file of the class map `name`: `folder`/NAME.yaml, or a path of the user's own.
+    """Find the class map `name`: `folder`/NAME.yaml, or the path of any YAML file.
 
-    A relative path counts from the working directory, then from the repository's root.
+    A relative path is resolved in the working directory, then in the main repository. DVC runs an
+    experiment in a copy of the repository, and hashes the files of the copy.
 
     Raises:
-        InputError: neither is there; names the maps in `folder`.
+        InputError: there is no such file, or DVC did not copy it because Git does not track it.
     """
-    built_in = folder / f"{name}.yaml"
-    if built_in.is_file():
-        return built_in
-    # A copy of the repository, in which DVC runs an experiment, holds what is in git; its own file
-    # is the one that DVC has hashed.
-    for own in (Path(name), repository_path(name)):
-        if own.is_file():
-            return own
+    for path in (folder / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    main_folder = repository_path(str(folder))
+    for path in (main_folder / f"{name}.yaml", repository_path(name)):
+        if path.is_file():
+            if path.resolve().is_relative_to(main_folder.resolve()):
+                raise InputError(_untracked_message(path))
+            return path
     known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
     raise InputError(f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path")
+
+
+def _untracked_message(path: Path) -> str:
+    name = os.path.relpath(path, repository_path("."))
+    return (
+        f"remap.classes: {name} is not in this copy of the repository, because DVC copies only "
+        f"files that Git tracks; run: git add {name}"
+    )
 
 
 def read_class_map(path: Path) -> ClassMap:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -55,6 +56,8 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
         less_memory: advice in the error message when memory runs out.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape what its encoding lacks, as stderr does
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Pillow warns about damaged images; images that cannot be read raise an InputError instead
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     # tqdm's monitor thread prints a warning if there is too little memory to start it
