@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.factories import ROOT, save_model, write_images, write_params
 
-WORKS = """
+LONG_COMMAND = """
 import os, time
 from roadseg.system.cli import run_main as run
 
@@ -18,13 +18,13 @@ def main():
 
 run(main)
 """
-# a shell that lives beside its child, as dvc does
+# a shell that waits for its child, as dvc does
 PARENT = ("sh", "-c", '"$@" & wait', "sh")
 
 
-def started(**variables: str) -> subprocess.Popen[str]:
+def start(**variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*PARENT, sys.executable, "-c", WORKS],
+        [*PARENT, sys.executable, "-c", LONG_COMMAND],
         cwd=ROOT,
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
@@ -33,16 +33,16 @@ def started(**variables: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_stage_ends_with_its_dvc():
-    parent = started(DVC_STAGE="fetch")
+def test_stage_ends_when_dvc_ends():
+    parent = start(DVC_STAGE="fetch")
     parent.stdout.readline()
     parent.kill()
-    stderr = parent.communicate(timeout=10)[1]  # ends when the orphan does, who has it too
+    stderr = parent.communicate(timeout=10)[1]  # returns once the orphan has ended too
     assert stderr == "interrupted\n"
 
 
-def test_a_command_of_no_dvc_outlives_its_shell():
-    parent = started()
+def test_command_outside_dvc_keeps_running_when_its_shell_ends():
+    parent = start()
     process = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
@@ -51,7 +51,7 @@ def test_a_command_of_no_dvc_outlives_its_shell():
     except subprocess.TimeoutExpired:
         os.kill(process, signal.SIGTERM)
     else:
-        raise AssertionError("it ended with its shell")
+        raise AssertionError("the command ended with its shell")
     assert parent.communicate(timeout=10)[1] == "interrupted\n"
 
 
