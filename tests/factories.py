@@ -180,7 +180,6 @@ def make_trainer(prepared: PreparedDataset, params: Params, **changes: object) -
 
 
 def make_provenance(seed: int = 0) -> TrainingProvenance:
-    """Create the provenance of an imaginary training run."""
     digest = DataDigest(pictures=1, sha256="0" * 64)
     empty = {"model": {}, "recipe": {"name": "none"}, "machine": {}, "versions": {}}
     data = {"train": digest, "val": digest}
@@ -188,7 +187,6 @@ def make_provenance(seed: int = 0) -> TrainingProvenance:
 
 
 def run_paths(folder: Path) -> RunPaths:
-    """Output paths in `folder`."""
     return RunPaths(
         epochs=folder / "epochs",
         best=folder / "best.safetensors",
@@ -200,7 +198,6 @@ def run_paths(folder: Path) -> RunPaths:
 
 
 def epoch_batches(trainer: Trainer, epoch: int, batch_size: int | None = None) -> Iterator[Batch]:
-    """Yield the training batches of one epoch."""
     size = batch_size or trainer.recipe.batch_size
     return training_batches(
         trainer.dataset, epoch_sampler(len(trainer.dataset), size, trainer.train.seed, epoch), 0

@@ -48,7 +48,6 @@ def test_hostile_yaml_is_refused(tmp_path: Path, kind: str):
 
 
 def test_largest_class_map_is_below_the_size_limit(tmp_path: Path):
-    """One class per 8-bit label id, written verbosely."""
     classes = [
         f'  - name: "a class with quite a long name, number {i}"\n    color: "#{i:06x}"\n'
         f"    label_ids:\n      - {i}\n"

@@ -1,5 +1,3 @@
-"""A clone made with core.autocrlf=true has the committed bytes."""
-
 import os
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""Stages that the real dvc starts although its environment is not active."""
-
 import subprocess
 import sys
 from pathlib import Path

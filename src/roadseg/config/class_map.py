@@ -90,10 +90,7 @@ class ClassMap(StrictModel):
         return ["#{:02x}{:02x}{:02x}".format(*entry.color) for entry in self.classes]
 
     def label_ids(self) -> np.ndarray:
-        """Label id that represents each class in a mask, (C,) uint8: the first in its list.
-
-        A class without label ids gets the smallest unused one.
-        """
+        """First label id of each class, or the smallest unused one if it has none; (C,) uint8."""
         taken = {*self._class_label_ids(), *self.ignored_label_ids}
         free = next((label_id for label_id in range(256) if label_id not in taken), 0)
         firsts = [entry.label_ids[0] if entry.label_ids else free for entry in self.classes]

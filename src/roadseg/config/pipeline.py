@@ -26,12 +26,8 @@ def require_not_written(key: str, value: str, outputs: Iterable[str]) -> None:
     In a copy of the repository (`dvc exp run --temp`, `--queue`) outputs are in the working
     directory, but a relative `value` is resolved in the main repository, which has outputs too.
 
-    Args:
-        key: name of the parameter whose value is the path `value`, for the error.
-        outputs: paths from `stage_outputs`.
-
     Raises:
-        InputError: `value` is one of `outputs` or in one of them.
+        InputError: the `value` of the parameter `key` is one of `outputs`, or in one of them.
     """
     if "\0" in value:  # not a valid path
         return

@@ -46,10 +46,7 @@ def _cover(directory: Path, used: set[Path]) -> list[Path]:
 
 
 def renew_dependencies(text: str) -> str:
-    """Replace the code dependencies in the text of a dvc.yaml; everything else is unchanged.
-
-    `deps` must be the last key of each stage.
-    """
+    """Replace the code dependencies in the text of a dvc.yaml, whose stages end with `deps`."""
     commands = {name: stage["cmd"] for name, stage in parse_yaml(text)["stages"].items()}
     blocks = re.split(r"(?m)^(?=  \w+:\n)|^(?=\w+:)", text)
     for index, block in enumerate(blocks):

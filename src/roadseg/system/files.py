@@ -26,9 +26,6 @@ def repository_path(path: str) -> Path:
 
     DVC sets DVC_ROOT to the main repository even if it runs the experiment in a copy of it
     (`dvc exp run --temp`, `--queue`). Without DVC, the root is the working directory.
-
-    Raises:
-        InputError: `path` begins with the home directory of an unknown user.
     """
     try:
         return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()

@@ -39,10 +39,7 @@ def hold_lock(path: Path, work: str, while_waiting: Callable[[], None]) -> Itera
 
 
 def acquire_lock(path: Path) -> IO[str] | None:
-    """Lock `path` and write this process's id to it; None if another process holds or removes it.
-
-    Closing the returned file releases the lock.
-    """
+    """Lock `path` until the returned file is closed; None if another process holds or removes it."""
     with attach_path(path), contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,11 +14,8 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield `function(item)` for each of `items` in order, computed by `pool`.
 
-    Unlike `Executor.map`, at most `ahead` items are taken from `items` before their results are
-    consumed.
-
-    Raises:
-        Exception: the first one that `function` raises; pending items are cancelled.
+    Unlike `Executor.map`, this takes at most `ahead` items before their results are consumed. If
+    `function` raises an exception, it is raised here, and pending items are cancelled.
     """
     pending: deque[Future[Result]] = deque()
     try:
