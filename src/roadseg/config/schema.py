@@ -23,9 +23,7 @@ _REASONS = {"missing": "missing", "model_type": _KEYS_EXPECTED, "dict_type": _KE
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxdict = 20  # elements
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = (
-    600  # characters, the limit of an error message
-)
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as in an error message
 
 _Model = TypeVar("_Model", bound="StrictModel")
 
@@ -98,9 +96,7 @@ def validate(model_type: type[_Model], value: Any, source: Path | None = None) -
         errors = error.errors(include_url=False)
     key, first = _dotted_key(errors[0], value), errors[0]
     reasons = {_reason(error): None for error in errors if _dotted_key(error, value) == key}
-    if first["type"] == "value_error" and isinstance(
-        first["input"], dict
-    ):  # text begins with the key
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # begins with a key
         raise InputError(prefix + f"{key}.{_reason(first)}".removeprefix("."))
     got = "" if first["type"] == "missing" else f", got {_shorten(first['input'])}"
     raise InputError(f"{prefix}{key or 'top level'}: {' or '.join(reasons)}{got}")

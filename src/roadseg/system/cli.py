@@ -24,9 +24,9 @@ _ADVICE = {
     errno.EDQUOT: "make room, then run it again",
     errno.EMFILE: _MORE_FILES,
     errno.ENFILE: _MORE_FILES,
-    errno.EEXIST: "exists but is not a directory",
-    errno.ENOTDIR: "part of the path is a file",
-    errno.EISDIR: "a directory is in the place of the file",
+    errno.EEXIST: "it is not a directory; remove or rename it",
+    errno.ENOTDIR: "part of the path is a file; remove or rename it",
+    errno.EISDIR: "a file is expected here; remove or rename it",
 }
 """Advice for errors of the operating system whose own text is not enough."""
 
@@ -78,9 +78,8 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
         if not isinstance(error, OSError):
             raise
         # disk full, no permission and the like are not bugs: no traceback
-        reason = "; ".join(
-            filter(None, [error.strerror or str(error), _ADVICE.get(error.errno or 0)])
-        )
+        advice = _ADVICE.get(error.errno or 0)
+        reason = "; ".join(filter(None, [error.strerror or str(error), advice]))
         sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {reason}"))
 
 

@@ -1,6 +1,6 @@
 """A lock file for one process at a time, which the system releases when the holder dies.
 
-Forked loader processes of a trainer share its lock; they notice its death within five seconds.
+Loader processes share the lock of their trainer; they notice its death within five seconds.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def hold_lock(path: Path, work: str, while_waiting: Callable[[], None]) -> Itera
 
 
 def acquire_lock(path: Path) -> IO[str] | None:
-    """Lock `path` until the returned file is closed; None if another process holds or removes it."""
+    """Lock `path` until the returned file is closed; None if another process holds the lock."""
     with attach_path(path), contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
