@@ -67,12 +67,12 @@ def test_folder_is_restored_when_its_replacement_is_interrupted(tmp_path: Path, 
     (path / "a.txt").write_text("first")
     replace = os.replace
 
-    def interrupted(source: Path, target: Path) -> None:
+    def interrupt_second(source: Path, target: Path) -> None:
         if Path(source).name == "new":
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupt_second)
     with pytest.raises(KeyboardInterrupt), atomic_folder(path):
         pass
     assert names(path) == ["a.txt"]
