@@ -22,7 +22,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_dvc_of_an_environment_that_is_not_active_uses_its_python(
     repository: Path, tmp_path: Path, is_python_on_path: bool
 ):
-    """PATH has no python, as on Debian, or one without the packages of the project."""
     if is_python_on_path:
         (tmp_path / "python").symlink_to(BASE_PYTHON)
     variables = {**environment(), "PATH": f"{tmp_path}:{SYSTEM_PATH}"}
