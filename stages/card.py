@@ -1,4 +1,4 @@
-"""Write the model card, and the tables as still pictures for it."""
+"""Write the model card and its figures."""
 
 import os
 from pathlib import Path
@@ -20,10 +20,11 @@ _HISTORY = ("epoch", "train_ce", "val_ce", "val_miou")
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     inputs = ("raw", "model", "training", "evaluation", "history", "per-class", "confusion")
     args = parse_paths(argv, __doc__, "params", *inputs, "card", "figures")
     evaluate = load_params(args.params).evaluate
-    num_looks = len(evaluate.scales) * (2 if evaluate.flip else 1)
+    num_views = len(evaluate.scales) * (2 if evaluate.flip else 1)
     figures = Path(os.path.relpath(args.figures, args.card.parent)).as_posix()
     metadata = read_metadata(args.model, TrainedModelMetadata)
     manifest = read_manifest(args.raw)
@@ -33,9 +34,11 @@ def main(argv: list[str] | None = None) -> None:
     confusion = read_table(args.confusion, "actual", "share")
     per_class = read_table(args.per_class, *_PER_CLASS)
     if list(per_class["class"]) != metadata.classes.names:
-        raise InputError(f"{args.per_class}: has other classes than {args.model}; run dvc repro")
+        raise InputError(
+            f"{args.per_class}: its classes differ from those of {args.model}; run dvc repro"
+        )
     card = model_card(
-        args.model, metadata, manifest, training, evaluation, per_class, num_looks, figures
+        args.model, metadata, manifest, training, evaluation, per_class, num_views, figures
     )
     with atomic_folder(args.figures) as folder:
         save_curves(folder / "curves.png", history, training.best_epoch)

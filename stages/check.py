@@ -1,4 +1,4 @@
-"""Check params.yaml, and the device and files that it names, before a stage deletes old outputs."""
+"""Validate params.yaml, its device and its files before any stage deletes old outputs."""
 
 from roadseg.config.params import load_params
 from roadseg.config.pipeline import require_not_written, stage_outputs
@@ -8,6 +8,7 @@ from roadseg.system.files import atomic_file, repository_path
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     args = parse_paths(argv, __doc__, "params", "pipeline", "out")
     params = load_params(args.params)
     train, outputs = params.train, stage_outputs(args.pipeline)
@@ -19,16 +20,16 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"train.start: {path}: no such file")
     several = train.processes > 1
     if several or train.device not in ("auto", "cpu") or train.precision == "bf16":
-        # torch takes seconds; else not needed
+        # imported only if needed: torch takes seconds
         from roadseg.runtime.accelerator import require_device_each, select_accelerator
 
         select_accelerator(train.device, train.precision)
         if several:
             require_device_each(train.processes, train.device)
-    # Always the same text, so that a changed parameter reruns no stage but those that read it.
+    # Always the same text, so that a changed parameter reruns only the stages that depend on it.
     with atomic_file(args.out) as temporary:
         temporary.write_text("params.yaml has been checked\n")
-    print(f"check: {args.params} is complete and within range; recipe {train.recipe}")
+    print(f"check: {args.params} is valid; recipe {train.recipe}")
 
 
 if __name__ == "__main__":

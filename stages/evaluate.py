@@ -1,4 +1,4 @@
-"""Judge the best model on the validation pictures: figures, and tables to plot."""
+"""Evaluate the best model on the validation images: metrics, and tables to plot."""
 
 from roadseg.config.json_files import write_model
 from roadseg.config.params import load_params
@@ -20,6 +20,7 @@ from roadseg.system.tables import round_significant, write_table
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     inputs = ("params", "prepared", "split", "model")
     tables = ("confusion", "per-class", "calibration", "pictures")
     args = parse_paths(argv, __doc__, *inputs, "metrics", *tables)
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         evaluation.require_finite(args.model)
         details.sum_over(accelerator.process_group)
-    if not accelerator.process_group.is_first:  # one writes
+    if not accelerator.process_group.is_first:  # only rank 0 writes
         return
     low, high = miou_interval(evaluation.confusions, class_map.void_id, SEED)
     values = {**evaluation.metrics(), "miou_low": low, "miou_high": high, **details.metrics()}
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     write_table(args.per_class, table)
     write_table(args.calibration, calibration_table(details.calibration))
     write_table(args.pictures, per_image(class_map, val_ids, evaluation.confusions))
-    print(f"evaluate: {args.model} on {len(val_ids)} validation pictures; in {args.metrics}")
+    print(f"evaluate: {args.model} on {len(val_ids)} validation images; metrics in {args.metrics}")
     print(table.drop(columns="color").round(4).to_string(index=False, na_rep="absent"))
     print(f"mIoU {metrics.miou:.4f}, 95 % interval {low:.4f} to {high:.4f}")
     print(f"mIoU with void as a class {metrics.miou_with_void:.4f}")

@@ -1,4 +1,4 @@
-"""Bring the data set to its place: generated, downloaded, or copied; checked and whole."""
+"""Generate, download or copy the data set, and verify that it is complete."""
 
 from roadseg.config.params import load_params
 from roadseg.config.pipeline import stage_outputs
@@ -11,6 +11,7 @@ from roadseg.system.files import repository_path
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     args = parse_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
     params = load_params(args.params)
     data, sample = params.data, params.sample.model_dump()
@@ -21,13 +22,13 @@ def main(argv: list[str] | None = None) -> None:
         ratio=data.max_ratio,
         pixels=data.max_pixels,
     )
-    # in the main repository, also where an experiment runs in a copy
+    # in the main repository, even if the experiment runs in a copy of it
     downloads = repository_path(args.downloads)
     store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))
     outputs = stage_outputs(args.pipeline)
     manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
     print(
-        f"fetch: {manifest.num_train} pictures with masks and {manifest.num_test} without "
+        f"fetch: {manifest.num_train} images with masks and {manifest.num_test} without "
         f"from {manifest.source} (sha256 {manifest.sha256[:12]}...) in {args.out}"
     )
 

@@ -1,7 +1,7 @@
-"""Start a stage in one process, or in many: python -m stages.launch --processes 4 stages.train ARGS
+"""Run a stage in one process or, with torchrun, in several that share its work.
 
-One is the stage itself. More are started by torchrun, whose options stand in the environment
-(PET_NNODES and so on): docs/scaling.md has the commands for several computers.
+For example: python -m stages.launch --processes 4 stages.train ARGS. torchrun reads further options
+from the environment (PET_NNODES etc.); docs/scaling.md has the commands for several computers.
 """
 
 import argparse
@@ -9,30 +9,37 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from roadseg.system.cli import INTERRUPTED, run_main
 from roadseg.system.errors import InputError
 
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
 _GRACE_S = "600"
-"""How long a step and a save may take after Ctrl-C, before torchrun kills."""
+"""Time after Ctrl-C for finishing a step and saving, before torchrun kills; seconds."""
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     parser = argparse.ArgumentParser(prog="python -m stages.launch", description=__doc__)
-    parser.add_argument("--processes", type=int, required=True, help="on this computer")
-    parser.add_argument("stage", help="a module")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument(
+        "--processes", type=int, required=True, help="number of processes on this computer"
+    )
+    parser.add_argument("stage", help="module of the stage, such as stages.train")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     args = parser.parse_args(argv)
     if args.processes == 1 and os.environ.get("PET_NNODES", "1") == "1":
         words = [sys.executable, "-m", args.stage, *args.arguments]
-        os.execv(words[0], words)  # noqa: S606 - no shell, as it should be
+        os.execv(words[0], words)  # noqa: S606 - replaces this process; no shell is wanted
     _run_many(args.processes, args.stage, args.arguments)
 
 
 def _run_many(count: int, stage: str, arguments: list[str]) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
-    logging.disable()  # what torchrun would say in many lines, we say in one
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // count)))
+    logging.disable()  # torchrun's many lines; _exit_with_failure prints one instead
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
@@ -42,31 +49,32 @@ def _run_many(count: int, stage: str, arguments: list[str]) -> None:
     if "PET_NNODES" not in os.environ:
         options.insert(0, "--standalone")
     try:
-        torchrun(parse_args([*options, *arguments]))
+        # torch.distributed.run has no annotations
+        torchrun(parse_args([*options, *arguments]))  # type: ignore[no-untyped-call]
     except SignalException:
         sys.exit(INTERRUPTED)
     except ChildFailedError as error:
-        _tell(error.failures, stage)
+        _exit_with_failure(error.failures, stage)
 
 
-def _tell(failures: dict, stage: str) -> None:
-    """End as the process has that ended first; where it could not say why, say it."""
+def _exit_with_failure(failures: "dict[int, ProcessFailure]", stage: str) -> NoReturn:
+    """Exit with the code of the rank that failed first; if it was killed, report the signal."""
     from roadseg.runtime.distributed import PEER_LOST
 
     name = stage.rpartition(".")[2]
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
     if any(code > 0 and code not in (PEER_LOST, INTERRUPTED) for code in codes.values()):
-        sys.exit(1)  # it has said why
+        sys.exit(1)  # that process has printed its error
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
     if killed:
         rank, number = next(iter(killed.items()))
         raise InputError(
             f"{name}: process {rank} (pid {failures[rank].pid}) was killed by "
-            f"{signal.Signals(number).name}, so all have ended; run it again"
+            f"{signal.Signals(number).name}, so all processes were stopped; run it again"
         )
     if INTERRUPTED in codes.values():
         sys.exit(INTERRUPTED)
-    raise InputError(f"{name}: a process on another computer has ended, so all have")
+    raise InputError(f"{name}: a process on another computer exited, so all processes were stopped")
 
 
 if __name__ == "__main__":

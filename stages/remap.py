@@ -1,4 +1,6 @@
-"""Turn masks of label ids into cached arrays of class ids, and pictures into arrays beside them."""
+"""Convert images, and masks from label ids to class ids, to arrays that load fast."""
+
+import sys
 
 from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import load_params
@@ -11,22 +13,31 @@ from roadseg.system.tables import write_table
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     args = parse_paths(argv, __doc__, "params", "raw", "classes", "out", "frequency")
-    every = load_params(args.params)
-    params, max_pixels = every.remap, every.data.max_pixels
+    config = load_params(args.params)
+    params, max_pixels = config.remap, config.data.max_pixels
     class_map_file = find_class_map(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
+    if class_map.num_classes - (class_map.void is not None) < 2:
+        print(
+            f"remap: hint: {class_map_file} has fewer than two classes besides void, so predicting "
+            "one class everywhere has mIoU 1; add a class for other pixels (docs/own-data.md)",
+            file=sys.stderr,
+        )
     keep_freed_memory()
     pixels = remap_dataset(args.raw, args.out, class_map, params.scale, max_pixels)
     write_table(args.frequency, class_frequency(class_map, pixels))
     prepared = PreparedDataset(args.out)
     print(
-        f"remap: {len(prepared.train_ids())} pictures with masks, "
+        f"remap: {len(prepared.train_ids())} images with masks, "
         f"{len(prepared.test_ids())} without, at scale {params.scale:g} in {args.out}"
     )
     print(f"remap: {pixels.sum():,} pixels in {class_map.num_classes} classes of {class_map_file}")
     if args.classes.resolve() not in class_map_file.resolve().parents:
-        print(f"remap: DVC does not watch {class_map_file}; kept in {args.classes}/, it would")
+        print(
+            f"remap: DVC does not track {class_map_file}; it does if the file is in {args.classes}/"
+        )
 
 
 if __name__ == "__main__":

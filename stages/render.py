@@ -1,4 +1,4 @@
-"""Draw what the networks of chosen epochs predict, and what is hardest for the best of them."""
+"""Plot predictions of selected epochs, and images with the lowest and highest mIoU."""
 
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
@@ -14,6 +14,7 @@ from roadseg.system.tables import read_table
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     inputs = ("params", "prepared", "split", "epochs", "best", "pictures")
     args = parse_paths(argv, __doc__, *inputs, "out")
     params = load_params(args.params)
@@ -22,15 +23,18 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = select_accelerator(params.train.device, params.train.precision)
     make_deterministic()
     keep_freed_memory()
-    chosen = SelectedImages(
+    selected = SelectedImages(
         training=select_evenly(split.train, count),
         validation=select_evenly(split.val, count),
         test=select_evenly(split.test, count),
     )
-    mious = read_table(args.pictures, "picture", "miou").set_index("picture")["miou"]
+    table = read_table(args.pictures, "picture", "miou")
+    mious = dict(zip(table["picture"], table["miou"], strict=True))
     with atomic_folder(args.out) as folder:
-        draw_epochs(folder, args.epochs, epochs, params.train.epochs, prepared, chosen, accelerator)
-        draw_extremes(folder, args.best, prepared, mious.to_dict(), count, accelerator)
+        draw_epochs(
+            folder, args.epochs, epochs, params.train.epochs, prepared, selected, accelerator
+        )
+        draw_extremes(folder, args.best, prepared, mious, count, accelerator)
     files = sorted(path.name for path in args.out.iterdir())
     print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")
 

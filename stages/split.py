@@ -1,4 +1,4 @@
-"""Choose which pictures train and which validate; the test pictures stay apart."""
+"""Split the images into training, validation and test sets."""
 
 from roadseg.config.json_files import write_model
 from roadseg.config.params import load_params
@@ -6,8 +6,9 @@ from roadseg.system.cli import parse_paths, run_main
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the stage with the command-line arguments `argv`."""
     args = parse_paths(argv, __doc__, "params", "prepared", "out")
-    # numpy takes longer to import than --help may take
+    # imported late: numpy would delay --help
     from roadseg.data.prepared import PreparedDataset
     from roadseg.prepare.split import split_dataset
 
@@ -16,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     split = split_dataset(prepared.recorded_sizes(), prepared.test_ids(), **params.model_dump())
     write_model(args.out, split)
     counts = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
-    print(f"split: {counts} in {args.out}; groups kept whole: {split.grouped_by or 'none'}")
+    print(f"split: {counts} in {args.out}; grouped by: {split.grouped_by or 'nothing'}")
 
 
 if __name__ == "__main__":

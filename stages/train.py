@@ -1,4 +1,4 @@
-"""Train the U-Net: one model per epoch, the best by validation mIoU, the history, and metrics."""
+"""Train the U-Net: a model per epoch, the best by validation mIoU, history and metrics."""
 
 from pathlib import Path
 
@@ -18,15 +18,16 @@ from roadseg.training.setup import build_trainer
 
 
 def main(argv: list[str] | None = None) -> None:
-    inputs, outputs = ("params", "prepared", "split"), ("epochs", "best", "history", "metrics")
-    args = parse_paths(argv, __doc__, *inputs, *outputs, "runs", "states")
+    """Run the stage with the command-line arguments `argv`."""
+    outputs = ("epochs", "best", "history", "metrics", "runs", "states")
+    args = parse_paths(argv, __doc__, "params", "prepared", "split", *outputs)
     params = load_params(args.params)
-    outputs = RunPaths(
+    run_paths = RunPaths(
         epochs=args.epochs,
         best=args.best,
         history=args.history,
         metrics=args.metrics,
-        runs=repository_path(args.runs),  # outside the copy in which DVC may run an experiment
+        runs=repository_path(args.runs),  # in the main repository, see repository_path
         states=repository_path(args.states),
     )
     split, prepared = read_split(args.split), PreparedDataset(args.prepared)
@@ -41,12 +42,12 @@ def main(argv: list[str] | None = None) -> None:
             f"train: {train.recipe}, {len(split.train)} images, {train.epochs} epochs on "
             f"{accelerator.name()} in {accelerator.precision}"
         )
-        if not accelerator.process_group.is_first:  # one writes
+        if not accelerator.process_group.is_first:  # only rank 0 writes
             null = NullCheckpointer(accelerator.process_group)
             trainer.run(null, TrainingLogger(), stop)
             return
-        checkpointer = Checkpointer(outputs, trainer.metadata, params.resume, train.epochs)
-        trainer.run(checkpointer, TrainingLogger(outputs.runs), stop)
+        checkpointer = Checkpointer(run_paths, trainer.metadata, params.resume, train.epochs)
+        trainer.run(checkpointer, TrainingLogger(run_paths.runs), stop)
     metrics = read_model(TrainingMetrics, args.metrics)
     print(
         f"train: best epoch {metrics.best_epoch}, val mIoU {metrics.best_val_miou:.4f}, in "

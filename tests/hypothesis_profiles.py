@@ -1,6 +1,6 @@
-"""How the laws are tested: the same examples each time, and nothing is kept of them.
+"""Settings of hypothesis for property-based tests: deterministic, without a database.
 
-A law holds for whatever is drawn (Claessen and Hughes 2000); files of them are test_*_laws.py.
+Properties hold for all generated inputs (Claessen and Hughes 2000, QuickCheck).
 """
 
 import atexit
@@ -8,7 +8,9 @@ import os
 import shutil
 import tempfile
 
-os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp(prefix="hypothesis")  # not the tree
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp(
+    prefix="hypothesis"
+)  # outside the repository
 
 from hypothesis import settings
 
@@ -16,6 +18,6 @@ atexit.register(shutil.rmtree, os.environ["HYPOTHESIS_STORAGE_DIRECTORY"], ignor
 
 LAW = settings(derandomize=True, database=None, deadline=None, max_examples=80)
 FEW = settings(LAW, max_examples=12)
-"""Where an example takes long, for it reads and writes files."""
+"""For slow examples, which read and write files."""
 MANY = settings(LAW, max_examples=800)
-"""Where an example takes a millisecond, and there are many kinds of them."""
+"""For examples of about a millisecond with many kinds of input."""

@@ -1,4 +1,4 @@
-"""Importing the project does no work: nothing is compiled, opened or switched process-wide."""
+"""Importing a module compiles nothing, opens no file and changes no process-wide setting."""
 
 import subprocess
 import sys

@@ -85,7 +85,7 @@ def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
     assert paths == data - {"data/params.checked"} | outs(stage)
     launched = "stages.launch --processes ${train.processes} " if stage in SHARED else ""
-    assert STAGES[stage]["cmd"].startswith(f"exec python -m {launched}stages.{stage} ")
+    assert STAGES[stage]["cmd"].startswith(f"exec stages/python -m {launched}stages.{stage} ")
     assert STAGES[stage]["desc"]
 
 

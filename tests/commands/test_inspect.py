@@ -170,7 +170,7 @@ def test_invalid_model_file_is_an_error_of_one_line(tmp_path: Path):
     command = [sys.executable, "-m", "roadseg", "inspect", str(tmp_path / "a.safetensors")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 1
-    assert result.stderr.startswith(f"error: {tmp_path}/a.safetensors: not a whole safetensors")
+    assert result.stderr.startswith(f"error: {tmp_path}/a.safetensors: damaged or not a safe")
     assert result.stderr.count("\n") == 1
     with pytest.raises(InputError, match="no such model"):
         main(["inspect", str(tmp_path / "none.safetensors")])

@@ -11,7 +11,7 @@ from roadseg.system.errors import InputError
 from tests.factories import ROOT, write_params
 
 
-def test_the_projects_own_params_are_valid():
+def test_params_yaml_is_valid():
     params = load_params(ROOT / "params.yaml")
     assert params.data.source == "sample"
     assert params.train.epochs == 7
@@ -20,12 +20,12 @@ def test_the_projects_own_params_are_valid():
 
 
 @pytest.mark.parametrize("group_by", [None, "size", "^([^_]+)_"])
-def test_ways_to_group_pictures(tmp_path: Path, group_by: str | None):
+def test_group_by_accepts_null_size_and_patterns(tmp_path: Path, group_by: str | None):
     path = write_params(tmp_path / "params.yaml", split__group_by=group_by)
     assert load_params(path).split.group_by == group_by
 
 
-def test_report_recipe_is_the_reports():
+def test_recipe_report_has_the_values_of_the_report():
     recipe = load_params(ROOT / "params.yaml").recipes["report"]
     assert (recipe.optimizer, recipe.learning_rate, recipe.momentum) == ("rmsprop", 1e-3, 0.9)
     assert (recipe.weight_decay, recipe.batch_size) == (1e-8, 1)
@@ -38,7 +38,7 @@ def test_report_recipe_is_the_reports():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__batchsize": 3}, "train.batchsize: unknown key; known are recipe"),
+        ({"train__batchsize": 3}, "train.batchsize: unknown key; known keys: recipe"),
         ({"recipes__modern__batchsize": 3}, "recipes.modern.batchsize: .*mean 'batch_size'"),
         ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
         ({"train__epochs": "abc"}, "train.epochs: should be a valid integer, got 'abc'"),
@@ -98,7 +98,9 @@ def test_report_recipe_is_the_reports():
         ({"data": None}, "data: should be keys with values, got None"),
     ],
 )
-def test_wrong_parameters_are_named(tmp_path: Path, changes: dict, message: str):
+def test_error_of_an_invalid_parameter_has_file_and_key(
+    tmp_path: Path, changes: dict, message: str
+):
     path = write_params(tmp_path / "params.yaml", **changes)
     with pytest.raises(InputError, match=re.escape(str(path))) as caught:
         load_params(path)
@@ -106,14 +108,14 @@ def test_wrong_parameters_are_named(tmp_path: Path, changes: dict, message: str)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_key_is_named(tmp_path: Path):
+def test_error_of_a_misspelled_key_suggests_the_right_one(tmp_path: Path):
     path = write_params(tmp_path / "params.yaml")
     path.write_text(path.read_text().replace("  num_test:", "  num_tset:"))
     with pytest.raises(InputError, match=r"sample.num_tset: unknown key; did you mean 'num_test'"):
         load_params(path)
 
 
-def test_only_a_schedule_that_is_spread_over_the_epochs_depends_on_them():
+def test_recipe_depends_on_epochs_with_one_cycle_or_halved():
     recipe = load_params(ROOT / "params.yaml").recipes["report"]
     assert not recipe.depends_on_epochs
     assert recipe.model_copy(update={"schedule": "one_cycle"}).depends_on_epochs
@@ -121,20 +123,20 @@ def test_only_a_schedule_that_is_spread_over_the_epochs_depends_on_them():
 
 
 def test_params_schema_json_is_current():
-    """`make schema` writes it; the first line of params.yaml names it for editors."""
+    """`make schema` updates it; editors find it by the first line of params.yaml."""
     assert (ROOT / "params.schema.json").read_text(encoding="utf-8") == params_schema()
     first_line = (ROOT / "params.yaml").read_text().splitlines()[0]
     assert first_line == "# yaml-language-server: $schema=params.schema.json"
 
 
-def test_the_schema_explains_every_parameter_and_allows_no_other():
+def test_schema_describes_every_parameter_and_allows_no_other():
     for name, section in json.loads(params_schema())["$defs"].items():
         assert section["additionalProperties"] is False
         for key, value in section["properties"].items():
             assert "description" in value, f"{name}.{key}"
 
 
-def test_numbers_as_dvc_writes_them(tmp_path: Path):
+def test_exponents_without_a_point_are_numbers_as_in_dvc(tmp_path: Path):
     path = write_params(tmp_path / "params.yaml")
     text = path.read_text()
     path.write_text(text.replace("weight_decay: 1.0e-8", "weight_decay: 1e-08"))
@@ -142,7 +144,7 @@ def test_numbers_as_dvc_writes_them(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["a: [", "\t", "- 1\n", "just words", "a: 1\na: 2\n"])
-def test_what_is_no_params_file_is_refused_in_one_line(tmp_path: Path, text: str):
+def test_invalid_file_gives_a_one_line_error(tmp_path: Path, text: str):
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:

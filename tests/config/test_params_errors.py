@@ -1,4 +1,4 @@
-"""Every key of params.yaml with every wrong type, and with values beyond its range."""
+"""Errors for every key of params.yaml with every wrong type and with values out of range."""
 
 import copy
 import re
@@ -18,17 +18,19 @@ OPTIONAL = {
     "data.sha256", "data.test_images", "split.val_ids", "split.group_by", "train.start"
 }  # fmt: skip
 TEXTS = {"data.sha256", "split.group_by", "split.val_ids", "train.start"}
-"""Null in the file, else text."""
+"""Keys that are null in params.yaml and otherwise text."""
 
 
-def keys(value: object, prefix: str = "") -> dict[str, object]:
-    """Dotted key -> value, of everything that is no section."""
+def flatten(value: object, prefix: str = "") -> dict[str, object]:
+    """Map the dotted key of each value that is not a section to the value."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for n, e in value.items() for k, v in keys(e, f"{prefix}.{n}".strip(".")).items()}
+    return {
+        k: v for n, e in value.items() for k, v in flatten(e, f"{prefix}.{n}".strip(".")).items()
+    }
 
 
-KEYS = keys(PARAMS)
+KEYS = flatten(PARAMS)
 WRONG_TYPES = {
     "null": None,
     "true": True,
@@ -42,31 +44,31 @@ WRONG_TYPES = {
 }
 
 
-def takes(key: str, kind: str) -> bool:
-    """Whether a value of this kind may be right for the key."""
+def accepts(key: str, kind: str) -> bool:
+    """True if a value of this kind can be valid for `key`."""
     value = KEYS[key]
     if kind == "null":
         return key in OPTIONAL
     is_text = isinstance(value, str) or key in TEXTS
-    taken = {
+    accepted = {
         "true": isinstance(value, bool),
         "text": is_text,
         "whole number": isinstance(value, int | float) and not isinstance(value, bool),
         "fraction": isinstance(value, float),
     }
-    return taken.get(kind, False)
+    return accepted.get(kind, False)
 
 
-# keys that hold a float, but are written as whole numbers
+# floats that are written as integers in params.yaml
 FLOATS = {
     *("resume.minutes", "data.max_gigabytes", "data.max_ratio", "data.max_megapixels"),
     "data.max_downloads_gigabytes",
 }
-TYPES = [
+TYPE_CASES = [
     (key, kind)
     for key in KEYS
     for kind in WRONG_TYPES
-    if not takes(key, kind) and not (key in FLOATS and kind == "fraction")
+    if not accepts(key, kind) and not (key in FLOATS and kind == "fraction")
 ]
 
 RANGES = {
@@ -131,53 +133,53 @@ RANGES = {
     "render.epochs": [[], [0], [-1], [8], ["first"], [1, 1.5]],
     "render.num_pictures": [0, 51],
 }
-OUTSIDE = [(key, value) for key, values in RANGES.items() for value in values]
+OUT_OF_RANGE = [(key, value) for key, values in RANGES.items() for value in values]
 WITHOUT_RANGE = {"model.bilinear", "recipes.modern.flip", "evaluate.flip"}  # true or false
 
 
-def section_of(params: dict, key: str) -> tuple[dict, str]:
-    """Where `key` stands, and the last part of its name."""
+def find_section(params: dict, key: str) -> tuple[dict, str]:
+    """Return the section that contains `key`, and the last part of `key`."""
     *parents, name = key.split(".")
     for parent in parents:
         params = params[parent]
     return params, name
 
 
-def refused(key: str, value: object) -> str:
-    """The error, from the values as they come out of the file."""
+def error_message(key: str, value: object) -> str:
+    """Validate params.yaml with `key` changed to `value`; return the message of the error."""
     params = copy.deepcopy(SMALL)
-    section, name = section_of(params, key)
+    section, name = find_section(params, key)
     section[name] = value
     with pytest.raises(InputError) as caught:
         validate(Params, params)
-    said = str(caught.value)
-    assert said.startswith(key)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert message.startswith(key)
+    assert "\n" not in message
+    return message
 
 
-@pytest.mark.parametrize(("key", "kind"), TYPES)
-def test_a_wrong_type_is_named_with_what_would_be_right(key: str, kind: str):
-    assert re.search("should be|unknown key|no recipe", refused(key, WRONG_TYPES[kind]))
+@pytest.mark.parametrize(("key", "kind"), TYPE_CASES)
+def test_error_of_a_wrong_type_has_key_and_expected_type(key: str, kind: str):
+    assert re.search("should be|unknown key|no recipe", error_message(key, WRONG_TYPES[kind]))
 
 
-@pytest.mark.parametrize(("key", "value"), OUTSIDE)
-def test_a_value_out_of_range_is_named(key: str, value: object):
-    refused(key, value)
+@pytest.mark.parametrize(("key", "value"), OUT_OF_RANGE)
+def test_error_of_a_value_out_of_range_has_the_key(key: str, value: object):
+    error_message(key, value)
 
 
-def test_the_values_are_right_but_for_what_a_test_changes():
+def test_unchanged_values_are_valid():
     validate(Params, SMALL)
 
 
-def test_no_key_is_left_out():
+def test_every_key_has_out_of_range_values():
     assert RANGES.keys() | WITHOUT_RANGE == KEYS.keys()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_missing_key_is_named(key: str):
+def test_error_of_a_missing_key_has_the_key(key: str):
     params = copy.deepcopy(SMALL)
-    section, name = section_of(params, key)
+    section, name = find_section(params, key)
     del section[name]
     with pytest.raises(InputError, match=rf"{re.escape(key)}: missing$"):
         validate(Params, params)

@@ -1,4 +1,4 @@
-"""Laws of params.yaml: what is right comes back as it was, and whatever is wrong is named."""
+"""Properties of params.yaml: valid values are unchanged, and errors have the key."""
 
 import copy
 import tempfile
@@ -16,13 +16,13 @@ from roadseg.system.errors import InputError
 from tests.factories import ROOT
 from tests.hypothesis_profiles import FEW, LAW, MANY
 
-SEED, SHARE = st.integers(0, 2**32 - 1), st.floats(0, 1, exclude_max=True)
+SEED, FRACTION = st.integers(0, 2**32 - 1), st.floats(0, 1, exclude_max=True)
 POSITIVE = st.floats(0, 1, exclude_min=True)
-# what a YAML file can hold and a name may be; all of Unicode's letters, no control characters
+# printable text, which YAML can represent
 TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1)
 PATTERN = st.from_regex(r"([a-z0-9]{1,5}/){0,2}[a-z*]{0,3}\{id\}[a-z_]{0,4}", fullmatch=True)
 
-RIGHT: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "data.source": TEXT,
     "data.sha256": st.none() | st.text("0123456789abcdef", min_size=64, max_size=64),
     "data.images": PATTERN.map(lambda pattern: f"{pattern}.jpeg"),
@@ -46,7 +46,7 @@ RIGHT: dict[str, Any] = {
     "model.base_channels": st.integers(1, 1024),
     "model.bilinear": st.booleans(),
     "model.norm": st.sampled_from(["batch", "group"]),
-    "model.dropout": SHARE,
+    "model.dropout": FRACTION,
     "train.epochs": st.integers(7, 999),
     "train.seed": SEED,
     "train.start": st.none() | TEXT,
@@ -55,9 +55,9 @@ RIGHT: dict[str, Any] = {
     "train.num_workers": st.integers(0, 64),
     "recipes.modern.optimizer": st.sampled_from(["rmsprop", "adamw", "sgd", "muon"]),
     "recipes.modern.learning_rate": st.floats(0, 10, exclude_min=True),
-    "recipes.modern.weight_decay": SHARE,
+    "recipes.modern.weight_decay": FRACTION,
     "recipes.modern.clip_limit": st.floats(0, exclude_min=True, allow_infinity=False),
-    "recipes.modern.ema": SHARE | st.just(0),
+    "recipes.modern.ema": FRACTION | st.just(0),
     "recipes.report.halved": st.floats(0, 1),
     "recipes.report.flip": st.booleans(),
     "resume.minutes": st.floats(0, 1440) | st.integers(0, 1440),
@@ -77,7 +77,7 @@ ANYTHING = st.recursive(
 
 def params() -> dict[str, Any]:
     found = yaml.safe_load((ROOT / "params.yaml").read_text())
-    found["render"]["epochs"] = ["last"]  # so that train.epochs may be anything
+    found["render"]["epochs"] = ["last"]  # valid for every train.epochs
     return found
 
 
@@ -94,8 +94,8 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def loaded(values: dict[str, Any]) -> dict[str, Any] | str:
-    """What a stage reads of the file that DVC would write, or what it says behind its name."""
+def load(values: dict[str, Any]) -> dict[str, Any] | str:
+    """Write `values` as DVC does and load the file; return the values or the error message."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         with path.open("w", encoding="utf-8") as file:
@@ -103,32 +103,32 @@ def loaded(values: dict[str, Any]) -> dict[str, Any] | str:
         try:
             return load_params(path).model_dump()
         except InputError as error:
-            said, name = str(error), f"{path}: "
-    assert said.startswith(name), said
-    assert said.isprintable(), said
-    return said.removeprefix(name)
+            message, name = str(error), f"{path}: "
+    assert message.startswith(name), message
+    assert message.isprintable(), message
+    return message.removeprefix(name)
 
 
-def taken(values: dict[str, Any]) -> dict[str, Any] | str:
-    """As `loaded`, without a file."""
+def validate_values(values: dict[str, Any]) -> dict[str, Any] | str:
+    """Like `load`, without a file."""
     try:
         return validate(Params, values).model_dump()
     except InputError as error:
         return str(error)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether these are equal, true not 1; a whole number may stand for a float."""
+def is_same(a: Any, b: Any) -> bool:
+    """True if equal; True differs from 1, but an integer may equal a float."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(is_same, a, b))
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 @FEW
-@given(st.fixed_dictionaries({}, optional=RIGHT))
-def test_right_parameters_come_back_as_they_were(changes: dict[str, Any]):
+@given(st.fixed_dictionaries({}, optional=VALID))
+def test_valid_parameters_are_unchanged_by_a_round_trip(changes: dict[str, Any]):
     values = copy.deepcopy(BASE)
     for key, value in changes.items():
         section = values
@@ -136,25 +136,25 @@ def test_right_parameters_come_back_as_they_were(changes: dict[str, Any]):
         for parent in parents:
             section = section[parent]
         section[name] = value
-    found = loaded(values)
-    assert same(found, values)
-    assert same(loaded(found), values)
+    found = load(values)
+    assert is_same(found, values)
+    assert is_same(load(found), values)
 
 
-def leaves(value: Any, prefix: str = "") -> list[str]:
+def leaf_keys(value: Any, prefix: str = "") -> list[str]:
     if not isinstance(value, dict):
         return [prefix]
-    return [key for name, inner in value.items() for key in leaves(inner, f"{prefix}.{name}")]
+    return [key for name, inner in value.items() for key in leaf_keys(inner, f"{prefix}.{name}")]
 
 
-KEYS = [key.removeprefix(".") for key in leaves(BASE)]
+KEYS = [key.removeprefix(".") for key in leaf_keys(BASE)]
 
 
 @LAW
 @given(st.sampled_from(KEYS), ANYTHING)
-def test_a_file_says_what_its_values_say(key: str, value: Any):
+def test_reading_a_file_gives_the_result_of_its_values(key: str, value: Any):
     values = with_value(key, value)
-    found, expected = loaded(values), taken(values)
+    found, expected = load(values), validate_values(values)
     if isinstance(expected, str):  # the YAML reader may be the first to refuse a huge number
         assert isinstance(found, str)
     else:
@@ -163,18 +163,18 @@ def test_a_file_says_what_its_values_say(key: str, value: Any):
 
 @MANY
 @given(st.sampled_from(KEYS), ANYTHING)
-def test_any_one_value_is_taken_as_it_is_or_refused_by_its_key(key: str, value: Any):
+def test_any_value_is_accepted_unchanged_or_its_key_is_in_the_error(key: str, value: Any):
     values = with_value(key, value)
-    found = taken(values)
+    found = validate_values(values)
     if isinstance(found, str):
         assert found.startswith(key), found
     else:
-        assert same(found, values)
+        assert is_same(found, values)
 
 
 @MANY
 @given(st.sampled_from(KEYS), st.sampled_from(["missing", "unknown", "renamed"]), TEXT)
-def test_any_one_key_too_few_or_too_many_is_named(key: str, damage: str, name: str):
+def test_error_of_a_missing_or_unknown_key_has_the_key(key: str, damage: str, name: str):
     values = with_value(key, None)
     section, (*parents, last) = values, key.split(".")
     for parent in parents:
@@ -186,7 +186,7 @@ def test_any_one_key_too_few_or_too_many_is_named(key: str, damage: str, name: s
     if damage == "unknown":
         section[last] = kept
     path = ".".join([*parents, last if damage == "missing" else name])
-    said = taken(values)
-    assert isinstance(said, str), f"{damage} {path} is taken"
-    assert said.startswith(f"{path}: "[:200]), said
-    assert "missing" in said or "unknown key" in said
+    message = validate_values(values)
+    assert isinstance(message, str), f"{damage} {path} is accepted"
+    assert message.startswith(f"{path}: "[:200]), message
+    assert "missing" in message or "unknown key" in message

@@ -69,7 +69,7 @@ def test_npy_header_of_another_length_is_refused(prepared: PreparedDataset):
 def test_split_with_an_invalid_id_is_refused(tmp_path: Path, key: str, name: object):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({**SPLIT, key: [*SPLIT[key], name]}))
-    with pytest.raises(InputError, match=r"split.json: \w+.*; dvc repro makes it again"):
+    with pytest.raises(InputError, match=r"split.json: \w+.*; run dvc repro to rebuild it"):
         read_split(path)
 
 

@@ -112,6 +112,7 @@ def _run(
     os.dup2(err.fileno(), 2)
     out.close()
     err.close()
+    sys.stdout = os.fdopen(1, "w", closefd=False)  # the inherited one is of another file
     set_start_method("fork", force=True)  # as in a process of its own
     TrainingLogger.log_histograms = lambda *_: None  # most of the time of so small a training
     if before is not None:

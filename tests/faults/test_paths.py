@@ -158,7 +158,7 @@ def test_what_was_left_under_a_short_name_is_removed(tmp_path: Path):
         temporary.touch()
     from roadseg.system import files
 
-    files._left_over.cache_clear()
+    files._find_leftovers.cache_clear()
     with atomic_file(path) as temporary:
         temporary.touch()
     assert [found.name for found in tmp_path.iterdir()] == [path.name]

@@ -76,7 +76,7 @@ def test_invalid_model_files_raise_an_error_that_names_them(tmp_path: Path):
     }
     for data in damaged.values():
         path.write_bytes(data)
-        with pytest.raises(InputError, match=r"a.safetensors: not a whole safetensors file"):
+        with pytest.raises(InputError, match=r"a.safetensors: damaged or not a safetensors file"):
             load_network(path, TWELVE)
     save_file(network.state_dict(), path)
     with pytest.raises(InputError, match=r"a.safetensors: not a model of this project"):
@@ -84,7 +84,7 @@ def test_invalid_model_files_raise_an_error_that_names_them(tmp_path: Path):
     for wrong, reason in (
         ({"scale": "big"}, "scale: should be a valid number, got 'big'"),
         ({"scale": 1e5}, "scale: should be less than or equal to 1, got 100000.0"),
-        ({"ignored_class": 12}, "ignored_class: 12 is none of 12 classes"),
+        ({"ignored_class": 12}, "ignored_class: 12 is not one of the 12 classes"),
         ({"ignored_class": "void"}, "ignored_class: should be a valid integer, got 'void'"),
         ({"classes": {"classes": []}}, "classes.void: missing"),
         ({"unet": {**UNET, "num_classes": 5}}, "unet.num_classes: 5, but there are 12 classes"),

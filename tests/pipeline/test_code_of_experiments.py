@@ -1,12 +1,13 @@
 """Experiments in a copy of the repository run the code of the copy, not the installed package."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.dvc_repository import commit, create_repository, succeeds
+from tests.dvc_repository import commit, create_repository, run, succeeds
 from tests.factories import ROOT
 
 MODULE = "src/roadseg/prepare/split.py"
@@ -27,7 +28,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = create_repository(tmp_path_factory.mktemp("edited") / "repository")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
-        assert "groups kept whole: none" in succeeds(folder, "dvc", "repro", "split")
+        assert "grouped by: nothing" in succeeds(folder, "dvc", "repro", "split")
         commit(folder, "split")
         yield folder
 
@@ -58,3 +59,16 @@ def test_a_queued_experiment_runs_the_module_as_queued(repository: Path, tmp_pat
     succeeds(repository, "git", "checkout", "-q", "--", MODULE)
     succeeds(repository, "dvc", "exp", "run", "--run-all")
     assert grouped_by(repository, "task", tmp_path) == "edited code"
+
+
+def test_a_class_map_that_git_does_not_track_is_named_with_git_add(repository: Path):
+    own = repository / "classes/farm.yaml"
+    shutil.copy(ROOT / "classes/kitti12.yaml", own)
+    command = (*EXPERIMENT[:-1], "remap", "--temp", "-S", "remap.classes=farm")
+    assert (
+        "classes/farm.yaml is not in this copy of the repository, because DVC copies only files "
+        "that Git tracks; run: git add classes/farm.yaml\n"
+    ) in run(repository, *command).stderr
+    succeeds(repository, "git", "add", "classes/farm.yaml")
+    assert "12 classes of classes/farm.yaml" in succeeds(repository, *command)
+    succeeds(repository, "git", "rm", "-q", "-f", "classes/farm.yaml")

@@ -102,7 +102,7 @@ def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
     states = set(repository.glob(".ckpt/*/state_*"))
     second = started(repository, *REPRO)
     said = next((line for line in second.stderr if "waiting" in line), "")
-    assert f"train: process {trainer} still writes models; waiting for its end" in said
+    assert f"train: process {trainer} still writes models; waiting until it ends" in said
     assert set(repository.glob(".ckpt/*/state_*")) == states
     os.kill(trainer, signal.SIGCONT)
     first.communicate(timeout=60)  # orderly, or with an error if its outs went while it wrote them

@@ -125,7 +125,7 @@ def test_killed_remap_keeps_the_old_arrays_and_the_next_one_cleans_up(raw_images
     assert process.exitcode == -signal.SIGKILL
     assert tree(out) == before
     assert (out.parent / f".prepared.{process.pid}.tmp/new/images").is_dir()
-    files._left_over.cache_clear()  # as in a new process
+    files._find_leftovers.cache_clear()  # as in a new process
     remap_dataset(raw_images, out, KITTI11, 1.0)
     assert sorted(path.name for path in out.parent.iterdir()) == [".prepared.lock", "prepared"]
     remap_dataset(raw_images, tmp_path / "straight", KITTI11, 1.0)

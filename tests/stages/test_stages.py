@@ -1,4 +1,4 @@
-"""Each stage's main([...]) on eight made-up pictures, chained as dvc.yaml chains them."""
+"""Each stage's main([...]) on eight generated images, in the order of dvc.yaml."""
 
 import json
 import os
@@ -31,8 +31,8 @@ def arguments(folder: Path, **paths: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All stages, run once."""
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run all stages once; return their folder."""
     folder = tmp_path_factory.mktemp("stages")
     source = write_images(folder / "pictures")
     changes = {"data__source": str(source), "render__num_pictures": 3}
@@ -42,50 +42,50 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_fetch_says_what_it_brought(done: Path):
-    manifest = json.loads((done / "data/raw/manifest.json").read_text())
+def test_fetch_writes_the_data_set_and_its_manifest(outputs: Path):
+    manifest = json.loads((outputs / "data/raw/manifest.json").read_text())
     assert (manifest["num_train"], manifest["num_test"]) == (8, 2)
-    assert len(list((done / "data/raw/training/semantic").iterdir())) == 8
+    assert len(list((outputs / "data/raw/training/semantic").iterdir())) == 8
 
 
-def test_remap_caches_and_counts(done: Path):
-    frequency = pd.read_csv(done / "plots/class_frequency.csv")
-    class_map = json.loads((done / "data/prepared/classes.json").read_text())
+def test_remap_writes_arrays_and_class_frequencies(outputs: Path):
+    frequency = pd.read_csv(outputs / "plots/class_frequency.csv")
+    class_map = json.loads((outputs / "data/prepared/classes.json").read_text())
     assert frequency["class"].tolist() == [entry["name"] for entry in class_map["classes"]]
-    masks = [np.load(path) for path in (done / "data/prepared/masks").iterdir()]
+    masks = [np.load(path) for path in (outputs / "data/prepared/masks").iterdir()]
     assert frequency["pixels"].sum() == sum(mask.size for mask in masks)
     assert frequency["pixels"][1] == sum((mask == 1).sum() for mask in masks)
 
 
-def test_split_holds_a_quarter_of_each_size_out(done: Path):
-    parts = json.loads((done / "data/split.json").read_text())
+def test_split_stratifies_by_image_size(outputs: Path):
+    parts = json.loads((outputs / "data/split.json").read_text())
     assert (len(parts["train"]), len(parts["val"]), len(parts["test"])) == (6, 2, 2)
-    assert sum(int(name[:6]) % 2 for name in parts["val"]) == 1  # odd ones are the larger
+    assert sum(int(name[:6]) % 2 for name in parts["val"]) == 1  # odd numbers are larger images
 
 
-def test_groups_are_kept_whole_and_named(done: Path, tmp_path: Path, capsys):
+def test_split_keeps_groups_together_and_reports_them(outputs: Path, tmp_path: Path, capsys):
     write_params(tmp_path / "params.yaml", split__group_by="size", split__fold=1)
-    paths = arguments(done, prepared="data/prepared")[2:]
+    paths = arguments(outputs, prepared="data/prepared")[2:]
     split.main([*arguments(tmp_path, out="split.json"), *paths])
     parts = json.loads((tmp_path / "split.json").read_text())
     assert parts["grouped_by"] == "picture size"
     assert len({int(name[:6]) % 2 for name in parts["val"]}) == 1
-    said = capsys.readouterr().out
-    assert "split: 4 train, 4 val, 2 test in " in said
-    assert "; groups kept whole: picture size" in said
+    output = capsys.readouterr().out
+    assert "split: 4 train, 4 val, 2 test in " in output
+    assert "; grouped by: picture size" in output
 
 
-def test_train_writes_a_model_an_epoch(done: Path):
-    models = sorted(path.name for path in (done / "models/epochs").iterdir())
+def test_train_writes_one_model_per_epoch(outputs: Path):
+    models = sorted(path.name for path in (outputs / "models/epochs").iterdir())
     assert models == ["epoch_001.safetensors", "epoch_002.safetensors"]
-    assert len(pd.read_csv(done / "plots/history.csv")) == 2
-    assert len(list((done / "runs").glob("*/events*"))) == 1
+    assert len(pd.read_csv(outputs / "plots/history.csv")) == 2
+    assert len(list((outputs / "runs").glob("*/events*"))) == 1
 
 
-def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
-    figures = json.loads((done / "metrics/evaluate.json").read_text())
-    best = json.loads((done / "metrics/train.json").read_text())
-    assert sorted(figures) == [
+def test_evaluate_agrees_with_the_metrics_of_training(outputs: Path):
+    metrics = json.loads((outputs / "metrics/evaluate.json").read_text())
+    best = json.loads((outputs / "metrics/train.json").read_text())
+    assert sorted(metrics) == [
         "boundary_f",
         "cross_entropy",
         "ece",
@@ -97,77 +97,77 @@ def test_evaluate_agrees_with_the_training_of_its_epoch(done: Path):
         "miou_with_void",
         "pixel_accuracy",
     ]
-    assert figures["miou"] == best["best_val_miou"]
-    confusion = pd.read_csv(done / "plots/confusion.csv")
+    assert metrics["miou"] == best["best_val_miou"]
+    confusion = pd.read_csv(outputs / "plots/confusion.csv")
     rows = confusion.groupby("actual", sort=False)
     assert rows["share"].sum().round(4).eq(1).all()
-    per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
+    per_class = pd.read_csv(outputs / "plots/per_class.csv").set_index("class")
     assert (rows["pixels"].sum() == per_class["pixels"]).all()
-    assert per_class["iou"].drop("void").mean() == pytest.approx(figures["miou"], abs=1e-5)
-    assert per_class["boundary_f"].mean() == pytest.approx(figures["boundary_f"], abs=1e-5)
-    assert figures["miou_low"] <= figures["miou_high"]
-    calibration = pd.read_csv(done / "plots/calibration.csv")
+    assert per_class["iou"].drop("void").mean() == pytest.approx(metrics["miou"], abs=1e-5)
+    assert per_class["boundary_f"].mean() == pytest.approx(metrics["boundary_f"], abs=1e-5)
+    assert metrics["miou_low"] <= metrics["miou_high"]
+    calibration = pd.read_csv(outputs / "plots/calibration.csv")
     assert calibration["share"].sum() == pytest.approx(1, abs=1e-5)
     accuracy = (calibration["accuracy"] * calibration["share"]).sum()
-    assert accuracy == pytest.approx(figures["pixel_accuracy"], abs=1e-5)
+    assert accuracy == pytest.approx(metrics["pixel_accuracy"], abs=1e-5)
 
 
-def test_render_draws_the_chosen_epochs_and_the_extremes(done: Path):
-    pictures = sorted(path.name for path in (done / "plots/predictions").iterdir())
+def test_render_plots_selected_epochs_and_extreme_images(outputs: Path):
+    images = sorted(path.name for path in (outputs / "plots/predictions").iterdir())
     expected = ["best.png", "epoch_002_test.png", "epoch_002_training.png"]
-    assert pictures == [*expected, "epochs.gif", "epochs.png", "hardest.png"]
-    with Image.open(done / "plots/predictions/epoch_002_training.png") as picture:
-        colors = set(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
+    assert images == [*expected, "epochs.gif", "epochs.png", "hardest.png"]
+    with Image.open(outputs / "plots/predictions/epoch_002_training.png") as image:
+        colors = set(map(tuple, np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()))
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     assert {tuple(color) for color in class_map.colors.tolist()} <= colors
-    with Image.open(done / "plots/predictions/epochs.gif") as animation:
-        assert animation.n_frames == 2  # one an epoch
+    with Image.open(outputs / "plots/predictions/epochs.gif") as animation:
+        assert animation.n_frames == 2  # one per epoch
 
 
-def test_the_card_tells_what_the_files_do(done: Path):
-    text = (done / "models/README.md").read_text()
-    figures = json.loads((done / "metrics/evaluate.json").read_text())
-    manifest = json.loads((done / "data/raw/manifest.json").read_text())
-    assert f"| mIoU without void | {figures['miou']:.4g} |" in text
+def test_model_card_agrees_with_the_files(outputs: Path):
+    text = (outputs / "models/README.md").read_text()
+    metrics = json.loads((outputs / "metrics/evaluate.json").read_text())
+    manifest = json.loads((outputs / "data/raw/manifest.json").read_text())
+    assert f"| mIoU without void | {metrics['miou']:.4g} |" in text
     assert f"`{manifest['sha256']}`" in text
     assert "6 for training and 2 for validation" in text
     assert "Recipe `modern`, epochs 2, seed 0, device cpu" in text
-    per_class = pd.read_csv(done / "plots/per_class.csv").set_index("class")
+    per_class = pd.read_csv(outputs / "plots/per_class.csv").set_index("class")
     assert f"| 1 | road | `#804080` | 7 | {per_class['iou']['road']:.3f} |" in text
     assert "2 validation images are few" in text
     for name in ("curves", "confusion", "per_class"):
         assert f"(../plots/figures/{name}.png)" in text
-        with Image.open(done / f"plots/figures/{name}.png") as picture:
-            assert picture.width > 1000
+        with Image.open(outputs / f"plots/figures/{name}.png") as image:
+            assert image.width > 1000
 
 
 @pytest.mark.parametrize(
     "name", ["metrics/train.json", "metrics/evaluate.json", "data/raw/manifest.json"]
 )
-def test_a_card_without_its_facts_is_one_line(done: Path, name: str):
-    before = (done / name).read_text(), (done / "models/README.md").read_bytes()
-    (done / name).write_text("{}")
-    with pytest.raises(InputError, match=rf"{name}: \w+: missing; dvc repro makes it again"):
-        run_stage("card", done)
-    (done / name).write_text(before[0])
-    assert (done / "models/README.md").read_bytes() == before[1]
+def test_invalid_input_of_card_gives_a_one_line_error(outputs: Path, name: str):
+    before = (outputs / name).read_text(), (outputs / "models/README.md").read_bytes()
+    (outputs / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"{name}: \w+: missing; run dvc repro to rebuild it"):
+        run_stage("card", outputs)
+    (outputs / name).write_text(before[0])
+    assert (outputs / "models/README.md").read_bytes() == before[1]
 
 
-def test_the_same_again_gives_the_same_bytes(done: Path):
+def test_second_run_gives_identical_files(outputs: Path):
     def tree() -> dict[str, bytes]:
         skipped = {"runs", "pictures", ".ckpt"}
-        files = [path for path in done.rglob("*") if path.is_file()]
-        names = {str(path.relative_to(done)): path for path in files}
+        files = [path for path in outputs.rglob("*") if path.is_file()]
+        names = {str(path.relative_to(outputs)): path for path in files}
         return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
 
     before = tree()
     for stage in ("fetch", "remap", "split", "evaluate", "render", "card"):
-        run_stage(stage, done)
+        run_stage(stage, outputs)
     assert tree() == before
 
 
-def test_ignored_pixels_are_neither_trained_nor_counted(tmp_path: Path):
-    """kitti11 on the stripes: void is 255 in the masks and in no figure."""
+def test_ignored_pixels_are_excluded_from_training_and_metrics(tmp_path: Path):
+    """Void of kitti11 is 255 in the masks and in no metric."""
     source = write_images(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": "kitti11", "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
@@ -181,11 +181,11 @@ def test_ignored_pixels_are_neither_trained_nor_counted(tmp_path: Path):
     table = pd.read_csv(tmp_path / "plots/per_class.csv")
     assert table["pixels"].tolist() == [sum((m == i).sum() for m in masks) for i in range(11)]
     assert any((mask == 255).any() for mask in masks)
-    figures = json.loads((tmp_path / "metrics/evaluate.json").read_text())
-    assert figures["miou"] == figures["miou_with_void"]
+    metrics = json.loads((tmp_path / "metrics/evaluate.json").read_text())
+    assert metrics["miou"] == metrics["miou_with_void"]
 
 
-def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
+def test_class_map_of_a_user_needs_only_its_file(tmp_path: Path, capsys):
     own = tmp_path / "two.yaml"
     own.write_text(
         "void: null\nignored_label_ids: []\nunknown_label_ids: rest\nclasses:\n"
@@ -197,15 +197,35 @@ def test_an_own_class_map_needs_nothing_but_its_file(tmp_path: Path, capsys):
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
     run_stage("fetch", tmp_path)
     run_stage("remap", tmp_path)
-    assert f"DVC does not watch {own}" in capsys.readouterr().out
+    assert f"DVC does not track {own}" in capsys.readouterr().out
     run_stage("split", tmp_path)
     run_stage("train", tmp_path)
     run_stage("evaluate", tmp_path)
     assert pd.read_csv(tmp_path / "plots/per_class.csv")["class"].tolist() == ["rest", "road"]
 
 
+@pytest.mark.parametrize("void", ["null", "rest"])
+def test_remap_hints_that_one_class_besides_void_has_a_perfect_miou(
+    outputs: Path, tmp_path: Path, capsys, void: str
+):
+    rest = "" if void == "null" else "  - {name: rest, color: [0, 0, 0], label_ids: []}\n"
+    own = tmp_path / "one.yaml"
+    own.write_text(
+        f"void: {void}\nignored_label_ids: []\nunknown_label_ids: road\nclasses:\n{rest}"
+        "  - {name: road, color: [255, 0, 0], label_ids: [7]}\n"
+    )
+    write_params(tmp_path / "params.yaml", remap__classes=str(own))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw").symlink_to(outputs / "data/raw")
+    run_stage("remap", tmp_path)
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"remap: hint: {own} has fewer than two classes besides void, so predicting one class "
+        "everywhere has mIoU 1; add a class for other pixels (docs/own-data.md)"
+    )
+
+
 @pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split", "train"])
-def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
+def test_unknown_key_stops_every_stage(tmp_path: Path, stage: str):
     write_params(tmp_path / "params.yaml", train__batchsize=4)
     module = {"check": check, "fetch": fetch, "remap": remap, "split": split, "train": train}[stage]
     options = {
@@ -221,7 +241,7 @@ def test_a_wrong_key_stops_every_stage(tmp_path: Path, stage: str):
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
+def test_invalid_input_gives_one_line_and_exit_code_1(tmp_path: Path):
     write_params(tmp_path / "params.yaml", data__source="nowhere.zip")
     command = [*FETCH, *arguments(tmp_path, out="raw")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -231,8 +251,8 @@ def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_stage_never_exits_with_0(tmp_path: Path, number: signal.Signals):
-    """Exit 0 would let DVC record a part of a stage as the whole."""
+def test_interrupted_stage_exits_with_130(tmp_path: Path, number: signal.Signals):
+    """With exit code 0, DVC would record incomplete outputs."""
     write_params(tmp_path / "params.yaml", sample__num_train=5000)
     command = [*FETCH, *arguments(tmp_path, out="raw")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -245,8 +265,8 @@ def test_an_interrupted_stage_never_exits_with_0(tmp_path: Path, number: signal.
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def imported_by(statement: str) -> set[str]:
-    """The modules that a new interpreter has imported after `statement`."""
+def imported_modules(statement: str) -> set[str]:
+    """List the modules that a new interpreter has imported after `statement`."""
     probe = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {statement}"
     command = [sys.executable, "-c", probe]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -254,15 +274,15 @@ def imported_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split"])
-def test_stages_before_training_need_no_torch(stage: str):
-    assert "torch" not in imported_by(f"import stages.{stage}")
+def test_stages_before_training_do_not_import_torch(stage: str):
+    assert "torch" not in imported_modules(f"import stages.{stage}")
 
 
-def test_split_runs_without_torch_and_shows_its_help_without_numpy(done: Path, tmp_path: Path):
-    paths = arguments(done, prepared="data/prepared") + arguments(tmp_path, out="split.json")[2:]
-    used = imported_by(f"from stages.split import main; main({paths})")
+def test_split_does_not_import_torch_and_its_help_not_numpy(outputs: Path, tmp_path: Path):
+    paths = arguments(outputs, prepared="data/prepared") + arguments(tmp_path, out="split.json")[2:]
+    used = imported_modules(f"from stages.split import main; main({paths})")
     assert "numpy" in used
     assert "torch" not in used
-    help_used = imported_by("from stages.split import main; main(['--help'])")
+    help_used = imported_modules("from stages.split import main; main(['--help'])")
     assert "pydantic" in help_used
     assert not help_used & {"numpy", "numba", "pandas", "torch"}

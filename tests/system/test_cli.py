@@ -1,13 +1,14 @@
-"""What every command has in common, with real processes."""
+"""Output, errors and exit codes that all commands share, in real processes."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.factories import ROOT
+from tests.factories import ROOT, save_model, write_images, write_params
 
-WORKS = """
+LONG_COMMAND = """
 import os, time
 from roadseg.system.cli import run_main as run
 
@@ -17,13 +18,13 @@ def main():
 
 run(main)
 """
-# a shell that lives beside its child, as dvc does
+# a shell that waits for its child, as dvc does
 PARENT = ("sh", "-c", '"$@" & wait', "sh")
 
 
-def started(**variables: str) -> subprocess.Popen[str]:
+def start(**variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*PARENT, sys.executable, "-c", WORKS],
+        [*PARENT, sys.executable, "-c", LONG_COMMAND],
         cwd=ROOT,
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
@@ -32,16 +33,16 @@ def started(**variables: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_stage_ends_with_its_dvc():
-    parent = started(DVC_STAGE="fetch")
+def test_stage_ends_when_dvc_ends():
+    parent = start(DVC_STAGE="fetch")
     parent.stdout.readline()
     parent.kill()
-    stderr = parent.communicate(timeout=10)[1]  # ends when the orphan does, who has it too
+    stderr = parent.communicate(timeout=10)[1]  # returns once the orphan has ended too
     assert stderr == "interrupted\n"
 
 
-def test_a_command_of_no_dvc_outlives_its_shell():
-    parent = started()
+def test_command_outside_dvc_keeps_running_when_its_shell_ends():
+    parent = start()
     process = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
@@ -50,5 +51,26 @@ def test_a_command_of_no_dvc_outlives_its_shell():
     except subprocess.TimeoutExpired:
         os.kill(process, signal.SIGTERM)
     else:
-        raise AssertionError("it ended with its shell")
+        raise AssertionError("the command ended with its shell")
     assert parent.communicate(timeout=10)[1] == "interrupted\n"
+
+
+def test_output_beyond_ascii_is_escaped_for_an_ascii_stdout(tmp_path: Path):
+    folder = tmp_path / "straße"
+    images = write_images(folder / "photos")
+    params = write_params(tmp_path / "params.yaml", data__source=str(images))
+    model = save_model(tmp_path / "model.safetensors")
+    paths = f"--params {params} --pipeline dvc.yaml --downloads x --out {folder / 'raw'}"
+    options = f"--model {model} --out {folder / 'out'} --device cpu"
+    for command in (
+        f"stages.fetch {paths}",
+        f"roadseg predict {images / 'testing/image_2'} {options}",
+    ):
+        result = subprocess.run(
+            [sys.executable, "-m", *command.split()],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stderr
+        assert b"stra\\xdfe" in result.stdout

@@ -26,9 +26,9 @@ with getattr(files, sys.argv[1])(pathlib.Path(sys.argv[2])) as temporary:
 """
 
 
-def write_half(path: Path, replaced: Callable) -> None:
-    """Fail after a part is written: to the file, or to a file in the folder."""
-    with replaced(path) as temporary:
+def write_half(path: Path, atomic: Callable) -> None:
+    """Raise BrokenError after writing to the temporary file or folder."""
+    with atomic(path) as temporary:
         target = temporary / "half.txt" if temporary.is_dir() else temporary
         target.write_text("half")
         raise BrokenError
@@ -38,7 +38,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+def test_file_is_unchanged_until_the_new_one_is_complete(tmp_path: Path):
     path = tmp_path / "deep" / "a.txt"
     with atomic_file(path) as temporary:
         temporary.write_text("first")
@@ -49,7 +49,7 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
     assert names(path.parent) == ["a.txt"]
 
 
-def test_a_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
+def test_folder_is_unchanged_until_the_new_one_is_complete(tmp_path: Path):
     path = tmp_path / "data"
     for text in ("first", "second"):
         with atomic_folder(path) as fresh:
@@ -61,37 +61,37 @@ def test_a_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path):
     assert names(tmp_path) == ["data"]
 
 
-def test_a_folder_comes_back_when_the_exchange_is_interrupted(tmp_path: Path, monkeypatch):
+def test_folder_is_restored_when_its_replacement_is_interrupted(tmp_path: Path, monkeypatch):
     path = tmp_path / "data"
     path.mkdir()
     (path / "a.txt").write_text("first")
     replace = os.replace
 
-    def interrupted(source: Path, target: Path) -> None:
+    def interrupt_second(source: Path, target: Path) -> None:
         if Path(source).name == "new":
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupt_second)
     with pytest.raises(KeyboardInterrupt), atomic_folder(path):
         pass
     assert names(path) == ["a.txt"]
     assert names(tmp_path) == ["data"]
 
 
-@pytest.mark.parametrize("replaced", [atomic_file, atomic_folder])
-def test_what_a_killed_process_left_is_removed(tmp_path: Path, replaced):
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path, atomic):
     path = tmp_path / "a[1].txt"
-    command = (sys.executable, "-c", KILLED_AFTER_HALF, replaced.__name__, str(path))
+    command = (sys.executable, "-c", KILLED_AFTER_HALF, atomic.__name__, str(path))
     killed = subprocess.run(command, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
     with pytest.raises(BrokenError):
-        write_half(path, replaced)
+        write_half(path, atomic)
     assert names(tmp_path) == []
 
 
-def test_json_is_sorted_and_has_no_nan(tmp_path: Path):
+def test_json_has_sorted_keys_and_no_nan(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": 1, "a": "ö"})
     assert (tmp_path / "a.json").read_text() == '{\n  "a": "ö",\n  "b": 1\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -99,7 +99,7 @@ def test_json_is_sorted_and_has_no_nan(tmp_path: Path):
     assert read_json(tmp_path / "a.json") == {"a": "ö", "b": 1}
 
 
-def test_what_is_no_json_is_named(tmp_path: Path):
+def test_error_of_missing_or_cut_json_has_the_file(tmp_path: Path):
     with pytest.raises(InputError, match=r"none.json: no such file"):
         read_json(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"a": ')
@@ -107,7 +107,7 @@ def test_what_is_no_json_is_named(tmp_path: Path):
         read_json(tmp_path / "cut.json")
 
 
-def test_paths_count_from_the_main_repository(monkeypatch):
+def test_relative_paths_are_resolved_in_the_main_repository(monkeypatch):
     monkeypatch.setenv("DVC_ROOT", "/main")
     assert repository_path("a/b.zip") == Path("/main/a/b.zip")
     assert repository_path("/elsewhere/b.zip") == Path("/elsewhere/b.zip")
@@ -117,7 +117,7 @@ def test_paths_count_from_the_main_repository(monkeypatch):
     assert repository_path("a") == Path("a")
 
 
-def test_an_error_of_the_system_names_the_folder_that_is_to_be(tmp_path: Path):
+def test_oserror_has_the_final_path_and_not_the_temporary_one(tmp_path: Path):
     def write() -> None:
         with atomic_folder(tmp_path / "out") as fresh:
             (fresh / ("x" * 300)).touch()
@@ -130,14 +130,14 @@ def test_an_error_of_the_system_names_the_folder_that_is_to_be(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("NaN", "NaN is no number"),
-        ('{"a": -Infinity}', "-Infinity is no number"),
+        ("NaN", "NaN is not a JSON number"),
+        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
         ("[" * 100_000, "recursion"),
         ("9" * 5000, "4300 digits"),
     ],
     ids=["nan", "infinity", "deep", "digits"],
 )
-def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str, reason: str):
+def test_json_beyond_the_limits_of_python_is_refused(tmp_path: Path, text: str, reason: str):
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(InputError, match=f"a.json: not JSON .*{reason}"):
@@ -145,11 +145,11 @@ def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str, reason
 
 
 @pytest.mark.parametrize("number", ["dead", "own"])
-def test_a_folder_that_a_killed_process_had_moved_away_comes_back(tmp_path: Path, number: str):
+def test_folder_that_a_killed_process_had_moved_away_is_restored(tmp_path: Path, number: str):
     path = tmp_path / "data"
     dead = subprocess.Popen(["true"])
     dead.wait()
-    pid = dead.pid if number == "dead" else os.getpid()  # in a container they come again
+    pid = dead.pid if number == "dead" else os.getpid()  # in a container, process ids are reused
     left = tmp_path / f".data.{pid}.tmp"
     for name in ("old", "new"):
         (left / name).mkdir(parents=True)
@@ -160,10 +160,10 @@ def test_a_folder_that_a_killed_process_had_moved_away_comes_back(tmp_path: Path
     assert names(path) == ["old.txt"]
 
 
-@pytest.mark.parametrize("replaced", [atomic_file, atomic_folder])
-def test_what_a_living_process_writes_stays(tmp_path: Path, replaced: Callable):
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+def test_temporary_files_of_a_living_process_are_kept(tmp_path: Path, atomic: Callable):
     living = tmp_path / f".data.{os.getppid()}.tmp"
     living.mkdir()
     with pytest.raises(BrokenError):
-        write_half(tmp_path / "data", replaced)
+        write_half(tmp_path / "data", atomic)
     assert names(tmp_path) == [living.name]

@@ -132,7 +132,7 @@ def test_who_trains_the_same_waits_and_takes_it(
     assert [process.join(timeout=120) or process.exitcode for process in both] == [0, 0]
     logs = [(folder / "log").read_text() for folder in folders]
     assert sum("all 4 epochs are already trained" in log for log in logs) == 1
-    assert sum("trains exactly this already; waiting for its end" in log for log in logs) == 1
+    assert sum("trains exactly this already; waiting until it ends" in log for log in logs) == 1
     first, second = ({k: v for k, v in read_outputs(f).items() if k != "log"} for f in folders)
     assert first == second
 

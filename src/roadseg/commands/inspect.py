@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roadseg.provenance.source_code import ROOT, blob_id
-from roadseg.system.errors import InputError, printable
+from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import file_sha256
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     metadata = read_metadata(args.model, TrainedModelMetadata)
     print(args.model)
     for name, text in [*_rows(metadata), ("sha256", file_sha256(args.model))]:
-        print(f"  {name:<10}  {printable(text)}")
+        print(f"  {name:<10}  {escape_unprintable(text)}")
 
 
 def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:

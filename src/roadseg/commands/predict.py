@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roadseg.inference.options import add_model_options, build_predictor, positive_int
-from roadseg.system.errors import InputError, printable
+from roadseg.system.errors import InputError, escape_unprintable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
         "  " + ", ".join(f"{predictor.class_map.names[i]} {fractions[i]:.1%}" for i in largest),
     ]
     if skipped := count_skipped_types(args.images, args.out):
-        types = ", ".join(f"{count} {printable(suffix)}" for suffix, count in skipped.most_common())
+        types = ", ".join(
+            f"{count} {escape_unprintable(suffix)}" for suffix, count in skipped.most_common()
+        )
         lines.append(f"  skipped files of unsupported type: {types}")
     _print_lines(lines)
     if failed:

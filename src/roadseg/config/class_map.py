@@ -1,8 +1,9 @@
-"""Class maps: which label ids of a mask form which class, with names and colours.
+"""Class maps: the label ids, name and color of each class.
 
-label_id (0..255) is what a mask file holds; class_id (0..C-1) is what the network learns.
+A label_id (0..255) is a value in a mask file; a class_id (0..C-1) is what the network predicts.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import repository_path
 
 IGNORE_INDEX = 255
-"""Value in a cached mask for pixels that are neither trained nor counted."""
+"""Value in a prepared mask of pixels that are excluded from the loss and the metrics."""
 
 _UNKNOWN_CHOICES = ("error", "ignore")
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -45,14 +46,13 @@ class ClassMap(StrictModel):
 
     @model_validator(mode="after")
     def _check_names_and_ids(self) -> "ClassMap":
-        names = self.names
-        for kind, values in (
-            ("name", names),
-            ("label id", [*self._class_label_ids(), *self.ignored_label_ids]),
-        ):
-            repeated = sorted({value for value in values if values.count(value) > 1})
-            if repeated:
-                raise ValueError(f"classes: {kind} {repeated[0]!r} is assigned more than once")
+        names, label_ids = self.names, [*self._class_label_ids(), *self.ignored_label_ids]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"classes: name {name!r} is used more than once")
+        for label_id in sorted(label_ids):
+            if label_ids.count(label_id) > 1:
+                raise ValueError(f"classes: label id {label_id} is assigned more than once")
         if self.void is not None and self.void not in names:
             raise ValueError(f"void: no class is named {self.void!r}; use one of {names}")
         if self.unknown_label_ids not in (*_UNKNOWN_CHOICES, *names):
@@ -66,43 +66,42 @@ class ClassMap(StrictModel):
 
     @property
     def names(self) -> list[str]:
+        """Names of the classes, in the order of their ids."""
         return [entry.name for entry in self.classes]
 
     @property
     def num_classes(self) -> int:
+        """Number of classes, including void."""
         return len(self.classes)
 
     @property
     def void_id(self) -> int | None:
-        """Class id of the void class, None if the map has none."""
+        """Class id of the void class, None if there is none."""
         return None if self.void is None else self.names.index(self.void)
 
     @property
     def colors(self) -> np.ndarray:
-        """(C, 3) uint8, RGB."""
+        """RGB colors, (C, 3) uint8."""
         return np.array([entry.color for entry in self.classes], dtype=np.uint8)
 
     @property
     def hex_colors(self) -> list[str]:
-        """Of each class, #rrggbb."""
+        """Color of each class as #rrggbb."""
         return ["#{:02x}{:02x}{:02x}".format(*entry.color) for entry in self.classes]
 
     def label_ids(self) -> np.ndarray:
-        """(C,) uint8, the label id that stands for each class in a mask: the first in its list.
-
-        A class without any gets the smallest that no class has.
-        """
+        """First label id of each class, or the smallest unused one if it has none; (C,) uint8."""
         taken = {*self._class_label_ids(), *self.ignored_label_ids}
         free = next((label_id for label_id in range(256) if label_id not in taken), 0)
         firsts = [entry.label_ids[0] if entry.label_ids else free for entry in self.classes]
         return np.array(firsts, dtype=np.uint8)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Build the lookup table of the map.
+        """Build the lookup table from label ids to class ids.
 
         Returns:
-            class_ids: (256,) uint8, the class id (or IGNORE_INDEX) of each label id.
-            known: (256,) bool, False where a label id has no class and is an error.
+            class_ids: (256,) uint8, class id or IGNORE_INDEX of each label id.
+            known: (256,) bool, False for label ids that are an error in a mask.
         """
         default = self.unknown_label_ids
         fill = IGNORE_INDEX if default in _UNKNOWN_CHOICES else self.names.index(default)
@@ -117,23 +116,33 @@ class ClassMap(StrictModel):
 
 
 def find_class_map(name: str, folder: Path) -> Path:
-    """The file of the class map `name`: `folder`/NAME.yaml, or a path of the user's own.
+    """Find the class map `name`: `folder`/NAME.yaml, or the path of any YAML file.
 
-    A relative path counts from the working directory, then from the repository's root.
+    A relative path is resolved in the working directory, then in the main repository. DVC runs an
+    experiment in a copy of the repository, and hashes the files of the copy.
 
     Raises:
-        InputError: neither is there; names the maps in `folder`.
+        InputError: there is no such file, or DVC did not copy it because Git does not track it.
     """
-    built_in = folder / f"{name}.yaml"
-    if built_in.is_file():
-        return built_in
-    # A copy of the repository, in which DVC runs an experiment, holds what is in git; its own file
-    # is the one that DVC has hashed.
-    for own in (Path(name), repository_path(name)):
-        if own.is_file():
-            return own
+    for path in (folder / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    main_folder = repository_path(str(folder))
+    for path in (main_folder / f"{name}.yaml", repository_path(name)):
+        if path.is_file():
+            if path.resolve().is_relative_to(main_folder.resolve()):
+                raise InputError(_untracked_message(path))
+            return path
     known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
     raise InputError(f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path")
+
+
+def _untracked_message(path: Path) -> str:
+    name = os.path.relpath(path, repository_path("."))
+    return (
+        f"remap.classes: {name} is not in this copy of the repository, because DVC copies only "
+        f"files that Git tracks; run: git add {name}"
+    )
 
 
 def read_class_map(path: Path) -> ClassMap:

@@ -14,15 +14,15 @@ def read_model(model_type: type[_Model], path: Path) -> _Model:
     """Read the JSON file `path` as a `model_type`.
 
     Raises:
-        InputError: the file is missing, or is not one that `write_model` wrote.
+        InputError: the file is missing or was not written by `write_model`.
     """
     value = read_json(path)
     try:
         return validate(model_type, value, path)
     except InputError as error:
-        raise InputError(f"{error}; dvc repro makes it again") from None
+        raise InputError(f"{error}; run dvc repro to rebuild it") from None
 
 
 def write_model(path: Path, model: StrictModel) -> None:
-    """Write `model` with sorted keys, without the keys that were not set."""
+    """Write `model` as JSON with sorted keys, without unset fields."""
     write_json(path, model.model_dump(exclude_unset=True))

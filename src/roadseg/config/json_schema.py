@@ -1,9 +1,10 @@
-"""The JSON schema of params.yaml, with which editors complete, explain and check it.
+"""JSON schema of params.yaml, which editors use to complete, explain and check it.
 
-`make schema` writes it to params.schema.json, which the first line of params.yaml names.
+`make schema` writes it to params.schema.json; the first line of params.yaml refers to it.
 """
 
 import json
+import sys
 
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -24,4 +25,4 @@ def params_schema() -> str:
 
 
 if __name__ == "__main__":
-    print(params_schema(), end="")
+    sys.stdout.buffer.write(params_schema().encode())  # UTF-8 in every locale

@@ -1,7 +1,7 @@
-"""The parameters of params.yaml as strict, immutable models: one class for each section.
+"""Strict, immutable models of params.yaml: one class for each section.
 
-No field has a default, because DVC tracks only the values that are in the file. The docstrings
-become the descriptions in params.schema.json, which editors show; `make schema` writes it.
+No field has a default, because DVC tracks only values that are in the file. The docstrings become
+the descriptions in params.schema.json, which editors show; `make schema` writes it.
 """
 
 import re
@@ -60,51 +60,52 @@ _INT64 = 2**63
 
 
 class Data(StrictModel):
-    """Where the images come from, and the limits on what is read."""
+    """Source of the images, and limits on its size."""
 
     source: _Text
     """sample (synthetic scenes), kitti, an http(s) URL, a local zip or a local directory."""
     sha256: _Sha256 | None
-    """SHA-256 of the archive, any other archive is refused; null: it is only recorded."""
+    """SHA-256 of the archive; any other archive is refused. null: the hash is only recorded."""
     images: _ImagePattern
-    """Images with masks: {id} is shared with the mask, * is anything, {a,b} are alternatives."""
+    """Images with masks: {id} is the same for image and mask, * is any text, {a,b} is a or b."""
     masks: _MaskPattern
     """Masks: one label id per pixel, grayscale or palette."""
     test_images: _ImagePattern | None
-    """Images without masks, which are only rendered; or null."""
+    """Images without masks, which are only rendered; null: none."""
     max_files: int = Field(ge=3, le=10**9)
-    """Most files in an archive, or in a directory those that belong to the data set."""
+    """Maximum number of files: in an archive all, in a directory those of the data set."""
     max_gigabytes: float = Field(gt=0, le=1e6)
-    """Largest download, unpacked archive, or images of a directory; gigabytes."""
+    """Maximum size of a download, an unpacked archive or the images of a directory; gigabytes."""
     max_ratio: float = Field(gt=0, le=1e5)
-    """Highest ratio of unpacked to packed bytes, which reveals zip bombs."""
+    """Maximum compression ratio of an archive; zip bombs have a higher one."""
     max_megapixels: float = Field(gt=0, le=1e5)
-    """Largest image or mask, megapixels."""
+    """Maximum size of an image or mask, megapixels."""
     max_downloads_gigabytes: float = Field(gt=0, le=1e6)
     """Size of .downloads/ above which the least recently used archives are removed; gigabytes."""
 
     @property
     def max_pixels(self) -> int:
+        """`max_megapixels` in pixels."""
         return round(self.max_megapixels * 1e6)
 
 
 class Sample(StrictModel):
-    """The synthetic data set; only read when data.source is sample."""
+    """The synthetic data set; only used if data.source is sample."""
 
     num_train: int = Field(ge=2, le=999_999)
     """Images with masks."""
     num_test: int = Field(ge=0, le=999_999)
     """Images without masks."""
     height: int = Field(ge=36, le=4096)
-    """Pixels; like KITTI's, the images have several sizes near this one."""
+    """Height in pixels; like KITTI's, the images have several sizes near this one."""
     width: int = Field(ge=36, le=8192)
-    """Pixels."""
+    """Width in pixels."""
     seed: int = Field(ge=0, lt=_INT64)
-    """Each seed draws other streets."""
+    """Random seed of the scenes."""
 
 
 class Remap(StrictModel):
-    """From label ids to class ids."""
+    """Conversion of masks from label ids to class ids."""
 
     classes: _Text
     """Class map: the NAME of classes/NAME.yaml, or the path of your own YAML file."""
@@ -113,20 +114,20 @@ class Remap(StrictModel):
 
 
 class Split(StrictModel):
-    """Which images are kept for validation."""
+    """Split of the images into training and validation sets."""
 
     val_fraction: float = Field(gt=0, lt=1)
     """Fraction of the images with masks that is kept for validation; 0.1 is 10 %."""
     val_ids: _Ids | _IdsPattern | None
-    """The validation set as a list of ids or a regular expression; null: drawn by the seed."""
+    """Validation set as a list of ids or a regular expression; null: drawn at random."""
     group_by: _GroupPattern | None
     """Keeps similar images together: size, a regular expression with one group, or null."""
     stratify_by: Literal["size", "none"]
-    """size: each image size in its proportion; not read with group_by."""
+    """size: each image size in its proportion; ignored with group_by."""
     seed: int = Field(ge=0, lt=_INT64)
-    """Each seed draws another split."""
+    """Random seed of the split."""
     fold: int = Field(ge=0, lt=_INT64)
-    """Which of the disjoint validation sets, 0 to 1/val_fraction - 1."""
+    """Cross-validation fold: one of the disjoint validation sets, 0 to 1/val_fraction - 1."""
 
 
 class Model(StrictModel):
@@ -141,20 +142,20 @@ class Model(StrictModel):
     dropout: float = Field(ge=0, lt=1)
     """Probability of dropping a channel at the bottom of the U; 0 is off."""
     kernels: Literal["auto", "torch"]
-    """Convolutions: auto takes the fastest for this computer, torch always PyTorch's own."""
+    """Convolutions: auto, the fastest for this computer, or torch, always PyTorch's own."""
 
 
 class Train(StrictModel):
-    """What is common to all recipes."""
+    """Training options that are common to all recipes."""
 
     recipe: str
-    """The name of one of the recipes."""
+    """Name of one of the recipes."""
     epochs: int = Field(ge=1, le=999)
     """Passes over the training images."""
     seed: int = Field(ge=0, lt=2**32)
-    """Decides initial weights, order of the images, augmentation and dropout."""
+    """Random seed of initial weights, order of the images, augmentation and dropout."""
     start: Annotated[str, Field(min_length=1)] | None
-    """File with the initial weights of a U-Net of this layout; null: drawn by the seed."""
+    """File with initial weights of a U-Net of this layout; null: random weights."""
     device: _Device
     """auto (cuda if there is one, else mps, else cpu), cpu, mps, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"]
@@ -162,28 +163,28 @@ class Train(StrictModel):
     processes: int = Field(ge=1, le=64)
     """Processes on this computer that share each batch and the validation, one per GPU."""
     num_workers: int = Field(ge=0, le=64)
-    """Loader processes of each; 0: batches are made in the training process."""
+    """Loader processes per training process; 0: batches are loaded in the training process."""
 
 
 class Recipe(StrictModel):
-    """How the weights are optimized."""
+    """Optimizer, schedule, loss and augmentation."""
 
     optimizer: Literal["rmsprop", "adamw", "sgd", "muon"]
     """muon: convolution filters by Muon, the other weights by AdamW."""
     learning_rate: float = Field(gt=0, le=10)
-    """Of the first step; with one_cycle the highest; with muon that of the filters."""
+    """Rate of the first step; with one_cycle the highest; with muon that of the filters."""
     rest_learning_rate: float = Field(gt=0, le=10)
     """muon only: highest rate of the first and last layers, biases and norms."""
     momentum: float = Field(ge=0, lt=1)
-    """Of rmsprop, sgd and muon; the first beta of adamw."""
+    """Momentum of rmsprop, sgd and muon; first beta of adamw."""
     weight_decay: float = Field(ge=0, lt=1)
-    """Fraction of each weight (muon: of the filters); decoupled with adamw and muon."""
+    """Weight decay (muon: of the filters); decoupled with adamw and muon."""
     batch_size: int = Field(ge=1, le=1024)
-    """Images per step; those of different sizes are padded and the padding is ignored."""
+    """Images per step; different sizes are padded, and the padding is ignored."""
     clip: Literal["none", "value", "norm"]
-    """Gradient clipping: value (each entry to +-clip_limit) or norm (all of them together)."""
+    """Gradient clipping: none, value (each entry to +-clip_limit) or norm (the total norm)."""
     clip_limit: float = Field(gt=0)
-    """Largest entry or norm of the gradients; not read with clip: none."""
+    """Maximum entry or norm of the gradients; ignored with clip: none."""
     schedule: Literal["constant", "plateau", "one_cycle"]
     """plateau: a tenth of the rate after `patience` validations; one_cycle: cosine up and down."""
     patience: int = Field(ge=0, lt=_INT64)
@@ -191,21 +192,21 @@ class Recipe(StrictModel):
     warmup: float = Field(ge=0, lt=1)
     """Fraction of the steps in which one_cycle rises to learning_rate."""
     validations_per_epoch: int = Field(ge=1, le=100)
-    """Evenly spaced, the last one at the end of the epoch."""
+    """Validations per epoch, evenly spaced, the last one at its end."""
     class_weights: Literal["none", "sqrt"]
-    """sqrt: one over the square root of the frequency of the class."""
+    """Weight of each class in the loss; sqrt: 1 / sqrt(frequency of the class)."""
     lovasz: float = Field(ge=0, le=100)
-    """Weight of the Lovász loss, which follows the IoU, next to the cross-entropy; 0 is off."""
+    """Weight of the Lovász loss (a surrogate of the IoU) next to the cross-entropy; 0 is off."""
     void: Literal["class", "ignored"]
-    """class: void is learned like any class; ignored: its pixels have no loss."""
+    """class: void is learned like any class; ignored: its pixels do not contribute to the loss."""
     ema: float = Field(ge=0, lt=1)
-    """Decay per step of the averaged weights, which are evaluated and kept; 0 is off."""
+    """Decay per step of the averaged weights, which are evaluated and saved; 0 is off."""
     halved: float = Field(ge=0, le=1)
-    """Fraction of the steps, the first ones, on images of half height and width."""
+    """Fraction of the steps, from the first one, on images of half height and width."""
     flip: bool
-    """Mirror every second image horizontally."""
+    """Mirror each image horizontally with probability 1/2."""
     jitter: float = Field(ge=0, lt=1)
-    """Largest relative change of brightness, contrast and color; 0 is off."""
+    """Maximum relative change of brightness, contrast and color; 0 is off."""
 
     @property
     def depends_on_epochs(self) -> bool:
@@ -214,38 +215,38 @@ class Recipe(StrictModel):
 
 
 class Resume(StrictModel):
-    """How training survives interruptions, in .ckpt/; nothing here changes a result."""
+    """Checkpoints in .ckpt/, from which interrupted runs resume; they change no result."""
 
     minutes: float = Field(ge=0, le=1440)
-    """Most training time lost by a hard kill, minutes; 0: a checkpoint at every step."""
+    """Maximum training time lost by a hard kill, minutes; 0: a checkpoint at every step."""
     states: int = Field(ge=1, le=100)
-    """Checkpoints kept per training: the newest, and earlier ones in case it is damaged."""
+    """Checkpoints kept per run: the newest, and earlier ones in case it is damaged."""
     trainings: int = Field(ge=1, le=10_000)
-    """Recently used trainings that keep their checkpoints; at least as many as run at one time."""
+    """Most recently used runs that keep their checkpoints; at least as many as run in parallel."""
 
 
 class Evaluate(StrictModel):
     """Evaluation and test-time augmentation (TTA)."""
 
     batch_size: int = Field(ge=1, le=1024)
-    """Images of one size that pass the network together; more is faster on a GPU only."""
+    """Images of one size per forward pass; more is faster on a GPU only."""
     flip: bool
     """TTA: also evaluate the mirrored image at each scale."""
     scales: list[_Scale] = Field(min_length=1)
-    """TTA: scales of height and width over which the probabilities are averaged."""
+    """TTA: scales of height and width whose probabilities are averaged."""
 
 
 class Render(StrictModel):
-    """Figures of predictions."""
+    """Figures with predictions."""
 
     epochs: list[_Epoch] = Field(min_length=1)
-    """Epochs whose predictions are drawn: numbers from 1, or last."""
+    """Epochs whose predictions are plotted: numbers from 1, or last."""
     num_pictures: int = Field(ge=1, le=50)
-    """Training images and test images in a figure."""
+    """Number of training images and of test images in a figure."""
 
 
 class Params(StrictModel):
-    """All of params.yaml."""
+    """All sections of params.yaml."""
 
     data: Data
     sample: Sample
@@ -266,8 +267,8 @@ class Params(StrictModel):
         if train.processes > self.recipe.batch_size:
             raise ValueError(
                 f"train.processes: {train.processes} is more than the {self.recipe.batch_size} "
-                f"images of recipes.{train.recipe}.batch_size, of which each process gets some; "
-                "lower it, or raise that"
+                f"images of recipes.{train.recipe}.batch_size; each process needs at least one; "
+                "lower train.processes or raise batch_size"
             )
         for epoch in self.render.epochs:
             if epoch != "last" and epoch > train.epochs:
@@ -290,7 +291,7 @@ class Params(StrictModel):
 
 
 def load_params(path: Path) -> Params:
-    """Read and validate all of `path`, so that a wrong key stops the first stage that runs.
+    """Read and validate all sections of `path`, so that a mistake stops the first stage that runs.
 
     Raises:
         InputError: unknown or missing key, wrong type, value out of range; names file and key.

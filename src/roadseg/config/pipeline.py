@@ -1,4 +1,4 @@
-"""The paths that the pipeline writes, read from dvc.yaml."""
+"""Output paths of the pipeline, read from dvc.yaml."""
 
 import os
 from collections.abc import Iterable
@@ -21,17 +21,15 @@ def stage_outputs(pipeline: Path) -> set[str]:
 
 
 def require_not_written(key: str, value: str, outputs: Iterable[str]) -> None:
-    """Raise InputError if the user's file or directory `value` is at or below one of `outputs`.
+    """Refuse a user's file or directory in a pipeline output, which DVC and stages delete.
 
-    Stages and DVC delete old outputs, and would delete the user's originals with them. In a copy
-    of the repository (`dvc exp run --temp`, `--queue`) the outputs are below the working directory,
-    while a relative `value` counts from the main repository (DVC_ROOT), which has outputs too.
+    In a copy of the repository (`dvc exp run --temp`, `--queue`) outputs are in the working
+    directory, but a relative `value` is resolved in the main repository, which has outputs too.
 
-    Args:
-        key: the parameter that names `value`.
-        outputs: as `stage_outputs` returns them.
+    Raises:
+        InputError: the `value` of the parameter `key` is one of `outputs`, or in one of them.
     """
-    if "\0" in value:  # no file has such a name
+    if "\0" in value:  # not a valid path
         return
     path = repository_path(value)
     for output in sorted(outputs):
@@ -44,7 +42,7 @@ def require_not_written(key: str, value: str, outputs: Iterable[str]) -> None:
 
 
 def _is_in(path: str, output: Path) -> bool:
-    """True if `path` is `output` or below it, also on a file system that ignores case."""
+    """True if `path` is `output` or in it, also on a file system that ignores case."""
     places = (Path(path), *Path(path).parents)
     if Path(os.path.abspath(output)) in places:
         return True

@@ -1,7 +1,7 @@
-"""Read YAML as DVC reads it, and validate plain data with strict pydantic models.
+"""Read YAML as DVC does, and validate plain data with strict pydantic models.
 
-DVC writes params.yaml with ruamel and YAML 1.2, where `1e-05` is a number and `no` is a word;
-PyYAML's YAML 1.1 takes the first for a string and the second for False.
+DVC uses ruamel.yaml with YAML 1.2, where `1e-05` is a number and `no` a string; in PyYAML's
+YAML 1.1, `1e-05` is a string and `no` is False.
 """
 
 import difflib
@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from roadseg.system.errors import InputError
 
 _MAX_BYTES = 1 << 16
-"""Size that takes a few seconds to parse; a class map of 256 label ids needs a third of it."""
+"""Limit, a few seconds of parsing; a class map of 256 label ids needs a third of it."""
 _KEYS_EXPECTED = "should be keys with values"
 _REASONS = {"missing": "missing", "model_type": _KEYS_EXPECTED, "dict_type": _KEYS_EXPECTED}
-# Nested aliases can stand for exponentially many values, which a plain repr() would write out.
+# repr() would expand nested aliases, which can be exponentially many.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxdict = 20  # elements
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as many as an error has
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as in an error message
 
 _Model = TypeVar("_Model", bound="StrictModel")
 
@@ -30,9 +31,9 @@ _Model = TypeVar("_Model", bound="StrictModel")
 class StrictModel(BaseModel):
     """Base class of immutable models that accept exactly their own keys and types.
 
-    An integer may stand for a float, a bool is not a number, NaN and infinity are refused.
-    Validators raise ValueError: that of a field with a text such as "should be a regular
-    expression", that of a model with one that begins with the key ("void: no such class").
+    Integers are valid floats, booleans are not numbers, NaN and infinity are refused. Validators
+    raise ValueError: those of a field with a text like "should be a regular expression", those of a
+    model with a text that begins with the key, like "void: no such class".
     """
 
     model_config = ConfigDict(
@@ -43,7 +44,7 @@ class StrictModel(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    # extra="forbid" would report each key of each alias, and small YAML can hold billions of them.
+    # extra="forbid" would report each key of each alias, and a small YAML file can have billions.
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_key(cls, values: Any) -> Any:
@@ -52,7 +53,7 @@ class StrictModel(BaseModel):
             if key not in known:
                 name = key if isinstance(key, str) else _shorten(key)
                 close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
                 raise ValueError(f"{name}: unknown key; {hint}")
         return values
 
@@ -61,12 +62,12 @@ def read_yaml(path: Path) -> Any:
     """Read plain values (dict, list, str, int, float, bool, None) from the YAML file `path`.
 
     Raises:
-        InputError: no such file, not UTF-8, not YAML, or larger than any parameters are.
+        InputError: the file is missing, not UTF-8, not YAML or too large.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if (size := path.stat().st_size) > _MAX_BYTES:
-        raise InputError(f"{path}: {size:,} bytes; no such file needs {_MAX_BYTES:,}")
+        raise InputError(f"{path}: {size:,} bytes; the limit is {_MAX_BYTES:,}")
     data = path.read_bytes()
     try:
         return parse_yaml(data.decode())
@@ -82,13 +83,13 @@ def parse_yaml(text: str) -> Any:
 
 
 def validate(model_type: type[_Model], value: Any, source: Path | None = None) -> _Model:
-    """Build a `model_type` from `value`, plain data as YAML and JSON have it.
+    """Build a `model_type` from the plain data `value`, as read from YAML or JSON.
 
     Args:
-        source: the file that holds `value`, for the error.
+        source: the file that contains `value`, for the error message.
 
     Raises:
-        InputError: the first error only; the message has the file and the dotted key.
+        InputError: describes the first error; the message has the file and the dotted key.
     """
     prefix = "" if source is None else f"{source}: "
     try:
@@ -103,8 +104,8 @@ def validate(model_type: type[_Model], value: Any, source: Path | None = None) -
     raise InputError(f"{prefix}{key or 'top level'}: {' or '.join(reasons)}{got}")
 
 
-def _dotted_key(error: Any, value: Any) -> str:
-    """Return the key of `error` in `value`; unlike `loc`, it does not name options of unions."""
+def _dotted_key(error: ErrorDetails, value: Any) -> str:
+    """Return the dotted key of `error`; unlike `loc`, without the options of unions."""
     key = ""
     for part in error["loc"]:
         if isinstance(value, dict) and (part in value or error["type"] == "missing"):
@@ -114,7 +115,7 @@ def _dotted_key(error: Any, value: Any) -> str:
     return key.removeprefix(".")
 
 
-def _reason(error: Any) -> str:
+def _reason(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     message = error["msg"][0].lower() + error["msg"][1:]
@@ -125,4 +126,4 @@ def _shorten(value: Any) -> str:
     try:
         return _SHORT.repr(value)
     except ValueError:  # an integer of more than 4300 digits
-        return "a number of very many digits"
+        return "a number with thousands of digits"

@@ -1,1 +1,1 @@
-"""What a model was made from: import closure of the code, fingerprints, model metadata."""
+"""Provenance of models: import closure of the code, fingerprints, model metadata."""

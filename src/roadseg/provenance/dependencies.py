@@ -1,8 +1,7 @@
-"""The code dependencies of each stage in dvc.yaml: `python -m roadseg.provenance.dependencies`.
+"""Compute the code dependencies of each stage and write them to dvc.yaml.
 
 DVC reruns a stage when one of its `deps` changes, so they must cover the code that the stage
-runs. They are computed from the imports. `make deps` writes them, and a test checks that they are
-current.
+imports. `make deps` runs this module, and a test checks that dvc.yaml is current.
 """
 
 import ast
@@ -14,16 +13,16 @@ from roadseg.provenance.source_code import ROOT, import_closure
 from roadseg.system.files import atomic_file
 
 _FOUNDATIONS = tuple(ROOT / "src/roadseg" / name for name in ("config", "runtime", "system"))
-"""Listed as a whole if anything in them is used: small, stable, and used by most stages."""
+"""Listed as a whole if any module is used: small, stable, and used by most stages."""
 _CODE = re.compile(r" *- (?:src|stages)/.*\n")
 _STAGE_SCRIPT = re.compile(r"\bstages(?:\.\w+)+")
 
 
 def code_dependencies(cmd: str) -> list[str]:
-    """List the directories and files that cover what the command `cmd` of a stage runs.
+    """List the directories and modules that a stage with the command `cmd` imports.
 
-    A directory is listed if all of its modules are in the import closure of the stage scripts that
-    `cmd` names, otherwise the single modules. Sorted paths relative to the repository.
+    A directory is listed if all its modules are in the import closure of the stage scripts in
+    `cmd`, otherwise the single modules. Returns sorted paths relative to the repository.
     """
     scripts = [ROOT / f"{name.replace('.', '/')}.py" for name in _STAGE_SCRIPT.findall(cmd)]
     closure = {ROOT / name for script in scripts for name in import_closure(script)}
@@ -47,10 +46,7 @@ def _cover(directory: Path, used: set[Path]) -> list[Path]:
 
 
 def renew_dependencies(text: str) -> str:
-    """Return the text of a dvc.yaml with the code dependencies of each stage computed again.
-
-    `deps` must be the last key of a stage. Everything else keeps its form.
-    """
+    """Replace the code dependencies in the text of a dvc.yaml, whose stages end with `deps`."""
     commands = {name: stage["cmd"] for name, stage in parse_yaml(text)["stages"].items()}
     blocks = re.split(r"(?m)^(?=  \w+:\n)|^(?=\w+:)", text)
     for index, block in enumerate(blocks):
@@ -63,6 +59,7 @@ def renew_dependencies(text: str) -> str:
 
 
 def main() -> None:
+    """Update dvc.yaml of this repository."""
     pipeline = ROOT / "dvc.yaml"
     text = renew_dependencies(pipeline.read_text(encoding="utf-8"))
     with atomic_file(pipeline) as temporary:

@@ -17,7 +17,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
 
 KEY = "model"
-"""The only key of the safetensors metadata; safetensors writes several in changing order."""
+"""The only key of the safetensors metadata, because safetensors writes several in random order."""
 
 Scalar = str | int | float | bool | None
 
@@ -34,18 +34,18 @@ class UNetOptions(StrictModel):
 
 
 class Machine(StrictModel):
-    """The hardware of a training from one epoch on; decides the last bits of the weights."""
+    """Hardware of a training run from one epoch on; it affects the last bits of the weights."""
 
     from_epoch: int
     processes: int | None = None
-    """None if there was one."""
+    """Number of training processes; None: one."""
     processor: str
     threads: int | None = None
-    """Of a CPU."""
+    """Number of CPU threads; None on a GPU."""
 
 
 class DataDigest(StrictModel):
-    """The images and masks of one part of a split."""
+    """Digest of the images and masks of one split."""
 
     pictures: int
     """Number of images."""
@@ -53,29 +53,31 @@ class DataDigest(StrictModel):
 
 
 class TrainingData(StrictModel):
+    """Digests of the data of a training run."""
+
     train: DataDigest
     val: DataDigest
 
 
 class TrainingProvenance(StrictModel):
-    """Everything that decides the weights after a given epoch; part of each model file.
+    """Everything that determines the weights after a given epoch; part of each model file.
 
-    The options of `model`, `recipe` and `train` are those of params.yaml at the time, so they
-    differ between versions of this project.
+    `model`, `recipe` and `train` have the options that params.yaml had at the time; these differ
+    between versions of this project.
     """
 
     code: dict[str, str]
-    """Git blob id of each module that ran, by its path."""
+    """Git blob id of each module of the import closure, by path."""
     data: TrainingData
     model: dict[str, Scalar]
     recipe: dict[str, Scalar]
-    """Its options and its `name`."""
+    """The options of the recipe and its `name`."""
     train: dict[str, Scalar]
     """Seed, number of epochs if a step depends on it, and hash of the initial weights if any."""
     machine: dict[str, str]
     """Device type and precision."""
     versions: dict[str, str]
-    """Of torch and numpy."""
+    """Versions of torch and numpy."""
 
     @field_validator("recipe")
     @classmethod
@@ -85,12 +87,12 @@ class TrainingProvenance(StrictModel):
         return recipe
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits that differ if anything differs."""
+        """Return a hash of all fields, 16 hexadecimal digits."""
         text = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences_from(self, before: "TrainingProvenance") -> list[str]:
-        """List the differences as `recipe.learning_rate 0.001 -> 0.002`; first the code."""
+        """List differences such as `recipe.learning_rate 0.001 -> 0.002`, the code first."""
         names = before.code.keys() | self.code.keys()
         modules = sorted(name for name in names if before.code.get(name) != self.code.get(name))
         code = [f"its code ({len(modules)} modules, such as {modules[0]})"] if modules else []
@@ -113,7 +115,7 @@ def _flatten(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
 
 
 class ModelMetadata(StrictModel):
-    """What a model file holds next to the weights.
+    """Metadata that a model file contains next to the weights.
 
     A model of an earlier version of this project, or of another program, may have only the fields
     that predictions need.
@@ -122,13 +124,13 @@ class ModelMetadata(StrictModel):
     unet: UNetOptions
     classes: ClassMap
     ignored_class: int | None
-    """Class id that was not trained; None if all were."""
+    """Id of the class that was excluded from training; None if there is none."""
     scale: float = Field(gt=0, le=1)
-    """Fraction of their height and width at which images pass the network."""
+    """Scale of height and width at which images are passed to the network."""
     provenance: TrainingProvenance | None = None
     machines: list[Machine] = Field(default_factory=list)
     epoch: int | None = None
-    """Of the weights; 1, 2, .."""
+    """Epoch of the weights; 1, 2, ..."""
     val_miou: float | None = None
     """Validation mIoU after `epoch`, 0 to 1."""
 
@@ -140,22 +142,24 @@ class ModelMetadata(StrictModel):
                 f"unet.num_classes: {self.unet.num_classes}, but there are {count} classes"
             )
         if self.ignored_class is not None and not 0 <= self.ignored_class < count:
-            raise ValueError(f"ignored_class: {self.ignored_class} is none of {count} classes")
+            raise ValueError(
+                f"ignored_class: {self.ignored_class} is not one of the {count} classes"
+            )
         return self
 
     def to_json(self, indent: int | None = None) -> str:
-        """Return JSON with sorted keys, without the fields that were not set."""
+        """Return JSON with sorted keys, without unset fields."""
         return json.dumps(self.model_dump(exclude_unset=True), indent=indent, sort_keys=True)
 
 
 def list_options(options: StrictModel | Mapping[str, Scalar]) -> str:
-    """Return `name value, name value, ..` for people to read."""
+    """Format options as `name value, name value, ...`."""
     values = options.model_dump(exclude_unset=True) if isinstance(options, StrictModel) else options
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 class TrainedModelMetadata(ModelMetadata):
-    """Metadata of a model that says how it was trained, as `train` writes them."""
+    """Metadata of a model that `train` wrote, with its provenance."""
 
     provenance: TrainingProvenance
     machines: list[Machine]
@@ -167,10 +171,10 @@ Metadata = TypeVar("Metadata", bound=ModelMetadata)
 
 
 def read_metadata(path: Path, metadata_type: type[Metadata]) -> Metadata:
-    """Read the metadata that `save_weights` wrote; unknown keys of later versions are skipped.
+    """Read the metadata that `save_weights` wrote; unknown keys of later versions are ignored.
 
     Raises:
-        InputError: no such file, or not a safetensors file with such metadata.
+        InputError: the file is missing or is not a safetensors file with this metadata.
     """
     found = _read_header(path)
     known = {name: found[name] for name in metadata_type.model_fields if name in found}
@@ -202,7 +206,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def explain_read_errors(path: Path) -> Iterator[None]:
-    """Turn errors of reading the safetensors file `path` into InputErrors."""
+    """Turn errors raised while reading the safetensors file `path` into InputErrors."""
     try:
         path.open("rb").close()  # safetensors reports a file without read permission as missing
         with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
@@ -212,4 +216,4 @@ def explain_read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such model; run dvc repro train") from None
     except (SafetensorError, OSError, struct.error) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None

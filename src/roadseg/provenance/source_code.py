@@ -1,11 +1,11 @@
-"""The import closure of the project's own code, and Git's names for its content."""
+"""Import closure of the project's own code, and Git blob ids of its modules."""
 
 import ast
 import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-"""The repository, if the package is used from one."""
+"""Root of the repository, if the package is used from one."""
 _SOURCE_DIRS = {
     "roadseg": Path("src"),
     "streetscenes": Path("src"),
@@ -16,7 +16,7 @@ _SOURCE_DIRS = {
 
 
 def imported_modules(path: Path) -> set[Path]:
-    """List the project's own modules that the file at `path` imports, also inside functions."""
+    """Find the project's own modules that the file `path` imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -42,7 +42,7 @@ def _module_files(name: str) -> set[Path]:
 
 
 def import_closure(path: Path) -> list[str]:
-    """List `path` and all that it imports, directly or not; sorted names relative to the root."""
+    """List `path` and the project's modules that it imports, recursively; sorted, from ROOT."""
     package = path.resolve().parent / "__init__.py"
     waiting = [path.resolve(), *([package] if package.is_file() else [])]
     seen: set[Path] = set()
@@ -55,9 +55,9 @@ def import_closure(path: Path) -> list[str]:
 
 
 def blob_id(path: Path) -> str:
-    """Compute the name that Git gives to the content of `path`: 40 hexadecimal digits.
+    """Compute the id of `path` as a Git blob, 40 hexadecimal digits.
 
-    `git cat-file -p ID` shows the code that ran, if it was ever committed.
+    `git cat-file -p ID` shows the content if it was ever committed.
     """
     content = path.read_bytes()
     header = f"blob {len(content)}\0".encode()
@@ -65,5 +65,5 @@ def blob_id(path: Path) -> str:
 
 
 def source_blobs(path: Path) -> dict[str, str]:
-    """Map `path` and all that it imports, by name relative to the root, to blob ids."""
+    """Map each module of the import closure of `path` to its Git blob id."""
     return {name: blob_id(ROOT / name) for name in import_closure(path)}

@@ -1,8 +1,9 @@
-"""What every command line shares: paths as options, and errors as one line."""
+"""Command-line helpers: path options, one-line errors, exit codes and signals."""
 
 import argparse
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -23,21 +24,21 @@ _ADVICE = {
     errno.EDQUOT: "make room, then run it again",
     errno.EMFILE: _MORE_FILES,
     errno.ENFILE: _MORE_FILES,
-    errno.EEXIST: "it stands where a folder is to be",
-    errno.ENOTDIR: "a file stands where a folder is to be",
-    errno.EISDIR: "a folder stands where a file is to be",
+    errno.EEXIST: "it is not a directory; remove or rename it",
+    errno.ENOTDIR: "part of the path is a file; remove or rename it",
+    errno.EISDIR: "a file is expected here; remove or rename it",
 }
-"""What to do about an error of the system, where its name does not tell."""
+"""Advice for errors of the operating system whose own text is not enough."""
 
 CLOSE_PROGRAMS = "close other programs"
-"""Advice where a command has no option that lowers its memory."""
+"""Advice for commands that have no option to use less memory."""
 INTERRUPTED = 130
-"""Exit code; 0 would let DVC record a part as the whole."""
+"""Exit code after an interrupt; with 0, DVC would record incomplete outputs."""
 _POLL_S = 0.2
 
 
 def parse_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> argparse.Namespace:
-    """The stage's paths, one required option for each of `names`, as Path attributes."""
+    """Parse a stage's command line: one required path option for each of `names`."""
     parser = argparse.ArgumentParser(description=doc)
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH")
@@ -47,17 +48,19 @@ def parse_paths(argv: Sequence[str] | None, doc: str | None, *names: str) -> arg
 def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> None:
     """Run a command for the shell: exit 0, 1 with one line of error, or 130 when interrupted.
 
-    A stage ends with its DVC, or with the torchrun that has started it: one that lives on would
-    write at the same time as the stage of the next `dvc repro`. What is set here for the whole
-    process is a matter of the program, not of its modules.
+    A stage ends when the DVC or torchrun process that started it ends; otherwise it would write at
+    the same time as the stage of the next `dvc repro`. Process-wide settings are made here and not
+    at import time.
 
     Args:
-        less_memory: advice for the error when memory runs out.
+        less_memory: advice in the error message when memory runs out.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Pillow warns of damage in images; an image that cannot be read is an error of our own
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape what its encoding lacks, as stderr does
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Pillow warns about damaged images; images that cannot be read raise an InputError instead
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    # the monitor thread of progress bars warns where memory is too short to start it
+    # tqdm's monitor thread prints a warning if there is too little memory to start it
     tqdm.monitor_interval = 0
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -74,16 +77,17 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
             sys.exit(f"error: out of memory; {less_memory}")
         if not isinstance(error, OSError):
             raise
-        # disk full, no permission: the machine's fault, not ours
-        reason = "; ".join(filter(None, [error.strerror or str(error), _ADVICE.get(error.errno)]))
+        # disk full, no permission and the like are not bugs: no traceback
+        advice = _ADVICE.get(error.errno or 0)
+        reason = "; ".join(filter(None, [error.strerror or str(error), advice]))
         sys.exit(one_line(f"error: {error.filename or os.getcwd()}: {reason}"))
 
 
 def _end_with_parent(parent_pid: int) -> None:
-    """Interrupt this process when its parent has ended, after which it has another one.
+    """Send SIGTERM to this process when its parent process has ended (its parent id changes).
 
-    A parent that was killed earlier, during the imports of this process, goes unnoticed. The stage
-    then runs to its end; its locks and atomic writes keep the outputs whole.
+    If the parent was killed before this thread started, the stage runs to its end; locks and
+    atomic writes keep its outputs consistent.
     """
     while os.getppid() == parent_pid:
         time.sleep(_POLL_S)

@@ -1,13 +1,13 @@
-"""The error that a user sees as a single line, and text that is safe on a terminal."""
+"""One-line error messages for users, and text that is safe to print on a terminal."""
 
 _LONGEST_LINE = 600
-"""Characters of an error."""
+"""Maximum length of an error message, characters."""
 
 
 class InputError(Exception):
-    """Something from outside is wrong: one line with the file, the value and what would be right.
+    """Invalid input: a one-line message with the file or key, the problem and the fix.
 
-    Stages print it and exit with 1; anything else that is raised is a fault of ours.
+    Commands print it and exit with 1. Any other exception is a bug and has a traceback.
     """
 
     def __init__(self, message: str) -> None:
@@ -23,13 +23,13 @@ def missing_package(package: str, extra: str) -> InputError:
     )
 
 
-def printable(text: str) -> str:
-    """`text` for a terminal: control characters, which could hide or fake some, are escaped."""
+def escape_unprintable(text: str) -> str:
+    """Escape control characters, with which a text could hide or fake output on a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def one_line(text: str) -> str:
-    """`printable` text; of a long one the beginning and the end."""
-    shown = printable(text)
+    """Escape control characters and shorten a long text to its beginning and end."""
+    shown = escape_unprintable(text)
     half = _LONGEST_LINE // 2
     return shown if len(shown) <= _LONGEST_LINE else f"{shown[:half]} ... {shown[-half:]}"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the one error that a user sees as a single line."""
+"""Atomic writes of files and directories, JSON files, hashes and paths."""
 
 import contextlib
 import errno
@@ -18,14 +18,14 @@ from roadseg.system.errors import InputError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME_BYTES = 200
-"""Of a name in a temporary one; file systems allow 255 of all."""
+"""Longest original name kept in a temporary file name, bytes (the limit is 255 overall)."""
 
 
 def repository_path(path: str) -> Path:
-    """`path` counted from the repository's root.
+    """Resolve `path` relative to the root of the main repository.
 
-    DVC sets DVC_ROOT to the main repository also where an experiment runs in a copy of it
-    (`dvc exp run --temp`, `--queue`); started by hand, the root is the working directory.
+    DVC sets DVC_ROOT to the main repository even if it runs the experiment in a copy of it
+    (`dvc exp run --temp`, `--queue`). Without DVC, the root is the working directory.
     """
     try:
         return Path(os.environ.get("DVC_ROOT", ".")) / Path(path).expanduser()
@@ -37,11 +37,11 @@ def repository_path(path: str) -> Path:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, which replaces `path` if the block succeeds.
 
-    The bytes are on disk before the name changes, so `path` is the old file or the new one,
-    never a part of either. Where the name depends on the content, write to a path of your own and
+    The content is flushed to disk before the rename, so `path` is always the complete old or the
+    complete new file. If the name depends on the content, write a temporary file of your own and
     call `replace_file`.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         with _hide_temporary_name(path, temporary), attach_path(path):
             yield temporary
@@ -51,7 +51,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def replace_file(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`, replacing it, once the bytes of `temporary` are on disk."""
+    """Flush the content of `temporary` to disk, then rename it to `path`."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -59,11 +59,11 @@ def replace_file(temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def attach_path(path: Path) -> Iterator[None]:
-    """Let an error of writing within name `path`: a full disk names no file, or the one read."""
+    """Attach `path` to OSErrors raised while writing (ENOSPC names no file, or the one read)."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not the system's: a coder's, such as Pillow's
+        if error.errno is None:  # raised by a library such as Pillow, not by the system
             raise InputError(f"{path}: cannot be written: {error}") from None
         if error.filename is None or error.errno in _NO_ROOM:
             error.filename = str(path)
@@ -72,7 +72,7 @@ def attach_path(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hide_temporary_name(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors within the block name `path` instead of the `temporary` path it is written to."""
+    """Replace the `temporary` path by `path` in error messages."""
     try:
         yield
     except InputError as error:
@@ -84,18 +84,18 @@ def _hide_temporary_name(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Make `target` a copy of `source`; it is the old file or the whole new one."""
+    """Copy the content of `source` to `target` atomically."""
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the place of `path` when the block succeeds.
+    """Yield an empty directory next to `path`, which replaces `path` if the block succeeds.
 
-    When the block fails, `path` stays as it was and the new folder is removed.
+    If the block fails, `path` is unchanged and the new directory is removed.
     """
-    staging = _temporary(path)
+    staging = _temporary_path(path)
     fresh, old = staging / "new", staging / "old"
     try:
         with _hide_temporary_name(path, staging), _hide_temporary_name(path, fresh):
@@ -110,31 +110,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
-    """A name beside `path` for this process; what killed ones left under theirs is removed.
+def _temporary_path(path: Path) -> Path:
+    """Return a path next to `path` for this process; remove the leftovers of killed processes.
 
-    A folder that one of them was just about to replace comes back to its place.
+    If a killed process had moved the old directory away, it is moved back to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = os.fsencode(path.name)
-    long = len(encoded) > _NAME_BYTES
-    name = hashlib.sha256(encoded).hexdigest() if long else path.name
-    for left in _left_over(path.parent).pop(name, []):
-        if os.path.lexists(left / "old") and not os.path.lexists(path):
-            os.replace(left / "old", path)
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    is_long = len(encoded) > _NAME_BYTES
+    name = hashlib.sha256(encoded).hexdigest() if is_long else path.name
+    for leftover in _find_leftovers(path.parent).pop(name, []):
+        if os.path.lexists(leftover / "old") and not os.path.lexists(path):
+            os.replace(leftover / "old", path)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
     return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 @functools.cache
-def _left_over(folder: Path) -> dict[str, list[Path]]:
-    """What dead processes left under temporary names in `folder`, by the name that they stand for.
+def _find_leftovers(folder: Path) -> dict[str, list[Path]]:
+    """Map original names to the temporary files of dead processes in `folder`.
 
-    Listed once a process: a folder of many files is not listed for each of them, and what has this
-    process's number is none of its own yet.
+    Cached, so that a directory is listed once and not for each file written to it. At that time
+    this process has written nothing, so a file with its id is from an earlier process.
     """
     found: dict[str, list[Path]] = {}
     for path in folder.iterdir():
@@ -145,9 +145,9 @@ def _left_over(folder: Path) -> dict[str, list[Path]]:
 
 
 def list_names(folder: Path) -> Iterator[str]:
-    """Names of what lies in `folder`, in no order; none where it is no folder.
+    """Yield the names in the directory `folder`, unsorted; nothing if it is not a directory.
 
-    One after the other: `Path.glob` has them all at a time.
+    Unlike `Path.glob`, this does not hold all names in memory.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
@@ -155,27 +155,27 @@ def list_names(folder: Path) -> Iterator[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of the file's content, 64 hexadecimal digits."""
+    """Compute the SHA-256 of the file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` with sorted keys; NaN and infinity are refused (they are not JSON)."""
+    """Write `value` as JSON with sorted keys. Raises ValueError for NaN and infinity."""
     with atomic_file(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """The value in `path`. Raises InputError when it is missing or is not JSON."""
+    """Read the JSON file `path`. Raises InputError if it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; dvc repro makes it") from None
+        raise InputError(f"{path}: no such file; run dvc repro to create it") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); dvc repro makes it again") from None
+        raise InputError(f"{path}: not JSON ({error}); run dvc repro to rebuild it") from None
 
 
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")

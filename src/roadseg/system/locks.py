@@ -1,6 +1,6 @@
-"""One process at a time: a lock that the system lifts when its holder dies, however it dies.
+"""A lock file for one process at a time, which the system releases when the holder dies.
 
-A trainer's loader processes share it; they notice its death within five seconds.
+Loader processes share the lock of their trainer; they notice its death within five seconds.
 """
 
 import contextlib
@@ -19,36 +19,36 @@ _POLL_S = 0.2
 
 @contextlib.contextmanager
 def hold_lock(path: Path, work: str, while_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file at `path`; while another process holds it, wait and say for whom.
+    """Hold the lock file `path`; wait, with a message, while another process holds it.
 
     Args:
         work: who waits, and what the other process does: `train: still writes models`.
-        while_waiting: called again and again; may raise to give up.
+        while_waiting: called five times per second while waiting; may raise to give up.
     """
-    told, holder, (who, what) = False, "another process", work.split(": ", 1)
+    reported, holder, (who, what) = False, "another process", work.split(": ", 1)
     while (file := acquire_lock(path)) is None:
-        if not told:
+        if not reported:
             with contextlib.suppress(FileNotFoundError):
                 holder = path.read_text(encoding="utf-8").strip() or holder
-            print(f"{who}: {holder} {what}; waiting for its end", file=sys.stderr, flush=True)
-            told = True
+            print(f"{who}: {holder} {what}; waiting until it ends", file=sys.stderr, flush=True)
+            reported = True
         while_waiting()
         time.sleep(_POLL_S)
-    with file:  # closing lifts the lock
+    with file:  # closing releases the lock
         yield
 
 
 def acquire_lock(path: Path) -> IO[str] | None:
-    """The locked file, which names this process; None while another process holds or removes it."""
+    """Lock `path` until the returned file is closed; None if another process holds the lock."""
     with attach_path(path), contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("a", encoding="utf-8"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                return None  # its folder was removed and made again meanwhile
+                return None  # its directory was removed and created again meanwhile
         except FileNotFoundError:
-            if path.is_symlink():  # to nothing; waiting would not help
+            if path.is_symlink():  # a dangling link; waiting would not help
                 raise
             return None
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The computer's memory: how much there is, and how the allocator treats this process."""
+"""Available memory, out-of-memory errors, and settings of the allocator."""
 
 import contextlib
 import ctypes
@@ -13,31 +13,31 @@ import psutil
 from roadseg.system.errors import InputError
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-"""Of glibc's mallopt(3)."""
+"""Parameters of glibc's mallopt(3)."""
 
-_SHORT = re.compile(
+_OUT_OF_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|out of memory|bad_alloc|can't start new thread|"
     r"could not (create|execute) a primitive|failed to map segment",
     re.IGNORECASE,
 )
-"""In errors that have no class of their own: torch's and oneDNN's, those of a loader process,
-and of a module that is loaded late."""
+"""Messages of errors without a class of their own: from torch, oneDNN, loader processes, and late
+imports."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if `error` means too little memory, be it of Python, numpy, torch or the system."""
+    """True if `error` (of Python, numpy, torch or the system) means that memory ran out."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    told = isinstance(error, RuntimeError | OSError | ImportError)
-    return told and bool(_SHORT.search(str(error)))
+    may_be = isinstance(error, RuntimeError | OSError | ImportError)
+    return may_be and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 @contextlib.contextmanager
 def out_of_memory_as(message: str) -> Iterator[None]:
-    """Turn every error in the block that `is_out_of_memory` recognises into an InputError.
+    """Turn out-of-memory errors raised in the block into an InputError.
 
     Args:
-        message: the whole line; it should name what to lower.
+        message: the whole error message; it should name the option to lower.
     """
     try:
         yield
@@ -48,35 +48,35 @@ def out_of_memory_as(message: str) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the next allocation to take.
+    """Make glibc keep freed memory for the next allocation; other C libraries are not changed.
 
-    glibc hands a large block back to the system, which clears its pages anew at the next
-    allocation: a third of a training step at KITTI's size. Elsewhere this does nothing.
+    By default glibc returns large blocks to the system, which clears their pages again at the next
+    allocation: a third of the time of a training step at KITTI's image size.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)  # no block in a mapping of its own
-        mallopt(_TRIM_THRESHOLD, -1)  # and no end of the heap given back
-        mallopt(_TOP_PAD, 64 << 20)  # bytes that the heap grows by
+        mallopt(_MMAP_MAX, 0)  # never allocate a block with mmap
+        mallopt(_TRIM_THRESHOLD, -1)  # never shrink the heap
+        mallopt(_TOP_PAD, 64 << 20)  # grow the heap in steps of this many bytes
 
 
 def available_bytes() -> int:
-    """Memory that may be taken without swapping, of the computer or of the container we are in.
+    """Memory that can be allocated without swapping, on this computer or in this container; bytes.
 
-    Nor beyond `ulimit -v`: torch's convolutions crash where that stops them.
+    `ulimit -v` counts too, because torch's convolutions may crash when it stops an allocation.
     """
-    room = psutil.virtual_memory().available
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most != resource.RLIM_INFINITY:
-        room = min(room, max(0, most - psutil.Process().memory_info().vms))
-    group = Path("/sys/fs/cgroup")  # version 2; in a container, its own
+    available = psutil.virtual_memory().available
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        available = min(available, max(0, address_space - psutil.Process().memory_info().vms))
+    group = Path("/sys/fs/cgroup")  # version 2; a container sees its own group here
     try:
         limit = (group / "memory.max").read_text().strip()
         used = int((group / "memory.current").read_text())
-        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except OSError:
-        return room
+        return available
     if limit == "max":
-        return room
-    used -= int(facts["active_file"]) + int(facts["inactive_file"])  # the system's copies of files
-    return max(0, min(room, int(limit) - used))
+        return available
+    page_cache = int(statistics["active_file"]) + int(statistics["inactive_file"])
+    return max(0, min(available, int(limit) - (used - page_cache)))

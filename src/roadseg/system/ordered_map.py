@@ -1,4 +1,4 @@
-"""Work for several threads or processes, of which only a little is waiting at any time."""
+"""Executor.map with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,21 +12,19 @@ Result = TypeVar("Result")
 def ordered_map(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """What `function` gives for each of `items`, in their order, worked out by `pool`.
+    """Yield `function(item)` for each of `items` in order, computed by `pool`.
 
-    Memory does not grow with their number: no more than `ahead` are taken before they are due.
-
-    Raises:
-        Whatever `function` does, for the first of them; what is still waiting is not begun.
+    Unlike `Executor.map`, this takes at most `ahead` items before their results are consumed. If
+    `function` raises an exception, it is raised here, and pending items are cancelled.
     """
-    due: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            due.append(pool.submit(function, item))
-            if len(due) >= ahead:
-                yield due.popleft().result()
-        while due:
-            yield due.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
-        for waiting in due:
-            waiting.cancel()
+        for future in pending:
+            future.cancel()

@@ -1,10 +1,10 @@
-"""Tables that DVC plots and people read: CSV with fixed columns and rounding."""
+"""CSV tables with fixed columns and rounding, which DVC plots and people read."""
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file
@@ -12,50 +12,51 @@ from roadseg.system.files import atomic_file
 if TYPE_CHECKING:
     import pandas
 
-_MEND = "not as its stage wrote it; dvc repro makes it again"
+    _Columns = Mapping[str, Iterable[object]] | pandas.DataFrame
+_INVALID = "was modified after its stage wrote it; run dvc repro to rebuild it"
 
 
 def round_significant(value: float) -> float:
-    """`value` to 6 significant digits, as tables and metrics hold it."""
+    """Round to the 6 significant digits that tables and metrics have."""
     return float(f"{value:.6g}")
 
 
-def write_table(path: Path, columns: Mapping[str, Sequence]) -> None:
-    """Write columns (a pandas DataFrame is some) as CSV.
+def write_table(path: Path, columns: "_Columns") -> None:
+    """Write columns of equal length (or a pandas DataFrame) as CSV.
 
-    Floats have 6 significant digits; a value that is absent (NaN) is empty.
+    Floats have 6 significant digits; NaN becomes an empty field.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        for row in zip(*(columns[name] for name in columns), strict=True):
+        for row in zip(*(column for _, column in columns.items()), strict=True):
             writer.writerow(_text(value) for value in row)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
-    """What `write_table` has written; names stay the texts that they are, null and 1 among them.
+    """Read a table that `write_table` wrote; names such as `null` and `1` stay text.
 
     Args:
-        columns: what it must have; those that are not names or colours hold numbers.
+        columns: required columns.
 
     Raises:
-        InputError: no such file, or another table.
+        InputError: the file is missing, is not a CSV table or lacks a column.
     """
-    import pandas  # takes half a second; the stages that only write do not need it
+    import pandas  # imported late: takes half a second, and stages that only write do not need it
 
     texts = dict.fromkeys(("class", "actual", "predicted", "picture", "color"), str)
     try:
         table = pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; dvc repro makes it") from None
+        raise InputError(f"{path}: no such file; run dvc repro to create it") from None
     except ValueError as error:
-        raise InputError(f"{path}: {_MEND} ({error})") from None
+        raise InputError(f"{path}: {_INVALID} ({error})") from None
     if missing := set(columns) - set(table):
-        raise InputError(f"{path}: {_MEND} (column {min(missing)})")
+        raise InputError(f"{path}: {_INVALID} (column {min(missing)} is missing)")
     return table
