@@ -1,15 +1,14 @@
-"""A small data set in KITTI's layout, made here, and parameters that suit it."""
+"""Order, markers and environment of all tests, and a small data set in KITTI's layout."""
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 # Networks here are tiny: threads would wait for each other longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-
-from tests.factories import write_images
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,12 +19,27 @@ LONGEST = (
     *("test_remotes", "test_shared_cache", "test_plots_page", "test_disk", "test_paths"),
     *("test_trainer", "test_out_of_memory", "test_demo", "test_linked_cache", "test_main"),
 )
+SLOW = ("distributed", "faults", "pipeline", "remotes")
+"""Directories and files whose tests start programs or train networks."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all temporary files, and DVC's locks, end with pytest's own temporary folder."""
+    folder = config._tmp_path_factory.mktemp("tmp")
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None  # read TMPDIR again
+    for name in ("DVC_SITE_CACHE_DIR", "HYPOTHESIS_STORAGE_DIRECTORY"):
+        os.environ[name] = str(folder / name.lower())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no process works alone at the end (as xdist is told)."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    """Mark slow tests, and run the longest files first, so that no worker is alone at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    for item in items:
+        if item.path.stem in SLOW or item.path.parent.name in SLOW:
+            item.add_marker("slow")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -35,4 +49,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture
 def raw_images(tmp_path: Path) -> Path:
+    from tests.factories import (
+        write_images,
+    )  # imports torch, which xdist's controller does not need
+
     return write_images(tmp_path / "pictures")
