@@ -19,8 +19,11 @@ LONGEST = (
     *("test_remotes", "test_shared_cache", "test_plots_page", "test_disk", "test_paths"),
     *("test_trainer", "test_out_of_memory", "test_demo", "test_linked_cache", "test_main"),
 )
-SLOW = ("distributed", "faults", "pipeline", "remotes")
-"""Directories and files whose tests start programs or train networks."""
+SLOW = {
+    *("distributed", "faults", "fuzz", "pipeline", "remotes"),
+    *("test_demo", "test_export", "test_resume"),
+}
+"""Directories and files that get the marker `slow`; a few single tests have it themselves."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -38,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     for item in items:
-        if item.path.stem in SLOW or item.path.parent.name in SLOW:
+        if {item.path.stem, item.path.parent.name} & SLOW:
             item.add_marker("slow")
 
 

@@ -101,6 +101,7 @@ def test_threads_and_neighbours_in_a_batch_change_no_bit():
         assert torch.equal(torch.cat([result[kind] for result in alone]), both[kind])
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_fewer_threads_than_were_asked_for_do_all_of_it():
     """As where the user limits them, by OMP_THREAD_LIMIT."""
