@@ -28,12 +28,13 @@ SLOW = {
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all temporary files, and DVC's locks, end with pytest's own temporary folder."""
+    """Keep temporary files below pytest's own folder, which it removes when all tests pass."""
     folder = config._tmp_path_factory.mktemp("tmp")
-    os.environ["TMPDIR"] = str(folder)
-    tempfile.tempdir = None  # read TMPDIR again
     for name in ("DVC_SITE_CACHE_DIR", "HYPOTHESIS_STORAGE_DIRECTORY"):
         os.environ[name] = str(folder / name.lower())
+    if hasattr(config, "workerinput"):  # xdist's workers end without running exit handlers
+        os.environ["TMPDIR"] = str(folder)
+        tempfile.tempdir = None  # read TMPDIR again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

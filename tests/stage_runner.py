@@ -43,6 +43,6 @@ def arguments(stage: str, source: Path, target: Path) -> list[str]:
     return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
 
 
-def run_stage(stage: str, folder: Path) -> None:
-    """Run `stage` in this process; it reads and writes below `folder`."""
-    import_module(f"stages.{stage}").main(arguments(stage, folder, folder))
+def run_stage(stage: str, source: Path, target: Path | None = None) -> None:
+    """Run `stage` in this process; it reads below `source` and writes below `target` or there."""
+    import_module(f"stages.{stage}").main(arguments(stage, source, target or source))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.limited_process import error_line, run_stage
+from roadseg.system.errors import InputError
+from tests.stage_runner import run_stage
 
 
 @pytest.fixture
@@ -78,8 +79,11 @@ def first_array(finished: Path, folder: str) -> Path:
 
 def require_error(finished: Path, stage: str, name: Path, *texts: str) -> None:
     """`stage` fails with one line that begins with `name` and recommends dvc repro."""
-    line = error_line(run_stage(stage, finished, finished.parent / "outs"))
+    with pytest.raises(InputError) as caught:
+        run_stage(stage, finished, finished.parent / "outs")
+    line = str(caught.value)
     assert line.startswith(f"{name}"), line
+    assert "\n" not in line
     assert "dvc repro" in line, line
     for text in texts:
         assert text in line, line
