@@ -138,7 +138,7 @@ def wait_for(dvc: subprocess.Popen[bytes], stage: str) -> None:
         if (found := running_stage(dvc)) and found[0] == stage:
             return
         assert time.monotonic() < deadline, f"{stage} did not start"
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 def victims(dvc: subprocess.Popen[bytes], victim: str) -> list[psutil.Process]:

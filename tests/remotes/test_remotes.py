@@ -147,7 +147,7 @@ def test_killed_push_is_completed_by_the_next(pusher: Path, store: Store):
     while len(list(store.objects.glob("*/*"))) < 5:
         assert push.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.01)
     push.kill()
     assert push.wait() == -9
     clone = clone_repository(pusher, store)
