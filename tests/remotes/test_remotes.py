@@ -82,6 +82,7 @@ def test_second_clone_pulls_everything_and_runs_no_stage(pusher: Path, store: St
     assert not [name for name in store.secrets if name in (clone / ".dvc/config").read_text()]
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)  # only S3 has them
 def test_multipart_transfer_keeps_the_content(
     pusher: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
@@ -97,6 +98,7 @@ def test_multipart_transfer_keeps_the_content(
     assert filecmp.cmp(clone / "large", large, shallow=False)
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)  # DVC does the same for each remote
 def test_damaged_objects_are_not_checked_out(pusher: Path, store: Store):
     succeeds(pusher, "dvc", "push")
     model = pushed_object(store, pusher / MODEL)
