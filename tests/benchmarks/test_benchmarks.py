@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.__main__ import write_section
 from benchmarks.table import Row, in_turn
 from tests.factories import ROOT
@@ -44,8 +46,9 @@ def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
     assert path.read_text() == text
 
 
+@pytest.mark.slow
 def test_the_gpus_benchmark_runs_on_a_cpu():
-    size = ["--height", "36", "--width", "64", "--pictures", "12", "--epochs", "1"]
+    size = ["--height", "32", "--width", "32", "--pictures", "12", "--epochs", "1"]
     # a smaller product of matrices, which a processor is slow at
     small = "import benchmarks.table as table; table.MATRIX = 256"
     code = f"{small}; from benchmarks.gpu import main; main()"
