@@ -34,24 +34,32 @@ def store(
         yield store
 
 
-@pytest.fixture
-def pusher(
-    tmp_path_factory: pytest.TempPathFactory, worker_id: str, store: Store, tmp_path: Path
-) -> Path:
-    """A finished repository with the remote in its committed settings."""
-    copy = copy_finished(tmp_path_factory, worker_id, tmp_path / "pusher")
-    store.add_to(copy)
-    store.add_secrets(copy)
-    commit(copy, "store")
-    shutil.rmtree(store.objects, ignore_errors=True)
-    return copy
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    return copy_finished(tmp_path_factory, worker_id, tmp_path_factory.mktemp("remotes") / "repo")
 
 
-def clone_repository(origin: Path, store: Store, **secrets: str) -> Path:
-    clone = origin.parent / "clone"
-    succeeds(origin, "git", "clone", "-q", str(origin), str(clone))
-    store.add_secrets(clone, **secrets)
-    return clone
+@pytest.fixture(scope="module")
+def pusher(finished: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished repository that has pushed its results."""
+    folder = add_remote(finished, store, tmp_path_factory.mktemp("pusher") / "repo")
+    succeeds(folder, "dvc", "push")
+    return folder
+
+
+def add_remote(finished: Path, store: Store, folder: Path) -> Path:
+    """Copy a repository and commit the settings of the remote."""
+    shutil.copytree(finished, folder, symlinks=True)
+    store.add_to(folder)
+    store.add_secrets(folder)
+    commit(folder, "store")
+    return folder
+
+
+def clone_repository(origin: Path, folder: Path, store: Store, **secrets: str) -> Path:
+    succeeds(origin, "git", "clone", "-q", str(origin), str(folder))
+    store.add_secrets(folder, **secrets)
+    return folder
 
 
 def dvc_files(folder: Path) -> dict[str, bytes]:
@@ -66,9 +74,10 @@ def pushed_object(store: Store, path: Path) -> Path:
     return store.objects / digest[:2] / digest[2:]
 
 
-def test_second_clone_pulls_everything_and_runs_no_stage(pusher: Path, store: Store):
-    succeeds(pusher, "dvc", "push")
-    clone = clone_repository(pusher, store)
+def test_second_clone_pulls_everything_and_runs_no_stage(
+    pusher: Path, store: Store, tmp_path: Path
+):
+    clone = clone_repository(pusher, tmp_path / "clone", store)
     succeeds(clone, "dvc", "pull")
     theirs = results(pusher)
     for lock in ("models/epochs.lock", "data/.prepared.lock"):  # no outs
@@ -84,7 +93,7 @@ def test_second_clone_pulls_everything_and_runs_no_stage(pusher: Path, store: St
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)  # only S3 has them
 def test_multipart_transfer_keeps_the_content(
-    pusher: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    pusher: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """DVC splits files above 50 MiB, such as the default network's weights."""
     monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")  # docs/remotes.md
@@ -92,15 +101,14 @@ def test_multipart_transfer_keeps_the_content(
     large.write_bytes(np.random.default_rng(0).bytes(50 * 2**20 + 1))
     succeeds(pusher, "dvc", "add", "-q", "large")
     succeeds(pusher, "dvc", "push", "large.dvc")
-    clone = clone_repository(pusher, store)
+    clone = clone_repository(pusher, tmp_path / "clone", store)
     shutil.copy(pusher / "large.dvc", clone)
     succeeds(clone, "dvc", "pull", "large.dvc")
     assert filecmp.cmp(clone / "large", large, shallow=False)
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)  # DVC does the same for each remote
-def test_damaged_objects_are_not_checked_out(pusher: Path, store: Store):
-    succeeds(pusher, "dvc", "push")
+def test_damaged_objects_are_not_checked_out(pusher: Path, store: Store, tmp_path: Path):
     model = pushed_object(store, pusher / MODEL)
     image = pushed_object(store, next((pusher / "data/prepared/images").iterdir()))
     whole = {path: path.read_bytes() for path in (model, image)}
@@ -108,7 +116,7 @@ def test_damaged_objects_are_not_checked_out(pusher: Path, store: Store):
         path.chmod(0o600)
     model.write_bytes(whole[model][:5000] + b"?" + whole[model][5001:])
     image.write_bytes(whole[image][:-1])
-    clone = clone_repository(pusher, store)
+    clone = clone_repository(pusher, tmp_path / "clone", store)
     result = run(clone, "dvc", "pull")
     assert result.returncode == 1
     assert "Checkout failed" in result.stderr
@@ -124,9 +132,8 @@ def test_damaged_objects_are_not_checked_out(pusher: Path, store: Store):
     assert "up to date" in succeeds(clone, "dvc", "status")
 
 
-def test_wrong_secrets_give_no_access(pusher: Path, store: Store):
-    succeeds(pusher, "dvc", "push")
-    clone = clone_repository(pusher, store, **store.wrong)
+def test_wrong_secrets_give_no_access(pusher: Path, store: Store, tmp_path: Path):
+    clone = clone_repository(pusher, tmp_path / "clone", store, **store.wrong)
     result = run(clone, "dvc", "pull")
     assert result.returncode == 1
     assert "failed to connect" in result.stderr
@@ -134,10 +141,13 @@ def test_wrong_secrets_give_no_access(pusher: Path, store: Store):
     pushed = set(store.objects.rglob("*"))
     store.add_secrets(pusher, **store.wrong)
     assert run(pusher, "dvc", "push").returncode != 0
+    store.add_secrets(pusher)
     assert set(store.objects.rglob("*")) == pushed
 
 
-def test_killed_push_is_completed_by_the_next(pusher: Path, store: Store):
+def test_killed_push_is_completed_by_the_next(finished: Path, store: Store, tmp_path: Path):
+    shutil.rmtree(store.objects, ignore_errors=True)
+    pusher = add_remote(finished, store, tmp_path / "pusher")  # DVC remembers what it has pushed
     push = subprocess.Popen(
         ["dvc", "push", "-j", "1"],
         cwd=pusher,
@@ -152,7 +162,7 @@ def test_killed_push_is_completed_by_the_next(pusher: Path, store: Store):
         time.sleep(0.01)
     push.kill()
     assert push.wait() == -9
-    clone = clone_repository(pusher, store)
+    clone = clone_repository(pusher, tmp_path / "clone", store)
     assert run(clone, "dvc", "pull").returncode == 1
     for name, data in dvc_files(clone).items():
         assert data == (pusher / name).read_bytes(), name
