@@ -14,10 +14,17 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
-    *("test_interruption", "test_pipeline", "test_kills", "test_sources_in_outputs"),
-    *("test_code_of_experiments", "test_ddp_equivalence", "test_export", "test_resume"),
-    *("test_remotes", "test_shared_cache", "test_plots_page", "test_disk", "test_paths"),
-    *("test_trainer", "test_out_of_memory", "test_demo", "test_linked_cache", "test_main"),
+    *("test_pipeline", "test_ddp_equivalence", "test_interruption", "test_kills", "test_remotes"),
+    *("test_paths", "test_out_of_memory", "test_disk", "test_export", "test_sources_in_outputs"),
+    *(
+        "test_resume",
+        "test_code_of_experiments",
+        "test_demo",
+        "test_shared_cache",
+        "test_aggregate",
+    ),
+    *("test_cache", "test_linked_cache", "test_plots_page", "test_benchmarks", "test_stages"),
+    *("test_main", "test_predict", "test_numbers", "test_clock", "test_trainer", "test_fuzz"),
 )
 SLOW = {
     *("distributed", "faults", "fuzz", "pipeline", "remotes"),

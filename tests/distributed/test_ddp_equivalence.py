@@ -73,7 +73,7 @@ def test_two_processes_give_the_results_of_one_and_one_resumes_their_training(
 
 
 def train_on_two_computers(source: Path, first: Path, second: Path) -> str:
-    """Run a launcher for each; they meet by torchrun's rendezvous. Return the first one's output."""
+    """Run a launcher for each, which meet by torchrun's rendezvous; return the first output."""
     port = str(free_port())
     both = [
         subprocess.Popen(
