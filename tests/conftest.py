@@ -16,14 +16,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     *("test_pipeline", "test_ddp_equivalence", "test_interruption", "test_kills", "test_remotes"),
     *("test_paths", "test_out_of_memory", "test_disk", "test_export", "test_sources_in_outputs"),
-    *(
-        "test_resume",
-        "test_code_of_experiments",
-        "test_demo",
-        "test_shared_cache",
-        "test_aggregate",
-    ),
-    *("test_cache", "test_linked_cache", "test_plots_page", "test_benchmarks", "test_stages"),
+    *("test_resume", "test_code_of_experiments", "test_demo", "test_shared_cache", "test_cache"),
+    *("test_aggregate", "test_linked_cache", "test_plots_page", "test_benchmarks", "test_stages"),
     *("test_main", "test_predict", "test_numbers", "test_clock", "test_trainer", "test_fuzz"),
 )
 SLOW = {

@@ -1,5 +1,6 @@
 """Paths that cannot be read or written, or have the wrong type: one line names them."""
 
+import itertools
 import os
 import shutil
 import stat
@@ -113,8 +114,10 @@ def test_obstacle_at_the_path_of_an_out_is_replaced_or_named(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("obstacle", [put_file, put_dangling_link, put_link_to_itself])
-@pytest.mark.parametrize("stage", ORDER)
+@pytest.mark.parametrize(
+    ("stage", "obstacle"),
+    zip(ORDER, itertools.cycle([put_file, put_dangling_link, put_link_to_itself])),
+)
 def test_parent_that_is_no_folder_is_named(done: Path, tmp_path: Path, stage: str, obstacle):
     parents = {name.split("/")[0] for name in WRITTEN[stage].values() if "/" in name}
     for name in parents:
