@@ -24,7 +24,7 @@ SMALL = {
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run `command` with this environment's programs, as the Makefile does."""
     return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
     )
 
 

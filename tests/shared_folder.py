@@ -1,5 +1,6 @@
 """Folders that take long to make, made once for all workers of pytest-xdist."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def make_once(
     shared = factory.getbasetemp() if worker_id == "master" else factory.getbasetemp().parent
     with hold_lock(shared / f"{name}.lock", f"test: is making {name}", lambda: None):
         if not (shared / f"{name}.done").exists():
+            shutil.rmtree(shared / name, ignore_errors=True)  # another worker failed to make it
             make(shared / name)
             (shared / f"{name}.done").touch()
     return shared / name
