@@ -39,7 +39,7 @@ class Store:
     """A DVC remote and its server's files."""
 
     objects: Path
-    """Where the server keeps pushed files: AB/CDEF.. for the hash ABCDEF.."""
+    """Folder of the pushed files: AB/CDEF.. for the hash ABCDEF.."""
     url: str
     settings: dict[str, str]
     """Committed to git."""
