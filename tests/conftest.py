@@ -21,8 +21,8 @@ LONGEST = (
     *("test_main", "test_predict", "test_numbers", "test_clock", "test_trainer", "test_fuzz"),
 )
 SLOW = {
-    *("distributed", "faults", "fuzz", "pipeline", "remotes"),
-    *("test_demo", "test_export", "test_resume"),
+    *("benchmarks", "distributed", "faults", "fuzz", "pipeline", "remotes", "stages"),
+    *("test_demo", "test_export", "test_imports", "test_report_recipe", "test_resume"),
 }
 """Directories and files that get the marker `slow`; a few single tests have it themselves."""
 

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.__main__ import write_section
 from benchmarks.table import Row, in_turn
 from tests.factories import ROOT
@@ -46,7 +44,6 @@ def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
     assert path.read_text() == text
 
 
-@pytest.mark.slow
 def test_the_gpus_benchmark_runs_on_a_cpu():
     size = ["--height", "32", "--width", "32", "--pictures", "12", "--epochs", "1"]
     # a smaller product of matrices, which a processor is slow at

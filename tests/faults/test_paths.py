@@ -116,7 +116,7 @@ def test_obstacle_at_the_path_of_an_out_is_replaced_or_named(
 
 @pytest.mark.parametrize(
     ("stage", "obstacle"),
-    zip(ORDER, itertools.cycle([put_file, put_dangling_link, put_link_to_itself])),
+    list(zip(ORDER, itertools.cycle([put_file, put_dangling_link, put_link_to_itself]))),
 )
 def test_parent_that_is_no_folder_is_named(done: Path, tmp_path: Path, stage: str, obstacle):
     parents = {name.split("/")[0] for name in WRITTEN[stage].values() if "/" in name}

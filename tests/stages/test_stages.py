@@ -230,7 +230,6 @@ def test_the_shell_sees_one_line_and_exit_code_1(tmp_path: Path):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_stage_never_exits_with_0(tmp_path: Path, number: signal.Signals):
     """Exit 0 would let DVC record a part of a stage as the whole."""

@@ -95,7 +95,6 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     return build_trainer(prepared, split, params.model, params.train, params.recipe, code={})
 
 
-@pytest.mark.slow
 def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
     state = trainer.initial_state()
     weights = [parameter.detach().clone() for parameter in state.network.parameters()]
