@@ -31,8 +31,7 @@ SLOW = {
 def pytest_configure(config: pytest.Config) -> None:
     """Keep temporary files below pytest's own folder, which it removes when all tests pass."""
     folder = config._tmp_path_factory.mktemp("tmp")
-    for name in ("DVC_SITE_CACHE_DIR", "HYPOTHESIS_STORAGE_DIRECTORY"):
-        os.environ[name] = str(folder / name.lower())
+    os.environ["DVC_SITE_CACHE_DIR"] = str(folder / "dvc")
     if hasattr(config, "workerinput"):  # xdist's workers end without running exit handlers
         os.environ["TMPDIR"] = str(folder)
         tempfile.tempdir = None  # read TMPDIR again

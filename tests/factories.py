@@ -50,7 +50,7 @@ STORE = DownloadStore(Path("/nonexistent"), 10**8)
 
 
 def make_striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) uint8 whose colours show the classes, and label ids (H, W) uint8."""
+    """A picture whose colour tells the class: image (H, W, 3) uint8, label ids (H, W) uint8."""
     columns = (np.arange(width) // 4 + shift) % len(LABEL_IDS)
     class_ids = np.broadcast_to(columns, (height, width))
     label_ids = np.array(LABEL_IDS, dtype=np.uint8)[class_ids]
@@ -59,7 +59,7 @@ def make_striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, 
 
 
 def write_images(root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES) -> Path:
-    """Write a data set of generated images in sizes (height, width) below `root`."""
+    """A data set of made-up pictures in two sizes, (height, width) each, below `root`."""
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
     for i in range(num_train):
@@ -73,7 +73,7 @@ def write_images(root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES)
 
 
 def write_params(path: Path, **changes: object) -> Path:
-    """Write the project's params.yaml with small values and `changes` (`train__epochs=1`)."""
+    """The project's params.yaml, made small, with `changes` by dotted key (`train__epochs=1`)."""
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
     small = {"model__base_channels": 4, "train__epochs": 2, "train__device": "cpu"}
@@ -100,15 +100,15 @@ THREE_CLASSES = ClassMap(
 
 
 class RedChannelNetwork(nn.Module):
-    """Predicts the class id in the red channel with probability 3/5, the other two with 1/5."""
+    """Predicts the class that the red channel tells, with probability 3/5 and 1/5 for the rest."""
 
     def forward(self, images: Tensor) -> Tensor:
-        class_ids = (images[:, 0] * 255).round().long()  # (N, H, W)
-        return math.log(3) * nn.functional.one_hot(class_ids, 3).permute(0, 3, 1, 2).float()
+        told = (images[:, 0] * 255).round().long()  # (N, H, W)
+        return math.log(3) * nn.functional.one_hot(told, 3).permute(0, 3, 1, 2).float()
 
 
 def make_red_dataset(root: Path, pairs: list[tuple[list, list]]) -> PreparedDataset:
-    """Prepared arrays from pairs of red channel and mask."""
+    """A cache of pictures whose red channel is given beside the mask."""
     for folder in (IMAGES, MASKS):
         (root / folder).mkdir()
     write_json(root / CLASSES, THREE_CLASSES.model_dump())
@@ -136,7 +136,7 @@ RED_PAIRS = [
 def save_model(
     path: Path, classes: str = "kitti12", scale: float = 1.0, norm: str = "batch"
 ) -> Path:
-    """Save a model whose predictions vary over an image, so that tests notice flips and shifts."""
+    """Its predictions vary over a picture, so that a picture turned or shifted shows."""
     class_map = read_class_map(ROOT / f"classes/{classes}.yaml")
     count = class_map.num_classes
     unet = {"num_classes": count, "base_channels": 4, "bilinear": True, "norm": norm, "dropout": 0}
@@ -144,7 +144,7 @@ def save_model(
     network = UNet(**unet)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            module.weight.data.mul_(6**0.5)  # He et al. 2015: deep features keep their scale
+            module.weight.data.mul_(6**0.5)  # He et al. 2015: what lies deep arrives undiminished
             module.bias.data.zero_()
     metadata = ModelMetadata(
         unet=unet, classes=class_map, ignored_class=None, scale=scale, epoch=3, val_miou=0.25
@@ -166,13 +166,13 @@ def make_prepared(folder: Path) -> PreparedDataset:
 
 
 def make_params(folder: Path, recipe: str = "modern", **changes: object) -> Params:
-    """Parameters with `changes` to the section train."""
+    """`changes` are of the section train."""
     named = {f"train__{key}": value for key, value in {"precision": "fp32", **changes}.items()}
     return load_params(write_params(folder / "params.yaml", train__recipe=recipe, **named))
 
 
 def make_trainer(prepared: PreparedDataset, params: Params, **changes: object) -> Trainer:
-    """A trainer for six images, with two for validation and `changes` to the recipe."""
+    """Trains on six pictures and validates on two; `changes` are of the recipe."""
     ids = prepared.train_ids()
     split = Split(train=ids[:6], val=ids[6:], test=[])
     recipe = params.recipe.model_copy(update=changes)
@@ -180,7 +180,7 @@ def make_trainer(prepared: PreparedDataset, params: Params, **changes: object) -
 
 
 def make_provenance(seed: int = 0) -> TrainingProvenance:
-    """Provenance of no real training run."""
+    """That of no real training."""
     digest = DataDigest(pictures=1, sha256="0" * 64)
     empty = {"model": {}, "recipe": {"name": "none"}, "machine": {}, "versions": {}}
     data = {"train": digest, "val": digest}
@@ -188,7 +188,7 @@ def make_provenance(seed: int = 0) -> TrainingProvenance:
 
 
 def run_paths(folder: Path) -> RunPaths:
-    """Paths of all outputs and checkpoints below `folder`."""
+    """Everything in `folder`, the states beside it, as where an experiment runs in a copy."""
     return RunPaths(
         epochs=folder / "epochs",
         best=folder / "best.safetensors",
@@ -225,13 +225,13 @@ def run_training(
 
 
 def read_outputs(folder: Path) -> dict[str, bytes]:
-    """Content of the files that DVC would hash."""
+    """What DVC would hash."""
     files = [*folder.glob("epochs/*"), *folder.glob("*.*")]
     return {path.name: path.read_bytes() for path in files if path.suffix != ".lock"}
 
 
 class StopAfter(GracefulShutdown):
-    """Requests shutdown at check number `count`: after a step, or during validation."""
+    """Asks for the end at its check number `count`: after a step, or within a validation."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -246,9 +246,9 @@ class StopAfter(GracefulShutdown):
 def train_in_process(
     prepared: Path, params: Params, folder: Path, limit: int | None = None, **options: object
 ) -> None:
-    """Train and log to folder/log; no file may grow beyond `limit` bytes."""
+    """Log to folder/log; no file may grow beyond `limit` bytes."""
     TrainingLogger.log_histograms = lambda *_: None
-    tqdm.set_lock(threading.RLock())  # the default leaves a semaphore when killed
+    tqdm.set_lock(threading.RLock())  # else a killed process leaves a semaphore, and a warning
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     stream = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -261,7 +261,7 @@ def train_in_process(
 
 
 def join(process) -> int:
-    """Start `process`, wait for it and return its exit code."""
+    """Exit code of `process`, started and waited for."""
     process.start()
     process.join(timeout=120)
     return process.exitcode

@@ -45,7 +45,7 @@ def test_a_group_is_measured_again_and_the_others_stay(tmp_path: Path):
 
 
 def test_the_gpus_benchmark_runs_on_a_cpu():
-    size = ["--height", "32", "--width", "32", "--pictures", "12", "--epochs", "1"]
+    size = ["--height", "36", "--width", "64", "--pictures", "12", "--epochs", "1"]
     # a smaller product of matrices, which a processor is slow at
     small = "import benchmarks.table as table; table.MATRIX = 256"
     code = f"{small}; from benchmarks.gpu import main; main()"

@@ -72,12 +72,12 @@ def test_two_processes_give_the_results_of_one_and_one_resumes_their_training(
         torch.testing.assert_close(ours[name], tensors, rtol=0, atol=1e-6)
 
 
-def train_on_two_computers(source: Path, first: Path, second: Path) -> str:
-    """Run a launcher for each, which meet by torchrun's rendezvous; return the first output."""
+def test_two_computers_give_the_weights_of_one(together: Path, tmp_path: Path):
+    """Each with a launcher of its own; they meet by torchrun's rendezvous."""
     port = str(free_port())
     both = [
         subprocess.Popen(
-            command(1, "train", source, target),
+            command(1, "train", together, tmp_path / name),
             cwd=ROOT,
             env={
                 **os.environ,
@@ -91,14 +91,15 @@ def train_on_two_computers(source: Path, first: Path, second: Path) -> str:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank, target in (("1", second), ("0", first))
+        for rank, name in (("1", "second"), ("0", "first"))
     ]
     texts = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    return texts[1]
+    require_equal(tmp_path / "first", together)
+    assert not (tmp_path / "second").exists()  # one writes
 
 
-def test_stopped_killed_and_finished_by_two_computers_it_gives_the_weights_of_one(
+def test_stopped_and_killed_it_gives_the_weights_of_an_uninterrupted_training(
     together: Path, tmp_path: Path
 ):
     with training(together, tmp_path, until="epoch 1/8") as (process, log):
@@ -112,10 +113,8 @@ def test_stopped_killed_and_finished_by_two_computers_it_gives_the_weights_of_on
     assert f"(pid {second.pid}) was killed by SIGKILL, so all have ended" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert len(weights(tmp_path)) < 8
-    output = train_on_two_computers(together, tmp_path, tmp_path / "second")
-    assert "resuming after step" in output
+    assert "resuming after step" in launched(2, "train", together, tmp_path)
     require_equal(tmp_path, together)
-    assert not (tmp_path / "second").exists()  # one writes
 
 
 def test_two_processes_judge_as_one(together: Path, tmp_path: Path):
