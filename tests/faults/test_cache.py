@@ -16,7 +16,8 @@ from tests.stage_runner import run_stage
 @pytest.fixture
 def finished(done: Path, tmp_path: Path) -> Path:
     """A copy of the finished pipeline, to be damaged."""
-    return shutil.copytree(done, tmp_path / "finished")
+    unread = shutil.ignore_patterns(".ckpt", "runs", "pictures", "metrics")
+    return shutil.copytree(done, tmp_path / "finished", ignore=unread)
 
 
 def npy_bytes(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
