@@ -47,7 +47,7 @@ test: $(VENV)/installed-dev ## Run all tests (with Debian's browser and SSH serv
 	python -m pytest
 
 test-fast: $(VENV)/installed-dev
-	python -m pytest -m "not slow" --quiet
+	python -m pytest -m "not slow" --quiet --numprocesses=2
 
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments

@@ -23,6 +23,7 @@ LONGEST = (
 SLOW = {
     *("benchmarks", "distributed", "faults", "fuzz", "pipeline", "remotes", "stages"),
     *("test_demo", "test_export", "test_imports", "test_report_recipe", "test_resume"),
+    "test_tiling",
 }
 """Directories and files that get the marker `slow`; a few single tests have it themselves."""
 
@@ -35,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # xdist's workers end without running exit handlers
         os.environ["TMPDIR"] = str(folder)
         tempfile.tempdir = None  # read TMPDIR again
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare `pytest -m "not slow"` the imports of slow files."""
+    return True if config.option.markexpr == "not slow" and collection_path.stem in SLOW else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
