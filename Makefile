@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro test experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install remotes repro quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -39,9 +39,15 @@ remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3
 repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
 	dvc repro
 
-test: $(VENV)/installed-dev ## Run the tests (with Debian's browser and SSH server, where it can)
+quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work
+	@$(MAKE) --no-print-directory --jobs --output-sync lint test-fast
+
+test: $(VENV)/installed-dev ## Run all tests (with Debian's browser and SSH server, where it can)
 	@.ci/packages
 	python -m pytest
+
+test-fast: $(VENV)/installed-dev
+	python -m pytest -m "not slow" --quiet --numprocesses=2
 
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments

@@ -1,4 +1,4 @@
-"""A small repository of this working tree, and the real dvc in it."""
+"""A small repository with this working tree's files, and the real dvc in it."""
 
 import os
 import shutil
@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.factories import ROOT, write_params
+from tests.shared_folder import make_once
 
 STAGES = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
 SMALL = {
@@ -31,6 +34,7 @@ def environment() -> dict[str, str]:
 
 
 def succeeds(folder: Path, *command: str) -> str:
+    """Run `command`, assert that it succeeds, and return its standard output."""
     result = run(folder, *command)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -41,12 +45,25 @@ def stages_run(output: str) -> list[str]:
 
 
 def create_repository(folder: Path, **params: object) -> Path:
-    """This working tree's files and small parameters, committed; nothing has run."""
+    """This working tree's files and small parameters, committed; no stage has run."""
     copy_working_tree(folder)
     (folder / "dvc.lock").unlink(missing_ok=True)
     write_params(folder / "params.yaml", **{**SMALL, **params})
     commit(folder, "start")
     return folder
+
+
+def copy_finished(factory: pytest.TempPathFactory, worker_id: str, folder: Path) -> Path:
+    """Copy the repository of `create_repository` in which the pipeline has run, committed."""
+    finished = make_once(factory, worker_id, "finished", run_pipeline)
+    return shutil.copytree(finished, folder, symlinks=True)
+
+
+def run_pipeline(folder: Path) -> None:
+    """Create a repository at `folder`, run the pipeline and commit its results."""
+    create_repository(folder)
+    assert stages_run(succeeds(folder, "dvc", "repro")) == STAGES
+    commit(folder, "run")
 
 
 def copy_working_tree(folder: Path) -> None:
@@ -67,7 +84,7 @@ def commit(folder: Path, message: str) -> None:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Everything that stages write, and the lock, where there is one."""
+    """Content of every file that stages write, and of dvc.lock if it exists."""
     files = list(folder.glob("dvc.lock"))
     for name in ("data", "models", "metrics", "plots"):
         files += [path for path in (folder / name).rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""What each stage reads and writes, by its options; dvc.yaml says it, and no test says it again."""
+"""Run stages with the options that dvc.yaml gives them, below other folders."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,11 +7,11 @@ from roadseg.config.schema import read_yaml
 from tests.factories import ROOT
 
 _STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
-_BESIDE = {"runs", ".ckpt", ".downloads"}  # written, but no outs
+_NO_OUTS = {"runs", ".ckpt", ".downloads"}  # written, but not tracked by DVC
 
 
 def _options(stage: str) -> dict[str, str]:
-    """Path by option, without those that every test gives its own way."""
+    """Path by option, without the options that `arguments` sets."""
     words = _STAGES[stage]["cmd"].split(f"stages.{stage} ")[1].split()
     options = dict(zip(words[::2], words[1::2], strict=True))
     return {
@@ -23,7 +23,7 @@ def _options(stage: str) -> dict[str, str]:
 
 def _outs(stage: str) -> set[str]:
     entries = [e for kind in ("outs", "metrics", "plots") for e in _STAGES[stage].get(kind, [])]
-    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries} | _BESIDE
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries} | _NO_OUTS
 
 
 ORDER = tuple(_STAGES)
@@ -32,7 +32,7 @@ READ = {s: {n: p for n, p in _options(s).items() if p not in _outs(s)} for s in 
 
 
 def arguments(stage: str, source: Path, target: Path) -> list[str]:
-    """What DVC would call `stage` with, reading below `source` and writing below `target`."""
+    """Arguments of `stage` that read below `source` and write below `target`."""
     paths = {"params": source / "params.yaml"}
     if stage in ("check", "fetch"):
         paths["pipeline"] = ROOT / "dvc.yaml"
@@ -43,6 +43,6 @@ def arguments(stage: str, source: Path, target: Path) -> list[str]:
     return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
 
 
-def run_stage(stage: str, folder: Path) -> None:
-    """As DVC calls it, all below `folder`."""
-    import_module(f"stages.{stage}").main(arguments(stage, folder, folder))
+def run_stage(stage: str, source: Path, target: Path | None = None) -> None:
+    """Run `stage` in this process; it reads below `source` and writes below `target` or there."""
+    import_module(f"stages.{stage}").main(arguments(stage, source, target or source))

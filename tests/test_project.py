@@ -1,4 +1,4 @@
-"""dvc.yaml, the imports and params.yaml tell one story."""
+"""dvc.yaml, the imports, params.yaml and the requirements are consistent."""
 
 import ast
 import itertools
@@ -16,22 +16,22 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = PIPELINE["stages"]
 ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
 SHARED = {"train", "evaluate"}
-"""Stages that several processes may share."""
+"""Stages that may run in several processes."""
 CHANGES_NO_RESULT = {"resume"}
 
 
 def outs(stage: str) -> set[str]:
-    """Paths that the stage writes."""
+    """Paths of the outs of a stage."""
     entries = [e for kind in ("outs", "metrics", "plots") for e in STAGES[stage].get(kind, [])]
     return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
 
 
 def options(stage: str) -> dict[str, str]:
-    """The command's options and their paths."""
+    """Paths of the options of a stage's command."""
     return dict(re.findall(r"--(\S+) (\S+)", STAGES[stage]["cmd"].split(f"stages.{stage} ")[1]))
 
 
-def test_the_stages_are_those_of_the_design():
+def test_each_stage_has_a_module():
     assert list(STAGES) == ORDER
     assert sorted(p.stem for p in (ROOT / "stages").glob("*.py")) == sorted(
         [*ORDER, "__init__", "launch"]
@@ -39,12 +39,12 @@ def test_the_stages_are_those_of_the_design():
 
 
 def test_dependencies_on_code_are_current():
-    """`make deps` writes them. A stage would not be rerun for a module that is missing."""
+    """`make deps` writes them. DVC would not rerun a stage for a missing module."""
     text = (ROOT / "dvc.yaml").read_text()
     assert renew_dependencies(text) == text
 
 
-def test_a_stale_dependency_is_replaced_and_a_missing_one_added():
+def test_stale_dependency_is_replaced_and_missing_one_added():
     text = (ROOT / "dvc.yaml").read_text()
     stale = text.replace("      - stages/split.py\n", "      - src/roadseg/old.py\n")
     assert stale != text
@@ -60,13 +60,13 @@ def test_dependencies_cover_the_import_closure(stage: str):
         assert covered or len(ast.parse(path.read_text()).body) == 1, name
 
 
-def test_stages_keep_one_order_of_keys():
+def test_stages_have_the_same_order_of_keys():
     order = ["desc", "cmd", "params", "outs", "metrics", "plots", "deps"]
     for stage in STAGES.values():
         assert list(stage) == [key for key in order if key in stage]
 
 
-def test_plotting_code_reruns_neither_fetch_nor_train():
+def test_plotting_code_is_no_dependency_of_the_other_stages():
     plotting = ROOT / "src/roadseg/reporting/charts.py"
     for stage in ("fetch", "remap", "split", "train", "evaluate"):
         listed = [ROOT / dep for dep in STAGES[stage]["deps"]]
@@ -74,7 +74,7 @@ def test_plotting_code_reruns_neither_fetch_nor_train():
 
 
 @pytest.mark.parametrize("stage", ORDER)
-def test_paths_of_a_command_are_its_deps_and_outs(stage: str):
+def test_paths_in_a_command_are_its_deps_and_outs(stage: str):
     paths = set(options(stage).values()) - {
         "params.yaml",
         "dvc.yaml",
@@ -98,7 +98,7 @@ def test_every_data_dependency_is_written_by_an_earlier_stage(stage: str):
 
 @pytest.mark.parametrize("stage", ORDER[1:])
 def test_parameters_that_a_stage_reads_are_tracked(stage: str):
-    """`params.train.device` in the stage's source must stand in dvc.yaml, itself or its section."""
+    """dvc.yaml lists `train.device`, or `train`, for `params.train.device` in a stage's source."""
     source = (ROOT / "stages" / f"{stage}.py").read_text()
     tracked = {
         name.split(".")[0] if "$" in name else name for name in STAGES[stage].get("params", [])
@@ -124,7 +124,7 @@ def test_every_tracked_parameter_exists():
                 value = value[key]
 
 
-def test_check_comes_before_everything_and_sees_everything():
+def test_check_reads_all_parameters_and_precedes_fetch():
     assert STAGES["check"]["params"] == [{"params.yaml": None}]
     assert "data/params.checked" in STAGES["fetch"]["deps"]
 
@@ -150,7 +150,7 @@ def test_metrics_and_plots_are_in_git_and_models_in_the_cache():
 
 
 def plotted_columns() -> list[tuple[str, str, list[str]]]:
-    """Of each graph: template, file, columns."""
+    """Template, file and columns of each graph."""
     (combined,) = [plot["Cross-entropy"] for plot in PIPELINE["plots"]]
     ((path, columns),) = combined["y"].items()
     graphs = [(combined["template"], path, [combined["x"], *columns])]
@@ -162,7 +162,7 @@ def plotted_columns() -> list[tuple[str, str, list[str]]]:
     return graphs
 
 
-def test_plots_name_templates_and_columns_that_exist():
+def test_templates_and_columns_of_plots_exist():
     graphs = plotted_columns()
     assert len(graphs) == 7
     for template, path, columns in graphs:

@@ -2,7 +2,6 @@
 
 import copy
 import io
-import itertools
 import json
 import math
 import subprocess
@@ -28,7 +27,7 @@ from roadseg.system.files import file_sha256
 from tests.factories import ROOT
 
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
-KINDS = list(itertools.product(("batch", "group"), (True, False)))
+KINDS = [("batch", True), ("group", False)]
 SIZES = [(1, 32, 48), (2, 37, 51), (2, 33, 64), (1, 50, 17), (2, 16, 16)]
 _IMAGES = {"pictures": 8, "sha256": "1" * 64}
 PROVENANCE = {

@@ -105,6 +105,7 @@ def run(*command: object, cwd: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_wheel_predicts_in_an_environment_without_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -158,6 +158,7 @@ def experiments(folder: Path, *options: str) -> subprocess.CompletedProcess[str]
     return run(folder, "python", "-m", "roadseg", "experiments", *options)
 
 
+@pytest.mark.slow
 def test_command_summarizes_real_experiments(tmp_path: Path):
     (tmp_path / "measure.py").write_text(MEASURE)
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
@@ -205,6 +206,7 @@ def test_command_summarizes_real_experiments(tmp_path: Path):
     assert result.stdout.endswith(summary)
 
 
+@pytest.mark.slow
 def test_dvc_error_is_printed_in_one_line(tmp_path: Path):
     result = experiments(tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

@@ -1,6 +1,6 @@
-"""Kill dvc, a stage, or both, at any time: `dvc status` tells the truth, `dvc repro` mends it.
+"""Kill dvc, a stage, or both, at any time: `dvc status` is right and `dvc repro` repairs the rest.
 
-python -m tests.faults.kills --count 60 --seed 0 does it longer than the suite.
+python -m tests.faults.kills --count 60 --seed 0 kills more often than the suite.
 """
 
 import argparse
@@ -18,43 +18,41 @@ import psutil
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from tests.dvc_repository import SMALL as REPOSITORY
-from tests.dvc_repository import commit, create_repository, environment, results, succeeds
+from tests.dvc_repository import SMALL, environment, results, run_pipeline, succeeds
 from tests.factories import write_params
 
-SMALL = {"train__epochs": 1, "render__epochs": ["last"], "render__num_pictures": 1}
 VICTIMS = ("dvc", "stage", "all")
 _LONGEST_S = 120
 
 
 class Victim:
-    """A repository in which `dvc repro` is killed again and again, and what it must end as.
+    """A repository in which `dvc repro` is killed, and the results of undisturbed runs.
 
     Args:
-        seeds: of the sample; for each, what a run that nobody disturbs gives is found out first.
+        folder: a repository in which the pipeline has run, perhaps in another folder.
+        more_seeds: of the sample; the pipeline runs once with each.
     """
 
-    def __init__(self, folder: Path, seeds: Sequence[int] = (0,)) -> None:
-        self.folder = create_repository(folder, **SMALL)
-        self.expected: dict[int, dict[str, bytes]] = {}
-        for self.seed in seeds:
-            self.set_seed(self.seed)
+    def __init__(self, folder: Path, more_seeds: Sequence[int] = ()) -> None:
+        self.folder, self.seed = folder, 0
+        self.expected = {0: self.results()}
+        for seed in more_seeds:
+            self.set_seed(seed)
             succeeds(self.folder, "dvc", "repro")
-            self.expected[self.seed] = self.results()
-        commit(self.folder, "run")
+            self.expected[seed] = self.results()
 
     def set_seed(self, seed: int) -> None:
         """Change a parameter on which all results depend."""
         self.seed = seed
-        write_params(self.folder / "params.yaml", **{**REPOSITORY, **SMALL, "sample__seed": seed})
+        write_params(self.folder / "params.yaml", **{**SMALL, "sample__seed": seed})
 
     def results(self) -> dict[str, bytes]:
-        """Without the lock files, which name the processes that held them."""
+        """All results except lock files, which name the processes that held them."""
         found, locks = results(self.folder), ("models/epochs.lock", "data/.prepared.lock")
         return {name: found[name] for name in found if name not in locks}
 
-    def forget(self) -> None:
-        """As if nothing had ever run here."""
+    def delete_results(self) -> None:
+        """Delete everything that stages and dvc have written."""
         self.remove(".ckpt", ".dvc/cache", ".dvc/tmp", "data", "models", "plots", "metrics")
         (self.folder / "dvc.lock").unlink(missing_ok=True)
 
@@ -62,9 +60,9 @@ class Victim:
         for name in folders:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def killed(self, victim: str, stage: str | None, delay: float) -> None:
-        """`dvc repro`, where `victim` is killed `delay` seconds after `stage` (or dvc) begins."""
-        with started(self.folder) as dvc:
+    def kill(self, victim: str, stage: str | None, delay: float) -> None:
+        """Run `dvc repro` and kill `victim` `delay` seconds after `stage` (or dvc) begins."""
+        with run_repro(self.folder) as dvc:
             if stage is not None:
                 wait_for(dvc, stage)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -75,42 +73,43 @@ class Victim:
                     process.kill()
             dvc.wait(_LONGEST_S)
             _, living = psutil.wait_procs(orphans, timeout=_LONGEST_S)
-            assert not living, f"outlives its dvc: {living}"
+            assert not living, f"outlived dvc: {living}"
 
-    def require_truth(self) -> None:
-        """Outs of a stage that `dvc status` calls up to date are those of one run, undisturbed."""
+    def require_true_status(self) -> None:
+        """Stages that `dvc status` calls up to date have the outs of an undisturbed run."""
         changed = YAML().load(succeeds(self.folder, "dvc", "status", "--json"))
         found = self.results()
         lock = YAML().load(found.get("dvc.lock", b"stages: {}"))
-        for stage, told in lock["stages"].items():
-            paths = [] if stage in changed else [out["path"] for out in told["outs"]]
+        for stage, entry in lock["stages"].items():
+            paths = [] if stage in changed else [out["path"] for out in entry["outs"]]
             assert any(
-                all(part(found, path) == part(expected, path) for path in paths)
+                all(below(found, path) == below(expected, path) for path in paths)
                 for expected in self.expected.values()
-            ), f"{stage}: {paths} are not what they should be, and dvc status is silent"
+            ), f"{stage}: {paths} are wrong, and dvc status calls them up to date"
 
-    def require_mended(self) -> None:
-        """One `dvc repro` ends in the results of a run that nobody disturbed."""
+    def require_repair(self) -> None:
+        """One `dvc repro` gives the results of an undisturbed run."""
         succeeds(self.folder, "dvc", "repro")
         found, expected = self.results(), self.expected[self.seed]
         assert found.keys() == expected.keys()
         differ = [name for name in found if found[name] != expected[name]]
-        assert not differ, f"other than undisturbed: {differ}"
+        assert not differ, f"differ from an undisturbed run: {differ}"
         assert "up to date" in succeeds(self.folder, "dvc", "status")
 
 
-def part(files: dict[str, bytes], path: str) -> dict[str, bytes]:
+def below(files: dict[str, bytes], path: str) -> dict[str, bytes]:
+    """The file at `path`, or the files in the folder `path`."""
     return {name: files[name] for name in files if name == path or name.startswith(f"{path}/")}
 
 
 @contextlib.contextmanager
-def started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`dvc repro` in a session of its own; none of it is left afterwards."""
+def run_repro(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`dvc repro` in a session of its own, killed at the end of the block."""
     nowhere = subprocess.DEVNULL
     dvc = subprocess.Popen(
         ("dvc", "repro"),
         cwd=folder,
-        env={**environment(), "SHELL": "/bin/sh"},  # where no user is logged in
+        env={**environment(), "SHELL": "/bin/sh"},  # DVC needs it where no user is logged in
         stdout=nowhere,
         stderr=nowhere,
         start_new_session=True,
@@ -122,8 +121,8 @@ def started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         dvc.wait()
 
 
-def stage_of(dvc: subprocess.Popen[bytes]) -> tuple[str, list[psutil.Process]] | None:
-    """The stage that runs, by name, with its processes."""
+def running_stage(dvc: subprocess.Popen[bytes]) -> tuple[str, list[psutil.Process]] | None:
+    """Name and processes of the stage that runs."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(dvc.pid).children(recursive=True)
         for child in children:
@@ -136,14 +135,14 @@ def stage_of(dvc: subprocess.Popen[bytes]) -> tuple[str, list[psutil.Process]] |
 def wait_for(dvc: subprocess.Popen[bytes], stage: str) -> None:
     deadline = time.monotonic() + _LONGEST_S
     while dvc.poll() is None:
-        if (found := stage_of(dvc)) and found[0] == stage:
+        if (found := running_stage(dvc)) and found[0] == stage:
             return
-        assert time.monotonic() < deadline, f"{stage} has not begun"
-        time.sleep(0.005)
+        assert time.monotonic() < deadline, f"{stage} did not start"
+        time.sleep(0.05)
 
 
 def victims(dvc: subprocess.Popen[bytes], victim: str) -> list[psutil.Process]:
-    found = stage_of(dvc)
+    found = running_stage(dvc)
     processes = {
         "dvc": [psutil.Process(dvc.pid)] if dvc.poll() is None else [],
         "stage": found[1] if found else [],
@@ -158,21 +157,22 @@ def main() -> int:
     args = parser.parse_args()
     rng, faults, runs = random.Random(args.seed), 0, 0
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
-        victim, left = Victim(Path(folder) / "repository", seeds=(0, 1)), 0
+        run_pipeline(Path(folder) / "repository")
+        victim, left = Victim(Path(folder) / "repository", more_seeds=(1,)), 0
         for number in tqdm(range(args.count), "kills", disable=None):
-            if left == 0:  # a few kills on the way from nothing, or from other results, to the end
+            if left == 0:  # then a few kills, starting from nothing or from other results
                 if rng.random() < 0.5:
-                    victim.forget()
+                    victim.delete_results()
                 left, runs = rng.randint(1, 6), runs + 1
             if rng.random() < 0.5:
                 victim.set_seed(1 - victim.seed)
             who, delay = rng.choice(VICTIMS), rng.uniform(0.2, 12)
-            victim.killed(who, None, delay)
+            victim.kill(who, None, delay)
             left -= 1
             try:
-                victim.require_truth()
+                victim.require_true_status()
                 if left == 0 or number + 1 == args.count:
-                    victim.require_mended()
+                    victim.require_repair()
             except (AssertionError, OSError) as error:
                 faults += 1
                 tqdm.write(f"fault: kill {number} ({who} after {delay:.2f} s): {error}")

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, on a machine that fails; forked where all is imported."""
+"""Commands in processes with limited resources, forked from one that has imported everything."""
 
 import os
 import resource
@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import torch._dynamo  # noqa: F401 - the optimizers import it late, and it takes 2 s
+import torch._dynamo  # noqa: F401 - optimizers import it later, which takes 2 s
 
 from roadseg.commands import predict  # noqa: F401
 from roadseg.training.logger import TrainingLogger
@@ -20,45 +20,45 @@ from tests.factories import write_images, write_params
 from tests.stage_runner import ORDER, arguments
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
 
 
 class Limits(NamedTuple):
-    """What a process may have; bytes, or a number of files."""
+    """Resource limits of a process: bytes, or a number of files."""
 
     file_size: int | None = None
     open_files: int | None = None
     more_memory: int | None = None
-    """Of address space, beyond what it has when it begins."""
+    """Address space beyond that at the start."""
     user: int | None = None
 
 
-def staged(stage: str, source: Path, target: Path, *limits: object, **more: object) -> Ended:
-    return ended(f"stages.{stage}", arguments(stage, source, target), *limits, **more)
+def run_stage(stage: str, source: Path, target: Path, *limits: object, **more: object) -> Result:
+    return run_module(f"stages.{stage}", arguments(stage, source, target), *limits, **more)
 
 
-def ended(
+def run_module(
     module: str,
     argv: list[str],
     limits: Limits = Limits(),  # noqa: B008 - it cannot change
     before: Callable[[], object] | None = None,
-) -> Ended:
-    """Run `module` as the shell would, within `limits`, and wait for its end.
+) -> Result:
+    """Run `module` as a program within `limits`, and wait for its end.
 
     Args:
-        before: called in the process, when all is imported and before it is limited.
+        before: called in the process before the limits apply.
     """
     readers, writers = zip(*(_CONTEXT.Pipe(duplex=False) for _ in range(2)), strict=True)
     process = _CONTEXT.Process(target=_run, args=(module, argv, limits, before, *writers))
     process.start()
     for writer in writers:
         writer.close()
-    said: list[str] = ["", ""]
+    output: list[str] = ["", ""]
     threads = [
-        threading.Thread(target=_collect, args=(reader, said, i))
+        threading.Thread(target=_collect, args=(reader, output, i))
         for i, reader in enumerate(readers)
     ]
     for thread in threads:
@@ -69,34 +69,34 @@ def ended(
         process.join()
     for thread in threads:
         thread.join(timeout=10)
-    return Ended(process.exitcode, *said)
+    return Result(process.exitcode, *output)
 
 
-def one_line(said: Ended) -> str:
-    """The line that a failed command ends with; its only one but warnings."""
-    assert said.code == 1, said
-    assert "Traceback" not in said.err, said.err
-    *before, line = said.err.splitlines()
-    assert all(other.startswith("warning: ") for other in before), said.err
-    assert line.startswith("error: "), said.err
+def error_line(result: Result) -> str:
+    """Assert that a command failed with one line, apart from warnings, and return it."""
+    assert result.code == 1, result
+    assert "Traceback" not in result.err, result.err
+    *before, line = result.err.splitlines()
+    assert all(other.startswith("warning: ") for other in before), result.err
+    assert line.startswith("error: "), result.err
     return line.removeprefix("error: ")
 
 
 def tree(folder: Path, *without: str) -> dict[str, bytes]:
-    """The content of each file below `folder`, but not of those below `without`."""
+    """Content of each file below `folder`, except in its subfolders `without`."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    named = {path.relative_to(folder).as_posix(): path for path in files}
-    return {n: path.read_bytes() for n, path in named.items() if n.split("/")[0] not in without}
+    paths = {path.relative_to(folder).as_posix(): path for path in files}
+    return {n: path.read_bytes() for n, path in paths.items() if n.split("/")[0] not in without}
 
 
-def everything_done(folder: Path) -> Path:
-    """All stages on eight pictures."""
+def run_all_stages(folder: Path) -> Path:
+    """Run all stages on eight images."""
     source = write_images(folder / "pictures")
     changes = {"data__source": str(source), "render__num_pictures": 1, "train__precision": "fp32"}
     write_params(folder / "params.yaml", **changes)
     for stage in ORDER:
-        said = staged(stage, folder, folder)
-        assert said.code == 0, said.err
+        result = run_stage(stage, folder, folder)
+        assert result.code == 0, result.err
     return folder
 
 
@@ -113,8 +113,8 @@ def _run(
     out.close()
     err.close()
     sys.stdout = os.fdopen(1, "w", closefd=False)  # the inherited one is of another file
-    set_start_method("fork", force=True)  # as in a process of its own
-    TrainingLogger.log_histograms = lambda *_: None  # most of the time of so small a training
+    set_start_method("fork", force=True)  # the default of a new process
+    TrainingLogger.log_histograms = lambda *_: None  # most of the time of a small training
     if before is not None:
         before()
     _limit(limits)
@@ -137,9 +137,9 @@ def _limit(limits: Limits) -> None:
         os.setuid(limits.user)
 
 
-def _collect(reader: Connection, said: list[str], place: int) -> None:
+def _collect(reader: Connection, output: list[str], place: int) -> None:
     with os.fdopen(os.dup(reader.fileno()), encoding="utf-8", errors="replace") as file:
-        said[place] = file.read()
+        output[place] = file.read()
     reader.close()
 
 

@@ -1,4 +1,4 @@
-"""The cache and the tables beside it, changed behind DVC's back: one line that says what mends."""
+"""Prepared arrays and tables that were changed without DVC: one line says how to repair them."""
 
 import io
 import json
@@ -9,24 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.limited_process import one_line, staged
+from roadseg.system.errors import InputError
+from tests.stage_runner import run_stage
 
 
 @pytest.fixture
-def world(done: Path, tmp_path: Path) -> Path:
-    """What all stages have left, to be damaged."""
-    shutil.copytree(done, tmp_path / "world")
-    return tmp_path / "world"
+def finished(done: Path, tmp_path: Path) -> Path:
+    """A copy of the finished pipeline, to be damaged."""
+    unread = shutil.ignore_patterns(".ckpt", "runs", "pictures", "metrics")
+    return shutil.copytree(done, tmp_path / "finished", ignore=unread)
 
 
-def saved(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
+def npy_bytes(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, version, allow_pickle=True)
     return file.getvalue()
 
 
-def with_header(content: bytes, header: str) -> bytes:
-    """A header that numpy's own reader would take, or evaluate."""
+def replace_header(content: bytes, header: str) -> bytes:
+    """Replace the header by one that numpy's own reader would accept or evaluate."""
     return content[:10] + header.encode().ljust(117) + b"\n" + content[128:]
 
 
@@ -42,42 +43,48 @@ ARRAYS: dict[str, Callable[[bytes, np.ndarray], bytes]] = {
     "cut": lambda content, array: content[:-1],
     "grown": lambda content, array: content + b"\0",
     "no array": lambda content, array: b"\x89PNG" + content,
-    "int16": lambda content, array: saved(array.astype(np.int16)),
-    "int8": lambda content, array: saved(array.astype(np.int8)),
-    "float32": lambda content, array: saved(array.astype(np.float32)),
-    "bool": lambda content, array: saved(array > 0),
-    "objects": lambda content, array: saved(np.array([{"a": 1}], dtype=object)),
-    "records": lambda content, array: saved(np.zeros(3, dtype=[("a", "u1")])),
-    "Fortran's order": lambda content, array: saved(np.asfortranarray(array)),
-    "version 2": lambda content, array: saved(array, (2, 0)),
-    "version 3": lambda content, array: saved(array, (3, 0)),
-    "one dimension": lambda content, array: saved(array.reshape(-1)),
-    "one more dimension": lambda content, array: saved(array[None]),
-    "no dimension": lambda content, array: saved(np.uint8(3)),
-    "no row": lambda content, array: saved(array[:0]),
-    "another size in the header": lambda content, array: with_header(
+    "int16": lambda content, array: npy_bytes(array.astype(np.int16)),
+    "int8": lambda content, array: npy_bytes(array.astype(np.int8)),
+    "float32": lambda content, array: npy_bytes(array.astype(np.float32)),
+    "bool": lambda content, array: npy_bytes(array > 0),
+    "objects": lambda content, array: npy_bytes(np.array([{"a": 1}], dtype=object)),
+    "records": lambda content, array: npy_bytes(np.zeros(3, dtype=[("a", "u1")])),
+    "Fortran's order": lambda content, array: npy_bytes(np.asfortranarray(array)),
+    "version 2": lambda content, array: npy_bytes(array, (2, 0)),
+    "version 3": lambda content, array: npy_bytes(array, (3, 0)),
+    "one dimension": lambda content, array: npy_bytes(array.reshape(-1)),
+    "one more dimension": lambda content, array: npy_bytes(array[None]),
+    "no dimension": lambda content, array: npy_bytes(np.uint8(3)),
+    "no row": lambda content, array: npy_bytes(array[:0]),
+    "another size in the header": lambda content, array: replace_header(
         content, header(array, shape=(array.shape[0] * 2, *array.shape[1:]))
     ),
-    "a size beyond all": lambda content, array: with_header(
+    "an enormous size": lambda content, array: replace_header(
         content, header(array, shape=(10**8, 10**8, *array.shape[2:]))
     ),
-    "a negative size": lambda content, array: with_header(
+    "a negative size": lambda content, array: replace_header(
         content, header(array, shape=(-1, *array.shape[1:]))
     ),
-    "code for a header": lambda content, array: with_header(content, "__import__('os').abort()"),
+    "code as the header": lambda content, array: replace_header(
+        content, "__import__('os').abort()"
+    ),
 }
 
 
-def first(world: Path, folder: str) -> Path:
-    """An array that train and evaluate read: of the first training or validation picture."""
-    parts = json.loads((world / "data/split.json").read_text())
+def first_array(finished: Path, folder: str) -> Path:
+    """The array of the first training image, its mask or the first test image."""
+    split = json.loads((finished / "data/split.json").read_text())
     part = {"images": "train", "masks": "train", "test_images": "test"}[folder]
-    return world / f"data/prepared/{folder}/{parts[part][0]}.npy"
+    return finished / f"data/prepared/{folder}/{split[part][0]}.npy"
 
 
-def fails(world: Path, stage: str, name: Path, *texts: str) -> None:
-    line = one_line(staged(stage, world, world.parent / "outs"))
+def require_error(finished: Path, stage: str, name: Path, *texts: str) -> None:
+    """`stage` fails with one line that begins with `name` and recommends dvc repro."""
+    with pytest.raises(InputError) as caught:
+        run_stage(stage, finished, finished.parent / "outs")
+    line = str(caught.value)
     assert line.startswith(f"{name}"), line
+    assert "\n" not in line
     assert "dvc repro" in line, line
     for text in texts:
         assert text in line, line
@@ -85,11 +92,11 @@ def fails(world: Path, stage: str, name: Path, *texts: str) -> None:
 
 @pytest.mark.parametrize("damage", ARRAYS)
 @pytest.mark.parametrize("folder", ["images", "masks"])
-def test_a_damaged_array(world: Path, folder: str, damage: str):
-    path = first(world, folder)
+def test_damaged_array_is_refused(finished: Path, folder: str, damage: str):
+    path = first_array(finished, folder)
     path.write_bytes(ARRAYS[damage](path.read_bytes(), np.load(path)))
-    fails(world, "train", path)
-    assert not (world.parent / "outs/models").exists()
+    require_error(finished, "train", path)
+    assert not (finished.parent / "outs/models").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "float32", "gone"])
@@ -104,32 +111,36 @@ def test_a_damaged_array(world: Path, folder: str, damage: str):
         ("train", "val", "masks"),
     ],
 )
-def test_each_stage_looks_at_what_it_reads(world, stage: str, part: str, folder: str, damage: str):
-    parts = json.loads((world / "data/split.json").read_text())
-    path = world / f"data/prepared/{folder}/{parts[part][0]}.npy"
+def test_each_stage_checks_the_arrays_that_it_reads(
+    finished, stage: str, part: str, folder: str, damage: str
+):
+    split = json.loads((finished / "data/split.json").read_text())
+    path = finished / f"data/prepared/{folder}/{split[part][0]}.npy"
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(ARRAYS[damage](path.read_bytes(), np.load(path)))
-    fails(world, stage, path)
+    require_error(finished, stage, path)
 
 
-def test_a_picture_and_a_mask_of_different_size(world: Path):
-    path = first(world, "images")
-    path.write_bytes(saved(np.ascontiguousarray(np.load(path)[:, :-1])))
-    fails(world, "train", path, "and its mask have")
+def test_image_and_mask_of_different_size_are_refused(finished: Path):
+    path = first_array(finished, "images")
+    path.write_bytes(npy_bytes(np.ascontiguousarray(np.load(path)[:, :-1])))
+    require_error(finished, "train", path, "and its mask have")
 
 
 @pytest.mark.parametrize("class_id", [12, 254])
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_a_class_id_beyond_the_map(world: Path, stage: str, class_id: int):
-    parts = json.loads((world / "data/split.json").read_text())
+def test_class_id_outside_the_map_is_refused(finished: Path, stage: str, class_id: int):
+    split = json.loads((finished / "data/split.json").read_text())
     part = "train" if stage == "train" else "val"
-    path = world / f"data/prepared/masks/{parts[part][0]}.npy"
+    path = finished / f"data/prepared/masks/{split[part][0]}.npy"
     mask = np.load(path)
     mask[0, 0] = class_id
-    path.write_bytes(saved(mask))
-    fails(world, stage, path, f"class id {class_id} (1 pixels beyond the map's 12 classes)")
+    path.write_bytes(npy_bytes(mask))
+    require_error(
+        finished, stage, path, f"class id {class_id} (1 pixels beyond the map's 12 classes)"
+    )
 
 
 TEXTS = {
@@ -155,7 +166,7 @@ READ_FIRST = {
     "data/prepared/index.jsonl": "train",
     "data/split.json": "train",
 }
-READ_LATER = [
+READ_AGAIN = [
     (stage, name, text)
     for stage in ("evaluate", "render")
     for name in ("data/prepared/classes.json", "data/split.json")
@@ -165,28 +176,28 @@ READ_LATER = [
 
 @pytest.mark.parametrize(
     ("stage", "name", "text"),
-    [(stage, name, text) for name, stage in READ_FIRST.items() for text in TEXTS] + READ_LATER,
+    [(stage, name, text) for name, stage in READ_FIRST.items() for text in TEXTS] + READ_AGAIN,
 )
-def test_a_damaged_table(world: Path, stage: str, name: str, text: str):
-    path = world / name
+def test_damaged_table_is_refused(finished: Path, stage: str, name: str, text: str):
+    path = finished / name
     if TEXTS[text] is None:
         path.unlink()
     else:
         path.write_bytes(TEXTS[text].encode(errors="surrogateescape"))
-    fails(world, stage, path)
+    require_error(finished, stage, path)
 
 
 @pytest.mark.parametrize("stage", ["split", "train", "evaluate", "render"])
-def test_no_cache_at_all(world: Path, stage: str):
-    shutil.rmtree(world / "data/prepared")
-    fails(world, stage, world / "data/prepared")
+def test_missing_prepared_folder_is_reported(finished: Path, stage: str):
+    shutil.rmtree(finished / "data/prepared")
+    require_error(finished, stage, finished / "data/prepared")
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "render"])
-def test_a_split_of_pictures_that_are_not_there(world: Path, stage: str):
-    path = world / "data/split.json"
-    parts = json.loads(path.read_text())
+def test_split_with_unknown_images_is_refused(finished: Path, stage: str):
+    path = finished / "data/split.json"
+    split = json.loads(path.read_text())
     for part in ("train", "val"):
-        parts[part][0] = f"elsewhere {part}"
-    path.write_text(json.dumps(parts))
-    fails(world, stage, world / "data/prepared/")
+        split[part][0] = f"elsewhere {part}"
+    path.write_text(json.dumps(split))
+    require_error(finished, stage, finished / "data/prepared/")

@@ -1,4 +1,4 @@
-"""No room for any write in turn: one line that names the file, nothing half-written, all kept."""
+"""Any write may find the disk full: one line names the file, and no file is half-written."""
 
 import shutil
 import subprocess
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.limited_process import Ended, Limits, ended, one_line, staged, tree
+from tests.faults.limited_process import Limits, Result, error_line, run_module, run_stage, tree
 from tests.stage_runner import WRITTEN, arguments
 
-OLD = b"of an earlier run"
+OLD = b"from an earlier run"
 FULL = "No space left on device; make room, then run it again"
 STAGES = ("check", "fetch", "remap", "split", "evaluate", "render", "card")
-"""Without train, which removes its outs first, as DVC does, and writes them again."""
+"""All but train, which first removes its outs, as DVC does."""
 PAGE = 4096
 UNFINISHED = ("data/.prepared.lock",)
-"""Remap's lock, which stays."""
+"""The lock of remap, which remains."""
 
 
 def outs(stage: str, folder: Path) -> dict[str, bytes]:
-    """What `stage` has written below `folder`, by name."""
+    """Files that `stage` has written below `folder`."""
     names = WRITTEN[stage].values()
     return {n: v for n, v in tree(folder).items() if any(n.startswith(name) for name in names)}
 
 
-def with_old_outs(stage: str, done: Path, target: Path) -> dict[str, bytes]:
-    """Outs of an earlier run: of a folder, one file."""
+def write_old_outs(stage: str, done: Path, target: Path) -> dict[str, bytes]:
+    """Write outs of an earlier run: files, and folders with one file."""
     for name in WRITTEN[stage].values():
-        if name == ".downloads":  # no output: it stays
+        if name == ".downloads":  # no output of the stage
             continue
         path = target / name if (done / name).is_file() else target / name / "old"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,120 +36,119 @@ def with_old_outs(stage: str, done: Path, target: Path) -> dict[str, bytes]:
     return tree(target)
 
 
-def require_old_or_new(left: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]):
-    left = {name: left[name] for name in left if not name.startswith(UNFINISHED)}
-    assert set(left) >= set(old)
-    added = set(left) - set(old)
-    assert added <= set(new), "no temporary file stays"
-    assert not (added and any("/old" in name for name in old)), "a folder is replaced as a whole"
-    for name, content in left.items():
+def require_old_or_new(found: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]):
+    found = {name: found[name] for name in found if not name.startswith(UNFINISHED)}
+    assert set(found) >= set(old)
+    added = set(found) - set(old)
+    assert added <= set(new), "temporary files remain"
+    assert not (added and any("/old" in name for name in old)), "a folder was replaced in part"
+    for name, content in found.items():
         assert content in (old.get(name), new.get(name)), name
 
 
-def without_lock(left: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: left[name] for name in left if name != "data/.prepared.lock"}
+def without_lock(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: files[name] for name in files if name != "data/.prepared.lock"}
 
 
 def sizes(stage: str, done: Path) -> list[int]:
-    """Limits at which each file of another size fails in turn, all that are smaller written."""
+    """Limits of the file size at which different files fail."""
     found = sorted({len(content) for content in outs(stage, done).values()})
     return sorted({0, *(size - 1 for size in found[:: max(1, len(found) // 2)]), found[-1] - 1})
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_file_that_may_not_grow(done: Path, tmp_path: Path, stage: str):
-    """RLIMIT_FSIZE: EFBIG, as a quota or an old file system; also at a file's last byte."""
+def test_file_size_limit_keeps_old_outs(done: Path, tmp_path: Path, stage: str):
+    """RLIMIT_FSIZE causes EFBIG, like a quota; also at the last byte of a file."""
     new = outs(stage, done)
-    old = with_old_outs(stage, done, tmp_path)
+    old = write_old_outs(stage, done, tmp_path)
     for limit in sizes(stage, done):
-        line = one_line(staged(stage, done, tmp_path, Limits(file_size=limit)))
+        line = error_line(run_stage(stage, done, tmp_path, Limits(file_size=limit)))
         assert line.endswith(": File too large"), (limit, line)
         name = line.removeprefix(f"{tmp_path}/").split(":")[0]
         if name not in ("data/.raw.download/lock", "data/.prepared.lock"):
             assert name in new, (limit, line)
             assert len(new[name]) > limit
         require_old_or_new(tree(tmp_path), old, new)
-    assert staged(stage, done, tmp_path).code == 0
+    assert run_stage(stage, done, tmp_path).code == 0
     assert without_lock(tree(tmp_path)) == new
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A file system of its own, which holds so many bytes."""
+    """A file system whose size in bytes can be set."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "test", str(folder)]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("only root may mount a file system")
 
-    def sized(size: int) -> Path:
+    def resize(size: int) -> Path:
         subprocess.run(["mount", "-o", f"remount,size={max(PAGE, size)}", str(folder)], check=True)
         return folder
 
     try:
-        yield sized
+        yield resize
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def pages(files: dict[str, bytes]) -> int:
-    """Bytes that `files` take in a tmpfs."""
+    """Bytes that `files` occupy in a tmpfs."""
     return sum(-(-len(content) // PAGE) * PAGE for content in files.values())
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_full_disk(done: Path, small_disk, stage: str):
-    """ENOSPC: room for nothing, and for more and more of what is to be written."""
+def test_full_disk_keeps_old_outs(done: Path, small_disk, stage: str):
+    """ENOSPC, with room for nothing and for more and more of the outs."""
     disk = small_disk(1 << 26)
     new = outs(stage, done)
-    if stage != "evaluate":  # its old outs would make room, one after the other
-        with_old_outs(stage, done, disk)
+    if stage != "evaluate":  # which replaces its old outs one by one and so gains room
+        write_old_outs(stage, done, disk)
     old = tree(disk)
     total, used = pages(new), pages(old)
-    shares = (0, 0.1, 0.3, 0.5, 0.7, 0.9) if stage not in ("render", "card") else (0, 0.4, 0.8)
-    rooms = sorted({int(share * total) // PAGE * PAGE for share in shares})
+    fractions = (0, 0.4, 0.8) if stage in ("render", "card") else (0, 0.1, 0.3, 0.5, 0.7, 0.9)
+    rooms = sorted({int(fraction * total) // PAGE * PAGE for fraction in fractions})
     for room in rooms:
         if room >= total:
             continue
         small_disk(used + room)
-        line = one_line(staged(stage, done, disk))
+        line = error_line(run_stage(stage, done, disk))
         name = line.removeprefix(f"{disk}/").split(":")[0]
         assert line.endswith(f": {FULL}"), (room, line)
         assert name in new or name.startswith(UNFINISHED), line
         require_old_or_new(tree(disk), old, new)
     small_disk(1 << 26)
-    assert staged(stage, done, disk).code == 0
+    assert run_stage(stage, done, disk).code == 0
     assert without_lock(tree(disk)) == new
 
 
-def predicted(done: Path, out: Path, limits: Limits) -> Ended:
+def run_predict(done: Path, out: Path, limits: Limits) -> Result:
     options = ["--model", str(done / "models/best.safetensors"), "--device", "cpu"]
     paths = [str(done / "pictures/testing/image_2"), "--out", str(out), "--probabilities"]
-    return ended("roadseg.__main__", ["predict", *paths, *options], limits)
+    return run_module("roadseg.__main__", ["predict", *paths, *options], limits)
 
 
-def test_predict(done: Path, tmp_path: Path):
-    assert predicted(done, tmp_path / "straight", Limits()).code == 0
-    straight = tree(tmp_path / "straight")
+def test_predict_with_a_file_size_limit_leaves_whole_files(done: Path, tmp_path: Path):
+    assert run_predict(done, tmp_path / "undisturbed", Limits()).code == 0
+    undisturbed = tree(tmp_path / "undisturbed")
     out = tmp_path / "out"
-    for limit in sorted({0, *(len(content) - 1 for content in straight.values())}):
+    for limit in sorted({0, *(len(content) - 1 for content in undisturbed.values())}):
         shutil.rmtree(out, ignore_errors=True)
-        line = one_line(predicted(done, out, Limits(file_size=limit)))
-        name = line.removeprefix(f"{out}/").split(":")[0]
+        line = error_line(run_predict(done, out, Limits(file_size=limit)))
+        failed = line.removeprefix(f"{out}/").split(":")[0]
         assert line.endswith(": File too large"), line
-        assert len(straight[name]) > limit
-        for left, content in tree(out).items():
-            assert content == straight[left], left
-    assert predicted(done, out, Limits()).code == 0
-    assert tree(out) == straight
+        assert len(undisturbed[failed]) > limit
+        for name, content in tree(out).items():
+            assert content == undisturbed[name], name
+    assert run_predict(done, out, Limits()).code == 0
+    assert tree(out) == undisturbed
 
 
-def test_export(done: Path, small_disk):
-    for room in (200_000,):
-        disk = small_disk(room)
-        argv = ["export", str(done / "models/best.safetensors"), "--out", str(disk / "unet.pt2")]
-        assert one_line(ended("roadseg.__main__", argv)) == f"{disk}/unet.pt2: {FULL}"
-        assert tree(disk) == {}
+def test_export_on_a_full_disk_leaves_no_file(done: Path, small_disk):
+    disk = small_disk(200_000)
+    argv = ["export", str(done / "models/best.safetensors"), "--out", str(disk / "unet.pt2")]
+    assert error_line(run_module("roadseg.__main__", argv)) == f"{disk}/unet.pt2: {FULL}"
+    assert tree(disk) == {}
 
 
 BESIDE = (".ckpt", "runs")
@@ -167,7 +166,7 @@ def outs_of_training(folder: Path) -> dict[str, bytes]:
 
 
 def require_whole(folder: Path, trained: dict[str, bytes]) -> None:
-    """Every file of the outs is one of the straight training's, as it was after some epoch."""
+    """Every out is a file of the undisturbed training, as it was after some epoch."""
     assert not [name for name in tree(folder) if "tmp" in name or "unfinished" in name]
     for name, content in outs_of_training(folder).items():
         if "epoch_" in name:
@@ -176,11 +175,11 @@ def require_whole(folder: Path, trained: dict[str, bytes]) -> None:
             assert content in trained.values()
 
 
-def test_train_on_a_full_disk(done: Path, small_disk, trained):
-    """Outs, states, provenance, locks, TensorBoard: whatever finds no room first."""
+def test_training_resumes_after_a_full_disk(done: Path, small_disk, trained):
+    """Outs, checkpoints, provenance, locks or TensorBoard find no room."""
     state = max(path.stat().st_size for path in done.glob(".ckpt/*/state_*"))
     epoch = len(trained["models/epochs/epoch_001.safetensors"])
-    first = (state + epoch) // 2  # a state before the first step holds no averages
+    first = (state + epoch) // 2  # a checkpoint before the first step has no averages
     rooms = (0, 2, 4, 8, first // PAGE, (first + epoch) // PAGE, (first + 2 * epoch) // PAGE + 8)
     rooms += ((first + 3 * epoch) // PAGE + 8, (first + 4 * epoch) // PAGE + 8)
     places = set()
@@ -188,40 +187,42 @@ def test_train_on_a_full_disk(done: Path, small_disk, trained):
         disk = small_disk(room * PAGE)
         for path in disk.iterdir():
             shutil.rmtree(path)
-        line = one_line(staged("train", done, disk))
+        line = error_line(run_stage("train", done, disk))
         assert "No space left on device" in line
         assert line.startswith(f"{disk}/")
         places.add(line.split(":")[0].removeprefix(f"{disk}/").split("/")[0])
         require_whole(disk, trained)
     assert places == {"models", ".ckpt", "runs"}
     small_disk(1 << 26)
-    assert staged("train", done, disk).code == 0
+    assert run_stage("train", done, disk).code == 0
     assert outs_of_training(disk) == trained
 
 
 @pytest.mark.parametrize("room", [1, 2])
-def test_tensorboard_on_a_full_disk(done: Path, tmp_path: Path, small_disk, trained, room: int):
-    """Its thread writes, and raises, when it likes."""
+def test_full_disk_of_tensorboard_is_reported(
+    done: Path, tmp_path: Path, small_disk, trained, room: int
+):
+    """TensorBoard writes, and raises, in a thread."""
     disk = small_disk(room * PAGE)
     argv = arguments("train", done, tmp_path / "a")
     argv[argv.index("--runs") + 1] = str(disk)
-    line = one_line(ended("stages.train", argv))
+    line = error_line(run_module("stages.train", argv))
     assert line.startswith(f"{disk}/")
     assert line.endswith(f": {FULL}")
     require_whole(tmp_path / "a", trained)
     small_disk(1 << 26)
-    assert ended("stages.train", argv).code == 0
+    assert run_module("stages.train", argv).code == 0
     assert outs_of_training(tmp_path / "a") == trained
 
 
-def test_train_with_files_that_may_not_grow(done: Path, tmp_path: Path, trained):
+def test_training_resumes_after_a_file_size_limit(done: Path, tmp_path: Path, trained):
     states = [path.stat().st_size for path in done.glob(".ckpt/*/state_*")]
     epoch = len(trained["models/epochs/epoch_001.safetensors"])
     provenance = next(done.glob(".ckpt/*/provenance.json")).stat().st_size
     for limit in (0, 13, provenance - 1, provenance, epoch - 1, min(states) - 1, max(states) - 1):
-        line = one_line(staged("train", done, tmp_path, Limits(file_size=limit)))
+        line = error_line(run_stage("train", done, tmp_path, Limits(file_size=limit)))
         assert "File too large" in line
         assert line.startswith(f"{tmp_path}/")
         require_whole(tmp_path, trained)
-    assert staged("train", done, tmp_path).code == 0
+    assert run_stage("train", done, tmp_path).code == 0
     assert outs_of_training(tmp_path) == trained

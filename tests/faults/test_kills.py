@@ -1,30 +1,33 @@
-"""Stages killed in turn, two `dvc repro` at once, locks of the dead: the same lock afterwards."""
+"""Killed stages, two `dvc repro` at once, and stale locks of DVC end in the same dvc.lock.
+
+The expected results come from another folder, so they must not depend on the folder either.
+"""
 
 import json
 import subprocess
 
 import pytest
 
-from tests.dvc_repository import STAGES, environment, run
-from tests.faults.kills import VICTIMS, Victim, started
+from tests.dvc_repository import STAGES, copy_finished, environment, run
+from tests.faults.kills import VICTIMS, Victim, run_repro
 
 
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
-    return Victim(tmp_path_factory.mktemp("kills") / "repository")
+def victim(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Victim:
+    folder = tmp_path_factory.mktemp("kills") / "repository"
+    return Victim(copy_finished(tmp_path_factory, worker_id, folder))
 
 
-def test_each_stage_killed_in_turn(victim: Victim):
-    victim.forget()
+def test_kills_in_each_stage_leave_results_that_repro_repairs(victim: Victim):
+    victim.delete_results()
     for number, stage in enumerate(STAGES):
-        victim.killed(VICTIMS[number % len(VICTIMS)], stage, delay=0.1 + number % 4 * 0.5)
-        victim.require_truth()
-    victim.require_mended()
+        victim.kill(VICTIMS[number % len(VICTIMS)], stage, delay=0.1 + number % 4 * 0.5)
+        victim.require_true_status()
+    victim.require_repair()
 
 
-def test_two_at_once(victim: Victim):
-    """DVC lets one of them do a stage; the other waits, or ends and says that it is busy."""
-    victim.remove("data", ".dvc/cache")  # what trains has the same input then, and is left alone
+def test_two_repros_at_once_wait_or_report_a_busy_repository(victim: Victim):
+    victim.remove("data", ".dvc/cache")  # train does not run again: its input will be the same
     pipe = subprocess.PIPE
     two = [
         subprocess.Popen(
@@ -37,25 +40,25 @@ def test_two_at_once(victim: Victim):
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=120)[1] for process in two]
-    assert any(process.returncode == 0 for process in two), said
-    for process, text in zip(two, said, strict=True):
+    errors = [process.communicate(timeout=120)[1] for process in two]
+    assert any(process.returncode == 0 for process in two), errors
+    for process, text in zip(two, errors, strict=True):
         assert process.returncode == 0 or "busy" in text or "Unable to acquire lock" in text, text
-    victim.require_truth()
-    victim.require_mended()
+    victim.require_true_status()
+    victim.require_repair()
 
 
-def test_locks_of_the_dead(victim: Victim):
-    """What a killed dvc notes about who reads and writes names a process that is gone."""
-    with started(victim.folder) as dead:
+def test_locks_of_a_killed_dvc_are_removed(victim: Victim):
+    """DVC's lock file then names a process that no longer exists."""
+    with run_repro(victim.folder) as dead:
         pass
-    nobody = {"pid": dead.pid, "cmd": "dvc repro"}
+    holder = {"pid": dead.pid, "cmd": "dvc repro"}
     raw, split, models = (
         str(victim.folder / out) for out in ("data/raw", "data/split.json", "models/epochs")
     )
-    locks = {"write": {raw: nobody, models: nobody}, "read": {raw: [nobody], split: [nobody]}}
+    locks = {"write": {raw: holder, models: holder}, "read": {raw: [holder], split: [holder]}}
     (victim.folder / ".dvc/tmp").mkdir(exist_ok=True)
     (victim.folder / ".dvc/tmp/rwlock").write_text(json.dumps(locks))
     (victim.folder / "data/split.json").unlink(missing_ok=True)
     assert "had been killed. Auto removed" in run(victim.folder, "dvc", "repro").stderr
-    victim.require_mended()
+    victim.require_repair()

@@ -1,4 +1,4 @@
-"""Trainings that diverge or compute wrongly: stopped with a reason, and nothing of it is saved."""
+"""Training with invalid numbers stops with a reason and saves none of them."""
 
 import re
 from collections.abc import Callable
@@ -27,10 +27,8 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 
 @pytest.fixture(autouse=True)
-def any_processor_has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        accelerator, "_multiplies_bf16", lambda _: True
-    )  # else it is emulated; slow
+def use_bf16_on_any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "_multiplies_bf16", lambda _: True)
 
 
 def require_finite_files(folder: Path) -> None:
@@ -50,8 +48,10 @@ def require_finite_files(folder: Path) -> None:
         for clip in ("none", "value", "norm")
     ],
 )
-def test_an_absurd_learning_rate(prepared, tmp_path, precision: str, optimizer: str, clip: str):
-    """Beyond what params.yaml may say, to diverge within steps: one line, no file of it."""
+def test_enormous_learning_rate_is_reported_and_not_saved(
+    prepared, tmp_path, precision: str, optimizer: str, clip: str
+):
+    """The rate is above the limit of params.yaml, so that training diverges within steps."""
     params = make_params(tmp_path, precision=precision)
     changes = {"optimizer": optimizer, "clip": clip, "clip_limit": 0.5, "schedule": "constant"}
     trainer = make_trainer(prepared, params, **changes, **ODD)
@@ -60,16 +60,16 @@ def test_an_absurd_learning_rate(prepared, tmp_path, precision: str, optimizer: 
     trainer.provenance.recipe["learning_rate"] = 1e30
     with pytest.raises(DivergenceError) as caught:
         run_training(trainer, tmp_path / "a", resume=EVERY_STEP)
-    said = str(caught.value)
-    assert re.search(r"(at|after) step [1-6], epoch [12]", said)
-    assert "lower the recipe's learning_rate (1e+30)" in said
-    assert ("clip the gradients" in said) == (clip == "none")
-    assert ("set train.precision to fp32" in said) == (precision == "bf16")
-    assert "\n" not in said
+    message = str(caught.value)
+    assert re.search(r"(at|after) step [1-6], epoch [12]", message)
+    assert "lower the recipe's learning_rate (1e+30)" in message
+    assert ("clip the gradients" in message) == (clip == "none")
+    assert ("set train.precision to fp32" in message) == (precision == "bf16")
+    assert "\n" not in message
     require_finite_files(tmp_path / "a")
 
 
-def view(state: TrainState) -> torch.Tensor:
+def first_parameter(state: TrainState) -> torch.Tensor:
     return state.optimizer.param_groups[0]["params"][0]
 
 
@@ -81,13 +81,13 @@ PLACES: dict[str, Callable[[TrainState], torch.Tensor]] = {
     "the average": lambda state: state.average.out.bias,
     "the average's norm": lambda state: dict(state.average.named_buffers())["inc.1.running_var"],
     "the optimizer": lambda state: next(
-        value for value in state.optimizer.state[view(state)].values() if value.dim()
+        value for value in state.optimizer.state[first_parameter(state)].values() if value.dim()
     ),
 }
 
 
-def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
-    """A trainer in whose memory `value` appears at `place` after the step `after`."""
+def poison(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
+    """Write `value` to the first number at `place` after the step `after`."""
     step = trainer.train_step
 
     def poisoning_step(state: TrainState, batch):
@@ -116,24 +116,24 @@ def poisoned(trainer: Trainer, place: str, value: float, after: int) -> Trainer:
     ],
 )
 @pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
-def test_a_poisoned_number(
-    prepared: PreparedDataset, straight, tmp_path, place, value, after, resume
+def test_training_resumes_from_before_an_invalid_number(
+    prepared: PreparedDataset, undisturbed, tmp_path, place, value, after, resume
 ):
-    """As a flaw of memory would do it: the next run goes on before it, to the right bytes."""
+    """As from defective memory; the next run ends in the bytes of an undisturbed one."""
     trainer = make_trainer(prepared, make_params(tmp_path), **ODD)
     with pytest.raises(DivergenceError, match=rf"(at|after) step [{after}-6], epoch [12]"):
-        run_training(poisoned(trainer, place, value, after), tmp_path / "a", resume=resume)
+        run_training(poison(trainer, place, value, after), tmp_path / "a", resume=resume)
     require_finite_files(tmp_path / "a")
     run_training(
         make_trainer(prepared, make_params(tmp_path), **ODD), tmp_path / "a", resume=resume
     )
-    assert read_outputs(tmp_path / "a") == straight
+    assert read_outputs(tmp_path / "a") == undisturbed
 
 
 @pytest.fixture(scope="module")
-def straight(
+def undisturbed(
     prepared: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("straight")
+    folder = tmp_path_factory.mktemp("undisturbed")
     run_training(make_trainer(prepared, make_params(folder), **ODD), folder / "a", resume=RARELY)
     return read_outputs(folder / "a")

@@ -1,4 +1,4 @@
-"""Memory, open files, shared memory and loader processes that are short or lost while running."""
+"""Lack of memory, open files and shared memory, and killed loader processes."""
 
 import ctypes
 import errno
@@ -16,14 +16,14 @@ import torch
 from roadseg.data import dataset
 from roadseg.system.memory import is_out_of_memory
 from tests.factories import write_images, write_params
-from tests.faults.limited_process import Limits, one_line, staged, tree
+from tests.faults.limited_process import Limits, error_line, run_stage, tree
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything before render, of pictures that a network needs some memory for."""
+    """All stages before render, on images that need noticeable memory."""
     folder = tmp_path_factory.mktemp("large")
     sizes = ((360, 640), (368, 640))
     source = write_images(folder / "pictures", num_train=4, sizes=sizes)
@@ -31,8 +31,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     one = {"render__epochs": ["last"], "model__base_channels": 4, "train__precision": "fp32"}
     write_params(folder / "params.yaml", **changes, **one)
     for stage in ("fetch", "remap", "split", "train", "evaluate"):
-        said = staged(stage, folder, folder)
-        assert said.code == 0, said.err
+        result = run_stage(stage, folder, folder)
+        assert result.code == 0, result.err
     return folder
 
 
@@ -53,9 +53,11 @@ LOWER = {
         *[("render", room) for room in (16, 40)],
     ],
 )
-def test_address_space_that_runs_out(large: Path, tmp_path: Path, stage: str, room: int):
-    """RLIMIT_AS; how far a stage comes with it depends on the libraries."""
-    line = one_line(staged(stage, large, tmp_path, Limits(more_memory=room * MIB)))
+def test_lack_of_address_space_is_one_line_with_advice(
+    large: Path, tmp_path: Path, stage: str, room: int
+):
+    """How far a stage gets within RLIMIT_AS depends on the libraries."""
+    line = error_line(run_stage(stage, large, tmp_path, Limits(more_memory=room * MIB)))
     assert "out of memory; " in line
     assert LOWER[stage] in line
     left = tree(tmp_path)
@@ -77,7 +79,7 @@ def allocate_bytes() -> None:
 
 
 @pytest.mark.parametrize("allocate", [allocate_on_a_cpu, allocate_an_array, allocate_bytes])
-def test_real_errors_are_recognised(allocate: Callable[[], None]):
+def test_errors_of_failed_allocations_are_recognised(allocate: Callable[[], None]):
     with pytest.raises((MemoryError, RuntimeError)) as caught:
         allocate()
     assert is_out_of_memory(caught.value)
@@ -99,12 +101,12 @@ def test_real_errors_are_recognised(allocate: Callable[[], None]):
         (KeyboardInterrupt(), False),
     ],
 )
-def test_errors_by_what_they_say(error: BaseException, expected: bool):
+def test_out_of_memory_is_recognised_by_type_and_message(error: BaseException, expected: bool):
     assert is_out_of_memory(error) == expected
 
 
-def with_workers(done: Path, folder: Path, workers: int) -> Path:
-    """The finished pipeline, its training with loader processes."""
+def copy_with_workers(done: Path, folder: Path, workers: int) -> Path:
+    """Copy the finished pipeline; train there uses loader processes."""
     shutil.copytree(done, folder, ignore=shutil.ignore_patterns(".ckpt", "runs"))
     text = (folder / "params.yaml").read_text()
     assert "num_workers: 0" in text
@@ -113,48 +115,46 @@ def with_workers(done: Path, folder: Path, workers: int) -> Path:
     return folder
 
 
-def fail_in_a_loader(picture: int, fail: Callable[[], None]) -> None:
-    """Call `fail` where a loader process makes its picture of that number."""
-    trainer, fetched, seen = os.getpid(), dataset.SegmentationDataset.__getitem__, [0]
+def fail_in_a_loader(image: int, fail: Callable[[], None]) -> None:
+    """Call `fail` when a loader process loads its image number `image`."""
+    trainer, load, loaded = os.getpid(), dataset.SegmentationDataset.__getitem__, [0]
 
     def failing(dataset, key):
         if os.getpid() != trainer:
-            seen[0] += 1
-            if seen[0] == picture:
+            loaded[0] += 1
+            if loaded[0] == image:
                 fail()
-        return fetched(dataset, key)
+        return load(dataset, key)
 
     dataset.SegmentationDataset.__getitem__ = failing
 
 
-def killed() -> None:
+def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def without_memory() -> None:
+def raise_memory_error() -> None:
     raise MemoryError
 
 
-def without_torchs_memory() -> None:
-    allocate_on_a_cpu()
-
-
-def without_a_file() -> None:
+def raise_permission_error() -> None:
     raise PermissionError(errno.EACCES, "Permission denied", "data/prepared/images/x.npy")
 
 
-@pytest.mark.parametrize(("workers", "picture"), [(1, 1), (1, 6), (2, 2), (2, 5)])
-def test_a_loader_process_killed(done: Path, tmp_path: Path, workers: int, picture: int):
-    """As the kernel does it; the next run goes on, to the bytes of an undisturbed one."""
-    source = with_workers(done, tmp_path / "source", workers)
-    kill = partial(fail_in_a_loader, picture, killed)
-    line = one_line(staged("train", source, tmp_path / "a", before=kill))
+@pytest.mark.parametrize(("workers", "image"), [(1, 1), (1, 6), (2, 2), (2, 5)])
+def test_training_resumes_after_a_killed_loader_process(
+    done: Path, tmp_path: Path, workers: int, image: int
+):
+    """As by the kernel; the next run ends in the bytes of an undisturbed one."""
+    source = copy_with_workers(done, tmp_path / "source", workers)
+    kill = partial(fail_in_a_loader, image, kill_itself)
+    line = error_line(run_stage("train", source, tmp_path / "a", before=kill))
     assert line == (
         "train: a loader process was killed, probably by the system for want of memory; lower "
         f"train.num_workers ({workers}); what was saved of the training stays"
     )
     assert list((tmp_path / "a/.ckpt").glob("*/state_*"))
-    assert staged("train", source, tmp_path / "a").code == 0
+    assert run_stage("train", source, tmp_path / "a").code == 0
     for name in ("models/epochs", "models/best.safetensors", "plots/history.csv"):
         path = tmp_path / "a" / name
         files = tree(path) if path.is_dir() else path.read_bytes()
@@ -162,21 +162,24 @@ def test_a_loader_process_killed(done: Path, tmp_path: Path, workers: int, pictu
 
 
 @pytest.mark.parametrize(
-    ("fail", "said"),
+    ("fail", "message"),
     [
-        (without_memory, "train: out of memory; lower recipes.modern.batch_size (2), train.num_wo"),
-        (without_torchs_memory, "train: out of memory; lower recipes.modern.batch_size (2), train"),
-        (without_a_file, "data/prepared/images/x.npy: Permission denied"),
+        (
+            raise_memory_error,
+            "train: out of memory; lower recipes.modern.batch_size (2), train.num",
+        ),
+        (allocate_on_a_cpu, "train: out of memory; lower recipes.modern.batch_size (2), train"),
+        (raise_permission_error, "data/prepared/images/x.npy: Permission denied"),
     ],
 )
-def test_what_fails_in_a_loader_process_is_told_as_it_was(done, tmp_path, fail, said):
-    source = with_workers(done, tmp_path / "source", 2)
+def test_error_in_a_loader_process_is_reported_as_usual(done, tmp_path, fail, message):
+    source = copy_with_workers(done, tmp_path / "source", 2)
     fail = partial(fail_in_a_loader, 2, fail)
-    assert one_line(staged("train", source, tmp_path / "a", before=fail)).startswith(said)
+    assert error_line(run_stage("train", source, tmp_path / "a", before=fail)).startswith(message)
 
 
-def small_shared_memory(size: str) -> None:
-    """/dev/shm of this process alone, with so much room."""
+def limit_shared_memory(size: str) -> None:
+    """Give this process a /dev/shm of that size."""
     libc = ctypes.CDLL(None, use_errno=True)
     namespace, private, recursive = 0x20000, 1 << 18, 1 << 14
     assert libc.unshare(namespace) == 0
@@ -186,28 +189,29 @@ def small_shared_memory(size: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 @pytest.mark.parametrize("size", ["4k", "16k", "64k", "128k"])
-def test_no_room_in_shared_memory(done: Path, tmp_path: Path, size: str):
-    """Where loader processes put their batches; its error was lost, and waited for."""
-    source = with_workers(done, tmp_path / "source", 2)
-    before = partial(small_shared_memory, size)
-    line = one_line(staged("train", source, tmp_path / "a", before=before))
+def test_full_shared_memory_is_reported(done: Path, tmp_path: Path, size: str):
+    """Loader processes put their batches there; the parent used to wait for a lost error."""
+    source = copy_with_workers(done, tmp_path / "source", 2)
+    before = partial(limit_shared_memory, size)
+    line = error_line(run_stage("train", source, tmp_path / "a", before=before))
     assert line.startswith("train: no room in shared memory (/dev/shm) for batches; set train.num_")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("limit", [12, 16, 24, 32, 64, 128])
-def test_few_open_files(done: Path, tmp_path: Path, limit: int, workers: int):
-    """It trains, or says what to raise."""
-    source = with_workers(done, tmp_path / "source", workers)
-    said = staged("train", source, tmp_path / "a", Limits(open_files=limit))
-    if said.code:
+def test_training_with_few_open_files_works_or_says_what_to_raise(
+    done: Path, tmp_path: Path, limit: int, workers: int
+):
+    source = copy_with_workers(done, tmp_path / "source", workers)
+    result = run_stage("train", source, tmp_path / "a", Limits(open_files=limit))
+    if result.code:
         assert limit < (128 if workers else 32)
-        assert "(ulimit -n)" in one_line(said)
-    assert said.code == 0 or limit < 128
+        assert "(ulimit -n)" in error_line(result)
+    assert result.code == 0 or limit < 128
 
 
 @pytest.mark.parametrize("limit", [16, 32, 64])
 @pytest.mark.parametrize("stage", ["fetch", "remap", "split", "evaluate", "render", "card"])
-def test_few_open_files_in_the_other_stages(done: Path, tmp_path: Path, stage: str, limit: int):
-    said = staged(stage, done, tmp_path, Limits(open_files=limit))
-    assert said.code == 0, said.err
+def test_other_stages_need_few_open_files(done: Path, tmp_path: Path, stage: str, limit: int):
+    result = run_stage(stage, done, tmp_path, Limits(open_files=limit))
+    assert result.code == 0, result.err

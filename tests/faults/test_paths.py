@@ -1,5 +1,6 @@
-"""Outs that may not be written, or stand where something else is to be: one line names them."""
+"""Paths that cannot be read or written, or have the wrong type: one line names them."""
 
+import itertools
 import os
 import shutil
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.system.files import atomic_file, atomic_folder
-from tests.faults.limited_process import Ended, Limits, ended, one_line, staged, tree
+from tests.faults.limited_process import Limits, Result, error_line, run_module, run_stage, tree
 from tests.stage_runner import ORDER, READ, WRITTEN
 
 NOBODY = 65534
@@ -18,7 +19,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def foreign(done: Path, tmp_path: Path) -> Path:
-    """The finished pipeline, which belongs to root, in folders that others may enter."""
+    """A copy of the finished pipeline that belongs to root, in folders that others may enter."""
     if os.geteuid() != 0:
         pytest.skip("only root may run a process as somebody else")
     shutil.copytree(done, tmp_path / "world")
@@ -28,9 +29,9 @@ def foreign(done: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", ORDER)
-def test_no_permission_to_write(foreign: Path, stage: str):
+def test_missing_permission_to_write_is_reported(foreign: Path, stage: str):
     before = tree(foreign)
-    line = one_line(staged(stage, foreign, foreign, Limits(user=NOBODY)))
+    line = error_line(run_stage(stage, foreign, foreign, Limits(user=NOBODY)))
     assert line.startswith(f"{foreign}/")
     assert line.endswith(": Permission denied")
     assert tree(foreign) == before
@@ -39,54 +40,56 @@ def test_no_permission_to_write(foreign: Path, stage: str):
 @pytest.mark.parametrize(
     ("stage", "option"), [(stage, option) for stage in ORDER for option in READ[stage]]
 )
-def test_no_permission_to_read(foreign: Path, tmp_path: Path, stage: str, option: str):
+def test_missing_permission_to_read_is_reported(
+    foreign: Path, tmp_path: Path, stage: str, option: str
+):
     path = foreign / READ[stage][option]
     path.chmod(0)
     outs = tmp_path / "outs"
     outs.mkdir()
     outs.chmod(0o777)
-    line = one_line(staged(stage, foreign, outs, Limits(user=NOBODY)))
+    line = error_line(run_stage(stage, foreign, outs, Limits(user=NOBODY)))
     assert line.startswith(str(path)) or READ[stage][option] in line, line
 
 
-def test_no_permission_to_read_a_source(foreign: Path, done: Path):
+def test_missing_permission_to_read_a_source_is_reported(foreign: Path, done: Path):
     path = done / "pictures/training/image_2/000003_10.png"
-    kept = path.stat().st_mode
+    mode = path.stat().st_mode
     path.chmod(0)
     try:
-        line = one_line(staged("fetch", foreign, foreign, Limits(user=NOBODY)))
+        line = error_line(run_stage("fetch", foreign, foreign, Limits(user=NOBODY)))
     finally:
-        path.chmod(kept)
+        path.chmod(mode)
     assert "Permission denied" in line
 
 
-def as_a_file(path: Path) -> None:
+def put_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"in the way")
 
 
-def as_a_folder(path: Path) -> None:
+def put_folder(path: Path) -> None:
     path.mkdir(parents=True)
     (path / "in the way").touch()
 
 
-def as_a_link_to_nothing(path: Path) -> None:
+def put_dangling_link(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to("nothing/at/all")
 
 
-def as_a_link_to_itself(path: Path) -> None:
+def put_link_to_itself(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(path.name)
 
 
-OBSTACLES = (as_a_file, as_a_folder, as_a_link_to_nothing, as_a_link_to_itself)
-BESIDE = ("runs", ".ckpt", ".downloads")
+OBSTACLES = (put_file, put_folder, put_dangling_link, put_link_to_itself)
+NO_OUTS = ("runs", ".ckpt", ".downloads")
 
 
 OUTS = [(stage, name) for stage in ORDER for name in WRITTEN[stage].values()]
-# of stages with many outs, each of them meets one obstacle, and their first all
-MEETINGS = [
+# the first out of each stage meets all obstacles, and each other out one of them
+CASES = [
     (stage, name, obstacle)
     for number, (stage, name) in enumerate(OUTS)
     for kind, obstacle in enumerate(OBSTACLES)
@@ -94,60 +97,62 @@ MEETINGS = [
 ]
 
 
-@pytest.mark.parametrize(("stage", "name", "obstacle"), MEETINGS)
-def test_something_else_in_an_outs_place(
+@pytest.mark.parametrize(("stage", "name", "obstacle"), CASES)
+def test_obstacle_at_the_path_of_an_out_is_replaced_or_named(
     done: Path, tmp_path: Path, stage: str, name: str, obstacle: Callable[[Path], None]
 ):
-    """It is replaced as the stage's own old out, or named; nothing hangs, nothing is half done."""
+    """The stage replaces it like an old out of its own, or one line names it."""
     obstacle(tmp_path / name)
-    said = staged(stage, done, tmp_path)
-    if said.code:
-        line = one_line(said)
+    result = run_stage(stage, done, tmp_path)
+    if result.code:
+        line = error_line(result)
         assert line.startswith(f"{tmp_path / name}"), line
     else:
-        own = tmp_path / name
-        assert own.is_dir() == (done / name).is_dir() or name in BESIDE
-        assert name in BESIDE or tree(own) == tree(done / name)
+        out = tmp_path / name
+        assert out.is_dir() == (done / name).is_dir() or name in NO_OUTS
+        assert name in NO_OUTS or tree(out) == tree(done / name)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("obstacle", [as_a_file, as_a_link_to_nothing, as_a_link_to_itself])
-@pytest.mark.parametrize("stage", ORDER)
-def test_a_part_of_a_path_is_no_folder(done: Path, tmp_path: Path, stage: str, obstacle):
+@pytest.mark.parametrize(
+    ("stage", "obstacle"),
+    list(zip(ORDER, itertools.cycle([put_file, put_dangling_link, put_link_to_itself]))),
+)
+def test_parent_that_is_no_folder_is_named(done: Path, tmp_path: Path, stage: str, obstacle):
     parents = {name.split("/")[0] for name in WRITTEN[stage].values() if "/" in name}
     for name in parents:
         obstacle(tmp_path / name)
-    line = one_line(staged(stage, done, tmp_path))
+    line = error_line(run_stage(stage, done, tmp_path))
     assert line.startswith(f"{tmp_path}/"), line
     assert all((tmp_path / name).is_symlink() or (tmp_path / name).is_file() for name in parents)
 
 
 @pytest.mark.parametrize("stage", ORDER)
-def test_a_name_too_long(done: Path, tmp_path: Path, stage: str):
-    line = one_line(staged(stage, done, tmp_path / ("a" * 256)))
+def test_too_long_name_is_reported(done: Path, tmp_path: Path, stage: str):
+    line = error_line(run_stage(stage, done, tmp_path / ("a" * 256)))
     assert line.endswith("File name too long") or "name too long" in line, line
 
 
 @pytest.mark.parametrize("name", ["models/epochs.lock", ".ckpt"])
-def test_a_lock_that_is_a_link_to_nothing_is_not_waited_for(done, tmp_path: Path, name: str):
-    as_a_link_to_nothing(tmp_path / name)
-    assert one_line(staged("train", done, tmp_path)).startswith(f"{tmp_path / name}")
+def test_lock_that_is_a_dangling_link_is_an_error(done, tmp_path: Path, name: str):
+    put_dangling_link(tmp_path / name)
+    assert error_line(run_stage("train", done, tmp_path)).startswith(f"{tmp_path / name}")
 
 
 @pytest.mark.parametrize("length", [230, 251])
-def test_predict_keeps_long_names(done: Path, tmp_path: Path, length: int):
-    """As long as file systems allow; temporary names are shorter."""
+def test_predict_handles_long_names(done: Path, tmp_path: Path, length: int):
+    """Names of the greatest length that file systems allow; temporary names are shorter."""
     name = "a" * length
-    picture = tmp_path / f"{name}.png"
-    shutil.copyfile(done / "pictures/testing/image_2/000000_10.png", picture)
-    argv = [str(picture), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    image = tmp_path / f"{name}.png"
+    shutil.copyfile(done / "pictures/testing/image_2/000000_10.png", image)
+    argv = [str(image), "--out", str(tmp_path / "out"), "--device", "cpu"]
     argv += ["--model", str(done / "models/best.safetensors")]
-    said = ended("roadseg.__main__", ["predict", *argv])
-    assert said.code == 0, said.err
+    result = run_module("roadseg.__main__", ["predict", *argv])
+    assert result.code == 0, result.err
     assert (tmp_path / f"out/color/{name}.png").is_file()
 
 
-def test_what_was_left_under_a_short_name_is_removed(tmp_path: Path):
+def test_temporary_file_of_a_dead_process_is_removed(tmp_path: Path):
     path = tmp_path / ("é" * 120)
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -164,7 +169,7 @@ def test_what_was_left_under_a_short_name_is_removed(tmp_path: Path):
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_folder_in_a_files_place_is_named_itself(tmp_path: Path):
+def test_folder_at_the_path_of_a_file_is_named(tmp_path: Path):
     (tmp_path / "out").mkdir()
     with pytest.raises(IsADirectoryError) as caught, atomic_file(tmp_path / "out") as temporary:
         temporary.touch()
@@ -174,11 +179,11 @@ def test_a_folder_in_a_files_place_is_named_itself(tmp_path: Path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
-def said_by_export(done: Path, out: Path) -> Ended:
+def run_export(done: Path, out: Path) -> Result:
     model = str(done / "models/best.safetensors")
-    return ended("roadseg.__main__", ["export", model, "--out", str(out)])
+    return run_module("roadseg.__main__", ["export", model, "--out", str(out)])
 
 
-def test_export_to_where_a_file_stands(done: Path, tmp_path: Path):
-    as_a_file(tmp_path / "a")
-    assert one_line(said_by_export(done, tmp_path / "a/unet.pt2")).startswith(f"{tmp_path}/a")
+def test_export_below_a_file_is_reported(done: Path, tmp_path: Path):
+    put_file(tmp_path / "a")
+    assert error_line(run_export(done, tmp_path / "a/unet.pt2")).startswith(f"{tmp_path}/a")

@@ -103,6 +103,7 @@ def test_threads_and_batch_size_do_not_change_the_result():
         assert torch.equal(torch.cat([result[kind] for result in alone]), both[kind])
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_omp_thread_limit_does_not_change_the_result():
     code = (

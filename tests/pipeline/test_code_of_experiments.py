@@ -1,4 +1,4 @@
-"""Experiments in a copy of the repository run the code of the copy, not the installed package."""
+"""Experiments in a copy of the repository run the code of that copy, not the installed package."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ EXPERIMENT = ("dvc", "exp", "run", "--single-item", "split")
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A repository in which split has run; `roadseg` is installed from an unedited other place."""
+    """A repository in which split has run; `roadseg` is installed from another, unedited folder."""
     folder = create_repository(tmp_path_factory.mktemp("edited") / "repository")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
@@ -39,21 +39,21 @@ def edit_module(repository: Path) -> None:
 
 
 def grouped_by(repository: Path, experiment: str, folder: Path) -> str:
-    """Read from the experiment's split.json the value that EDIT changes."""
+    """Return the value in the experiment's split.json that EDIT changes."""
     target = folder / "split.json"
     get = ("dvc", "get", ".", "data/split.json", "--rev", experiment, "-o", str(target))
     succeeds(repository, *get)
     return json.loads(target.read_text())["grouped_by"]
 
 
-def test_a_temp_experiment_runs_the_edited_module(repository: Path, tmp_path: Path):
+def test_experiment_in_a_copy_runs_the_edited_module(repository: Path, tmp_path: Path):
     edit_module(repository)
     succeeds(repository, *EXPERIMENT, "-n", "copy", "--temp")
     assert grouped_by(repository, "copy", tmp_path) == "edited code"
     succeeds(repository, "git", "checkout", "-q", "--", ".")
 
 
-def test_a_queued_experiment_runs_the_module_as_queued(repository: Path, tmp_path: Path):
+def test_queued_experiment_runs_the_module_as_it_was_when_queued(repository: Path, tmp_path: Path):
     edit_module(repository)
     succeeds(repository, *EXPERIMENT, "-n", "task", "--queue")
     succeeds(repository, "git", "checkout", "-q", "--", MODULE)

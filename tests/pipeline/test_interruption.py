@@ -1,4 +1,4 @@
-"""dvc and its trainer killed in a real repository: the next run goes on, to the same dvc.lock."""
+"""Kill dvc or its trainer in a real repository: the next run resumes and ends in the same lock."""
 
 import os
 import re
@@ -13,12 +13,12 @@ import pytest
 
 from tests.dvc_repository import commit, create_repository, environment, run, succeeds
 
-REPRO = ("dvc", "repro", "train")  # what follows it is not interrupted here
+REPRO = ("dvc", "repro", "train")  # later stages are not interrupted here
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything before the training is done."""
+    """A repository in which all stages before train have run."""
     params = {"train__epochs": 12, "resume__minutes": 0}
     folder = create_repository(tmp_path_factory.mktemp("interrupted") / "repository", **params)
     succeeds(folder, "dvc", "repro", "split")
@@ -26,8 +26,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def forget(folder: Path) -> None:
-    """As if nothing had been trained here."""
+def delete_trainings(folder: Path) -> None:
+    """Delete all results, checkpoints and cached runs of train."""
     for path in (".ckpt", ".dvc/cache/runs", "models"):
         shutil.rmtree(folder / path, ignore_errors=True)
     succeeds(folder, "git", "reset", "-q", "--hard")
@@ -35,25 +35,25 @@ def forget(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(prepared: Path) -> dict[str, bytes]:
-    """Files of a run that nothing interrupts."""
+    """Results of an uninterrupted run."""
     succeeds(prepared, *REPRO)
     return {name: (prepared / name).read_bytes() for name in ("dvc.lock", "metrics/train.json")}
 
 
 @pytest.fixture
-def straight_lock(undisturbed: dict[str, bytes]) -> bytes:
+def undisturbed_lock(undisturbed: dict[str, bytes]) -> bytes:
     return undisturbed["dvc.lock"]
 
 
 @pytest.fixture
-def repository(prepared: Path, straight_lock: bytes) -> Iterator[Path]:
-    forget(prepared)
+def repository(prepared: Path, undisturbed_lock: bytes) -> Iterator[Path]:
+    delete_trainings(prepared)
     yield prepared
     run(prepared, "dvc", "queue", "stop", "--kill")
 
 
-def started(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """`command` in a session of its own, so that nothing but the test signals it."""
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """Start `command` in a session of its own, so that only the test signals it."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,
@@ -66,19 +66,19 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], object], told: Callable[[], str] = str) -> None:
-    """`told` says, after two minutes in vain, how things stand."""
+def wait_until(condition: Callable[[], object], describe: Callable[[], str] = str) -> None:
+    """Wait two minutes at most, then fail with the message that `describe` returns."""
     deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, told()
+        assert time.monotonic() < deadline, describe()
         time.sleep(0.02)
 
 
 def wait_for_training(folder: Path) -> int:
-    """Some steps later: the trainer's process id."""
+    """Wait until the trainer has made some steps, and return its process id."""
     wait_until(
         lambda: [*folder.glob(".ckpt/*/state_*[5-9]-*"), *folder.glob(".ckpt/*/epoch_*")],
-        told=lambda: succeeds(folder, "dvc", "queue", "status"),
+        describe=lambda: succeeds(folder, "dvc", "queue", "status"),
     )
     (lock,) = folder.glob(".ckpt/*/lock")
     return int(lock.read_text().split()[1])
@@ -91,50 +91,50 @@ def file_of(folder: Path, experiment: str, path: str) -> bytes:
     return succeeds(folder, "git", "show", f"{ref}:{path}").encode()
 
 
-def test_dvc_killed_leaves_a_trainer_that_never_trains_beside_the_next(
-    repository: Path, straight_lock: bytes
+def test_trainer_of_a_killed_dvc_ends_before_the_next_one_starts(
+    repository: Path, undisturbed_lock: bytes
 ):
-    first = started(repository, *REPRO)
+    first = start(repository, *REPRO)
     trainer = wait_for_training(repository)
-    os.kill(trainer, signal.SIGSTOP)  # it cannot notice yet
+    os.kill(trainer, signal.SIGSTOP)  # so that it cannot notice the death of dvc yet
     first.kill()
-    first.wait()  # or its process id would still seem alive to the next one
+    first.wait()  # otherwise its process id would look alive to the second dvc
     states = set(repository.glob(".ckpt/*/state_*"))
-    second = started(repository, *REPRO)
-    said = next((line for line in second.stderr if "waiting" in line), "")
-    assert f"train: process {trainer} still writes models; waiting until it ends" in said
+    second = start(repository, *REPRO)
+    message = next((line for line in second.stderr if "waiting" in line), "")
+    assert f"train: process {trainer} still writes models; waiting until it ends" in message
     assert set(repository.glob(".ckpt/*/state_*")) == states
     os.kill(trainer, signal.SIGCONT)
-    first.communicate(timeout=60)  # orderly, or with an error if its outs went while it wrote them
+    first.communicate(timeout=60)  # with an error if its outs were deleted while it wrote them
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     newest = max(int(path.name.split("_")[1].split("-")[0]) for path in states)
-    # state 1 is that of step 0; the first trainer may have ended with an error before another save
+    # state 1 is that of step 0; the first trainer may have failed before it saved another
     assert int(re.search(r"resuming after step (\d+) ", out)[1]) >= newest - 1
-    assert (repository / "dvc.lock").read_bytes() == straight_lock
+    assert (repository / "dvc.lock").read_bytes() == undisturbed_lock
 
 
-def test_a_killed_experiment_in_a_copy_goes_on(repository: Path, straight_lock: bytes):
+def test_killed_experiment_in_a_copy_resumes(repository: Path, undisturbed_lock: bytes):
     command = ("dvc", "exp", "run", "--temp", "-n", "copy", "train")
-    first = started(repository, *command)
+    first = start(repository, *command)
     wait_for_training(repository)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert "resuming after step" in succeeds(repository, *command)
-    assert file_of(repository, "copy", "dvc.lock") == straight_lock
+    assert file_of(repository, "copy", "dvc.lock") == undisturbed_lock
 
 
-def test_a_killed_task_of_the_queue_resumes_when_it_is_queued_again(
+def test_killed_task_resumes_when_it_is_queued_again(
     repository: Path, undisturbed: dict[str, bytes]
 ):
     """The commands of docs/sweeps.md."""
 
     def queue_and_start() -> None:
         succeeds(repository, "dvc", "exp", "run", "--queue", "-n", "task", "train")
-        # no pipe: the worker would keep it open as long as it lives
-        start, nowhere = ("dvc", "queue", "start"), subprocess.DEVNULL
+        # no pipe: the worker would keep it open as long as it runs
+        command, nowhere = ("dvc", "queue", "start"), subprocess.DEVNULL
         subprocess.run(
-            start, cwd=repository, env=environment(), stdout=nowhere, stderr=nowhere, check=True
+            command, cwd=repository, env=environment(), stdout=nowhere, stderr=nowhere, check=True
         )
 
     def status() -> str:
@@ -142,10 +142,10 @@ def test_a_killed_task_of_the_queue_resumes_when_it_is_queued_again(
 
     queue_and_start()
     os.kill(wait_for_training(repository), signal.SIGKILL)
-    wait_until(lambda: "Failed" in status(), told=status)
+    wait_until(lambda: "Failed" in status(), describe=status)
     succeeds(repository, "dvc", "queue", "remove", "--failed")
     queue_and_start()
-    wait_until(lambda: "Success" in status(), told=status)
+    wait_until(lambda: "Success" in status(), describe=status)
     assert "resuming after step" in succeeds(repository, "dvc", "queue", "logs", "task")
     for path, content in undisturbed.items():
         assert file_of(repository, "task", path) == content

@@ -1,7 +1,7 @@
-"""A data set of another kind, from folder to figures with parameters alone (docs/own-data.md).
+"""A data set of another kind, from folder to metrics by parameters alone (docs/own-data.md).
 
-Farm photographs: JPEG, masks with a palette whose indices are the label ids, names and classes of
-their own, no test pictures, several pictures of each field.
+Farm photographs: JPEG files, masks with a palette whose indices are the label ids, other file
+names and classes, no test images, several images of each field.
 """
 
 import json
@@ -30,7 +30,7 @@ COLORS = ((120, 80, 40), (20, 160, 30), (40, 190, 60), (200, 30, 90), (255, 255,
 
 
 def write_farm(root: Path) -> None:
-    """Four fields, three photographs of each: columns of soil, crops, weeds, and a frame."""
+    """Three photographs of each of four fields: columns of soil, crops and weeds, and a frame."""
     rng = np.random.default_rng(0)
     for field in range(4):
         for shot in range(3):
@@ -40,8 +40,8 @@ def write_farm(root: Path) -> None:
             photo = np.array(COLORS)[kind] + rng.integers(-9, 10, (48, 64, 3))
             folder = root / f"field {field}"
             folder.mkdir(parents=True, exist_ok=True)
-            picture = Image.fromarray(photo.clip(0, 255).astype(np.uint8))
-            picture.save(folder / f"f{field}-{shot}.JPG", quality=95)
+            image = Image.fromarray(photo.clip(0, 255).astype(np.uint8))
+            image.save(folder / f"f{field}-{shot}.JPG", quality=95)
             mask = Image.fromarray(np.array(LABELS, dtype=np.uint8)[kind])
             mask.putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tobytes())
             mask.save(folder / f"f{field}-{shot} labels.png")
@@ -70,7 +70,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_palette_indices_become_the_classes_of_the_own_map(done: Path):
+def test_palette_indices_become_the_classes_of_the_class_map(done: Path):
     mask = np.load(done / "data/prepared/masks/f0-0.npy")
     assert (mask[:2] == 255).all()
     assert mask[2, [0, 16, 32, 48]].tolist() == [0, 1, 1, 2]
@@ -78,27 +78,27 @@ def test_palette_indices_become_the_classes_of_the_own_map(done: Path):
     assert np.abs(photo[10, 5].astype(int) - COLORS[0]).max() < 30
 
 
-def test_a_whole_field_is_held_out(done: Path):
+def test_validation_images_are_those_of_one_field(done: Path):
     chosen = json.loads((done / "data/split.json").read_text())
     assert (len(chosen["train"]), len(chosen["val"]), chosen["test"]) == (9, 3, [])
     assert len({name[:2] for name in chosen["val"]}) == 1
 
 
-def test_it_is_learned_and_judged_by_its_own_classes(done: Path):
-    figures = json.loads((done / "metrics/evaluate.json").read_text())
-    assert figures["miou"] > 0.6
-    assert figures["miou_with_void"] == figures["miou"]  # there is no void
+def test_metrics_are_good_and_by_class_of_the_class_map(done: Path):
+    metrics = json.loads((done / "metrics/evaluate.json").read_text())
+    assert metrics["miou"] > 0.6
+    assert metrics["miou_with_void"] == metrics["miou"]  # there is no void
     table = pd.read_csv(done / "plots/per_class.csv")
     assert table["class"].tolist() == ["soil", "crop", "weed"]
-    assert figures["miou"] == pytest.approx(table["iou"].mean(), abs=1e-5)
+    assert metrics["miou"] == pytest.approx(table["iou"].mean(), abs=1e-5)
 
 
-def test_predictions_are_drawn_without_test_pictures(done: Path):
+def test_predictions_are_plotted_without_test_images(done: Path):
     drawn = [path.name for path in (done / "plots/predictions").iterdir()]
     assert "epoch_012_training.png" in drawn
 
 
-def test_a_mask_with_another_id_is_named(done: Path, tmp_path: Path):
+def test_mask_with_an_unknown_label_id_is_named(done: Path, tmp_path: Path):
     write_farm(tmp_path / "photos")
     path = tmp_path / "photos/field 2/f2-1 labels.png"
     mask = np.array(Image.open(path))

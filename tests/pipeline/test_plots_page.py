@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from roadseg.config.class_map import read_class_map
 from tests.browser import external_urls, needs_browser, open_page
-from tests.dvc_repository import commit, create_repository, succeeds
+from tests.dvc_repository import copy_finished, succeeds
 from tests.factories import ROOT
 
 TEMPLATE = (ROOT / ".dvc/page.html").read_text()
@@ -18,17 +18,17 @@ SCRIPTS = {
     "vega-lite 5.2.0": "2453a1233877f1228dbd3293f6f89816a08187a28328541ddf064d5beafcae35",
     "vega-embed 6.18.2": "9df7462e7bb85541b6138e1d01d97288a2b6f4f12efa15cecc2aa8f23b1a3274",
 }
-"""SHA-256 of build/NAME.min.js in the npm packages, less the comment at the end."""
+"""SHA-256 of build/NAME.min.js in the npm packages, without the comment at the end."""
 GRAPHS = {
     "Cross-entropy, training and validation": 2 * (1 + 2),  # a line and its points, two epochs
     "Validation mIoU, void left out": 1 + 2,
-    "IoU by class, best epoch": 12 + 12,  # bars and their figures
+    "IoU by class, best epoch": 12 + 12,  # bars and their labels
     "Confusion, percent of each actual class": 144 + 144,
     "mIoU of each validation image, lowest first": 1 + 2,
     "Reliability, accuracy of the pixels by confidence": None,  # as many as bins that hold pixels
     "Class frequency, fraction of the pixels": 12 + 12,
 }
-"""Title and marks of each, of one run, in the order in which they stand."""
+"""Title and number of marks of each graph of one run, in the order of the page."""
 _DRAWN = """() => [...document.querySelectorAll(".vega-embed svg.marks")].map((svg) => ({
   titles: [...svg.querySelectorAll(".role-title-text")].map((title) => title.textContent),
   marks: svg.querySelectorAll(".role-mark > path, .role-mark > text").length,
@@ -36,16 +36,14 @@ _DRAWN = """() => [...document.querySelectorAll(".vega-embed svg.marks")].map((s
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a committed run, and in the workspace one that was judged otherwise."""
-    folder = create_repository(tmp_path_factory.mktemp("clone") / "repository")
-    succeeds(folder, "dvc", "repro")
-    commit(folder, "run")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A committed run, and in the workspace an experiment that evaluates it with flipping."""
+    folder = copy_finished(tmp_path_factory, worker_id, tmp_path_factory.mktemp("plots") / "repo")
     succeeds(folder, "dvc", "exp", "run", "-S", "evaluate.flip=true")
     return folder
 
 
-def test_the_scripts_are_those_of_the_packages_with_their_licences():
+def test_scripts_are_those_of_the_npm_packages_with_their_licences():
     script = r"<!--\n([a-z-]+ [\d.]+)\n\n(.*?)\n-->\n<script>\n(.*?)\n</script>"
     found = re.findall(script, TEMPLATE, re.DOTALL)
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, _, text in found}
@@ -59,7 +57,7 @@ def test_the_scripts_are_those_of_the_packages_with_their_licences():
 
 
 def show(page: Page, folder: Path) -> list[dict]:
-    """Open the page and wait for all graphs: titles and number of marks of each."""
+    """Open the page, wait for all graphs, and return the titles and number of marks of each."""
     page.goto((folder / "dvc_plots/index.html").as_uri())
     graphs = "document.querySelectorAll('.vega-embed svg.marks .role-mark').length > 0"
     page.wait_for_function(
@@ -71,7 +69,7 @@ def show(page: Page, folder: Path) -> list[dict]:
 
 
 @needs_browser
-def test_every_graph_and_picture_is_shown_without_network(finished: Path):
+def test_page_shows_every_graph_and_image_without_network(finished: Path):
     succeeds(finished, "dvc", "plots", "show")
     with open_page() as (page, asked):
         graphs = show(page, finished)
@@ -85,7 +83,7 @@ def test_every_graph_and_picture_is_shown_without_network(finished: Path):
         assert title in graph["titles"]
         assert graph["marks"] == expected or (expected is None and graph["marks"] >= 3)
     assert headings[0] == "Training"
-    assert "More" not in headings  # nothing that the page does not know
+    assert "More" not in headings  # which has plots that the page does not know
     assert [re.sub(r".*predictions_", "", name) for name in names] == [
         "epochs.png",
         "epochs.gif",
@@ -99,7 +97,7 @@ def test_every_graph_and_picture_is_shown_without_network(finished: Path):
 
 
 @needs_browser
-def test_two_experiments_stand_side_by_side(finished: Path):
+def test_page_shows_two_experiments_side_by_side(finished: Path):
     succeeds(finished, "dvc", "plots", "diff", "HEAD", "workspace")
     with open_page() as (page, asked):
         graphs = show(page, finished)

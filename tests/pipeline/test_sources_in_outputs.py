@@ -1,4 +1,4 @@
-"""A source in an output would be deleted with it: it is refused, and nothing is touched."""
+"""A source in an output, which DVC would delete with it, is refused and left untouched."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ ADVICE = "which the pipeline deletes and writes again; move or copy it elsewhere
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
-    """A working directory with links."""
+    """A working directory with symbolic links into the outputs."""
     monkeypatch.delenv("DVC_ROOT", raising=False)
     work = tmp_path / "work"
     work.mkdir()
@@ -93,8 +93,8 @@ def test_check_accepts_a_source_elsewhere(folder: Path, source: str):
     assert (folder / "checked").is_file()
 
 
-def test_a_link_in_an_output_is_refused_wherever_it_leads(folder: Path):
-    """The link itself would be deleted."""
+def test_link_in_an_output_is_refused_wherever_it_points(folder: Path):
+    """DVC would delete the link itself."""
     write_images(folder / "elsewhere")
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw/mine").symlink_to(folder / "elsewhere")
@@ -102,7 +102,7 @@ def test_a_link_in_an_output_is_refused_wherever_it_leads(folder: Path):
         require_not_written("data.source", "data/raw/mine", OUTPUTS)
 
 
-def test_an_output_that_is_a_link_is_known_by_its_other_name(folder: Path):
+def test_target_of_an_output_that_is_a_link_is_refused(folder: Path):
     write_images(folder / "disk/mine")
     (folder / "data").mkdir()
     (folder / "data/raw").symlink_to(folder / "disk")
@@ -110,19 +110,15 @@ def test_an_output_that_is_a_link_is_known_by_its_other_name(folder: Path):
         require_not_written("data.source", "disk/mine", OUTPUTS)
 
 
-def test_outputs_of_the_copy_and_of_the_main_repository_are_known(folder: Path, monkeypatch):
+def test_source_in_an_output_of_the_main_repository_is_refused(folder: Path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(folder / "main"))
     for source in ("data/raw/mine", str(folder / "data/raw/mine")):
         with pytest.raises(InputError, match="data/raw/mine lies in data/raw, "):
             require_not_written("data.source", source, OUTPUTS)
 
 
-def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(folder: Path):
-    """`data` and `.` are harmless as long as the patterns find pictures elsewhere only.
-
-    Outputs inside such a source are then neither copied nor replaced by reading it. A pattern that
-    finds pictures in an output would make fetch delete them.
-    """
+def test_source_may_contain_outputs_but_none_of_its_images_may_lie_in_them(folder: Path):
+    """`data` is harmless as long as the patterns find no images in outputs, which fetch deletes."""
     write_images(folder / "data/mine/set")
     mine = FilePatterns(
         images="mine/set/training/image_2/{id}.png",
@@ -142,10 +138,10 @@ def test_a_source_may_contain_outputs_but_none_of_its_pictures_may_lie_in_them(f
     assert tree(folder) == before
 
 
-def with_originals(folder: Path) -> dict[str, bytes]:
-    """Pictures of a user, and an archive of them, in an output of fetch."""
-    pictures = write_images(folder / "data/raw/mine")
-    make_zip(pictures, folder / "data/raw/set.zip")
+def add_originals(folder: Path) -> dict[str, bytes]:
+    """Write images of a user, and an archive of them, into an output of fetch."""
+    images = write_images(folder / "data/raw/mine")
+    make_zip(images, folder / "data/raw/set.zip")
     return originals(folder)
 
 
@@ -153,8 +149,8 @@ def originals(folder: Path) -> dict[str, bytes]:
     return {n: d for n, d in tree(folder / "data/raw").items() if n.startswith(("mine", "set"))}
 
 
-def test_dvc_leaves_originals_in_an_output_alone(tmp_path: Path):
-    """`dvc exp run` checks outputs out before any stage runs; .dvcignore hides foreign files."""
+def test_dvc_never_deletes_originals_in_an_output(tmp_path: Path):
+    """`dvc exp run` checks out outputs before any stage runs; .dvcignore hides foreign files."""
     folder = create_repository(tmp_path / "repository")
     succeeds(folder, "dvc", "repro", "fetch")
     commit(folder, "run")
@@ -162,21 +158,21 @@ def test_dvc_leaves_originals_in_an_output_alone(tmp_path: Path):
     succeeds(tmp_path, "git", "clone", "-q", str(folder), str(clone))
     assert not (clone / ".dvc/cache").exists()
     for repository in (folder, clone):
-        before = with_originals(repository)
+        before = add_originals(repository)
         assert len(before) == 8 + 8 + 2 + 1
         for options in ((), ("--temp",)):
-            refused(repository, "dvc", "exp", "run", *options, "-S", f"data.source={MINE}")
+            require_refusal(repository, "dvc", "exp", "run", *options, "-S", f"data.source={MINE}")
             assert originals(repository) == before
         write_params(repository / "params.yaml", **SMALL, data__source=MINE)
-        refused(repository, "dvc", "repro")
+        require_refusal(repository, "dvc", "repro")
         assert originals(repository) == before
         succeeds(repository, "git", "checkout", "-q", "params.yaml")
     shutil.move(folder / MINE, folder / "datasets")
     succeeds(folder, "dvc", "exp", "run", "-S", "data.source=datasets", "fetch")
 
 
-def refused(folder: Path, *command: str) -> None:
-    said = run(folder, *command)
-    assert said.returncode != 0
-    assert f"{MINE} lies in data/raw, {ADVICE} datasets/" in said.stderr, said.stderr
-    assert "Running stage 'fetch'" not in said.stdout
+def require_refusal(folder: Path, *command: str) -> None:
+    result = run(folder, *command)
+    assert result.returncode != 0
+    assert f"{MINE} lies in data/raw, {ADVICE} datasets/" in result.stderr, result.stderr
+    assert "Running stage 'fetch'" not in result.stdout

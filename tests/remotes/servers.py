@@ -1,4 +1,4 @@
-"""Two real stores on loopback: rclone's S3 server and OpenSSH's sshd, for one user each."""
+"""Two real remotes on the loopback interface: rclone's S3 server and OpenSSH's sshd."""
 
 import contextlib
 import dataclasses
@@ -36,23 +36,26 @@ Subsystem sftp internal-sftp
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Store:
-    """`objects`: where the server keeps what is pushed, AB/CDEF.. of each hash ABCDEF..;
-    `settings` go to git; of `secrets`, which do not, the `wrong` ones are refused."""
+    """A DVC remote and its server's files."""
 
     objects: Path
+    """Folder of the pushed files: AB/CDEF.. for the hash ABCDEF.."""
     url: str
     settings: dict[str, str]
+    """Committed to git."""
     secrets: dict[str, str]
+    """Not committed."""
     wrong: dict[str, str]
+    """Secrets that the server refuses."""
 
     def add_to(self, repository: Path) -> None:
-        """What docs/remotes.md says to do once."""
+        """Run the commands that docs/remotes.md gives for the repository."""
         succeeds(repository, "dvc", "remote", "add", "-d", "store", self.url)
         for name, value in {**self.settings, "verify": "true"}.items():
             succeeds(repository, "dvc", "remote", "modify", "store", name, value)
 
-    def let_in(self, clone: Path, **secrets: str) -> None:
-        """What docs/remotes.md says to do in each clone."""
+    def add_secrets(self, clone: Path, **secrets: str) -> None:
+        """Run the commands that docs/remotes.md gives for each clone."""
         for name, value in {**self.secrets, **secrets}.items():
             succeeds(clone, "dvc", "remote", "modify", "--local", "store", name, value)
 
@@ -66,10 +69,10 @@ def s3_store(folder: Path) -> Iterator[Store]:
         "--auth-key": "right,right-secret",
         "--config": str(folder / "rclone.conf"),
         "--cache-dir": str(folder / "rclone"),
-        "--dir-cache-time": "100ms",  # tests change objects behind the server's back
+        "--dir-cache-time": "100ms",  # tests change objects without the server
     }
     words = [word for option in options.items() for word in option]
-    with serving(folder, port, ["rclone", "serve", "s3", str(folder / "served"), *words]):
+    with serve(folder, port, ["rclone", "serve", "s3", str(folder / "served"), *words]):
         yield Store(
             objects=folder / "served/bucket/kitti/files/md5",
             url="s3://bucket/kitti",
@@ -87,10 +90,8 @@ def ssh_store(folder: Path) -> Iterator[Store]:
     port = free_port()
     (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=port, folder=folder))
     if os.getuid() == 0:
-        Path("/run/sshd").mkdir(
-            exist_ok=True
-        )  # sshd of root insists on it; Debian makes it at boot
-    with serving(folder, port, [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]):
+        Path("/run/sshd").mkdir(exist_ok=True)  # required by sshd; Debian makes it at boot
+    with serve(folder, port, [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]):
         yield Store(
             objects=folder / "served/files/md5",
             url=f"ssh://127.0.0.1:{port}{folder}/served",
@@ -104,8 +105,8 @@ def ssh_store(folder: Path) -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, port: int, command: list[str]) -> Iterator[None]:
-    """`command` runs, and answers on `port`."""
+def serve(folder: Path, port: int, command: list[str]) -> Iterator[None]:
+    """Run the server `command`; it accepts connections on `port`."""
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -113,7 +114,7 @@ def serving(folder: Path, port: int, command: list[str]) -> Iterator[None]:
         )
     try:
         deadline = time.monotonic() + 30
-        while not answers(port):
+        while not accepts_connections(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
@@ -123,7 +124,7 @@ def serving(folder: Path, port: int, command: list[str]) -> Iterator[None]:
         process.wait(timeout=30)
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

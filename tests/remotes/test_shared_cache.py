@@ -1,28 +1,22 @@
-"""A cluster: clones that share one cache by links, as docs/remotes.md recommends it."""
+"""Clones that share one cache by links, as docs/remotes.md recommends for a cluster."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
-from tests.dvc_repository import (
-    SMALL,
-    STAGES,
-    commit,
-    create_repository,
-    results,
-    stages_run,
-    succeeds,
-)
+import pytest
+
+from tests.dvc_repository import SMALL, STAGES, copy_finished, results, stages_run, succeeds
 from tests.factories import write_params
 
 MODEL = "models/best.safetensors"
-QUICK = {**SMALL, "train__epochs": 1, "render__epochs": ["last"]}
-CHEAP = ["check", "fetch", "split", "card"]
-"""Stages without a run-cache."""
+NO_RUN_CACHE = ["check", "fetch", "split", "card"]
+"""Stages that always run, because they are cheap."""
 
 
-def changed_objects(prepared: Path) -> list[Path]:
-    """Objects of the cache whose bytes are not those of their name any more."""
-    objects = [path for path in (prepared / "files/md5").glob("*/*") if path.is_file()]
+def changed_objects(cache: Path) -> list[Path]:
+    """Objects of the cache whose content does not match the hash in their name."""
+    objects = [path for path in (cache / "files/md5").glob("*/*") if path.is_file()]
     assert objects
     return [
         path
@@ -32,22 +26,24 @@ def changed_objects(prepared: Path) -> list[Path]:
     ]
 
 
-def link_to(prepared: Path, clone: Path, link: str) -> None:
-    """What docs/remotes.md says to do in each clone."""
-    for name, value in {"dir": str(prepared), "type": link, "shared": "group"}.items():
+def link_to(cache: Path, clone: Path, link: str) -> None:
+    """Run the commands that docs/remotes.md gives for each clone."""
+    for name, value in {"dir": str(cache), "type": link, "shared": "group"}.items():
         succeeds(clone, "dvc", "config", "--local", f"cache.{name}", value)
 
 
-def test_clones_share_results_and_never_change_each_others(tmp_path: Path):
-    prepared = tmp_path / "prepared"
-    first = create_repository(tmp_path / "first", **QUICK)
-    link_to(prepared, first, "symlink")
-    assert stages_run(succeeds(first, "dvc", "repro")) == STAGES
-    commit(first, "results")
+def test_clones_share_results_and_never_change_those_of_another(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, tmp_path: Path
+):
+    cache = tmp_path / "cache"
+    first = copy_finished(tmp_path_factory, worker_id, tmp_path / "first")
+    shutil.move(first / ".dvc/cache", cache)
+    link_to(cache, first, "symlink")
+    succeeds(first, "dvc", "checkout", "--relink")
 
     second = tmp_path / "second"
     succeeds(tmp_path, "git", "clone", "-q", str(first), str(second))
-    link_to(prepared, second, "hardlink")
+    link_to(cache, second, "hardlink")
     succeeds(second, "dvc", "checkout")
     assert stages_run(succeeds(second, "dvc", "repro")) == []
     assert (first / MODEL).is_symlink()
@@ -55,13 +51,13 @@ def test_clones_share_results_and_never_change_each_others(tmp_path: Path):
     assert (second / MODEL).stat().st_mode & 0o777 == 0o444
 
     before = results(first)
-    write_params(second / "params.yaml", **QUICK, sample__seed=1)
+    write_params(second / "params.yaml", **SMALL, sample__seed=1)
     assert stages_run(succeeds(second, "dvc", "repro")) == STAGES
     assert (second / MODEL).read_bytes() != before[MODEL]
     assert results(first) == before
-    assert changed_objects(prepared) == []
+    assert changed_objects(cache) == []
 
-    write_params(first / "params.yaml", **QUICK, sample__seed=1)
-    assert stages_run(succeeds(first, "dvc", "repro")) == CHEAP
+    write_params(first / "params.yaml", **SMALL, sample__seed=1)
+    assert stages_run(succeeds(first, "dvc", "repro")) == NO_RUN_CACHE
     assert (first / MODEL).samefile(second / MODEL)
     assert (first / "dvc.lock").read_bytes() == (second / "dvc.lock").read_bytes()

@@ -141,6 +141,8 @@ def test_the_train_curve_is_the_mean_over_all_pixels(
     assert history[0].train_ce == pytest.approx(total / pixels, rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_histograms")
 def test_it_learns_the_stripes(prepared: PreparedDataset, params: Params, tmp_path: Path):
     """Colour tells the class, so a few epochs must get far above chance (1/12)."""
     train = params.train.model_copy(update={"epochs": 30})
