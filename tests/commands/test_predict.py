@@ -252,7 +252,7 @@ def test_nothing_is_written_where_nothing_can_be_predicted(model, raw_images, tm
     for arguments, message in (
         ((tmp_path / "nowhere",), "no pictures"),
         ((raw_images, "--device", "cuda:99"), "--device: cuda:99: this computer has"),
-        ((raw_images, "--device", "meta"), "--device: 'meta' names no device"),
+        ((raw_images, "--device", "meta"), "--device: unknown device 'meta'"),
         (("",), "no pictures"),
     ):
         with pytest.raises(InputError, match=message):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from roadseg.runtime.accelerator import require_device_each
+from roadseg.runtime.accelerator import require_device_per_process
 from roadseg.runtime.distributed import PEER_LOST, ProcessGroup
 from roadseg.system.errors import InputError
 from stages import launch
@@ -20,9 +20,9 @@ def test_each_picture_of_a_batch_is_somebodys_once(size: int, count: int):
 
 
 def test_processes_that_cannot_share_a_device_are_refused():
-    require_device_each(64, "cpu")
+    require_device_per_process(64, "cpu")
     with pytest.raises(InputError, match="this computer has 0 CUDA devices"):
-        require_device_each(2, "cuda:0")
+        require_device_per_process(2, "cuda:0")
 
 
 def failed(*codes: int) -> dict[int, SimpleNamespace]:

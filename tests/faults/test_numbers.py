@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 @pytest.fixture(autouse=True)
 def any_processor_has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        accelerator, "_multiplies_bf16", lambda _: True
+        accelerator, "_has_native_bf16", lambda _: True
     )  # else it is emulated; slow
 
 

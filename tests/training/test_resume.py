@@ -189,7 +189,7 @@ def test_another_machine_goes_on_and_says_so(
 def test_two_runs_give_the_same_bytes(prepared, tmp_path, monkeypatch, recipe: str, precision: str):
     """Whatever the number of loader processes, and whatever the process drew before."""
     monkeypatch.setattr(
-        accelerator, "_multiplies_bf16", lambda _: True
+        accelerator, "_has_native_bf16", lambda _: True
     )  # else it is emulated; slow
     for workers in (0, 2):
         params = make_params(tmp_path, recipe, precision=precision, num_workers=workers)
