@@ -38,7 +38,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LOWER = {
     "remap": "lower remap.scale",
-    "train": "lower recipes.modern.batch_size (2) or model.base_channels (4); what was saved",
+    "train": "lower recipes.modern.batch_size (2) or model.base_channels (4); saved checkpoints",
     "evaluate": "lower evaluate.batch_size or remap.scale",
     "render": "lower render.num_pictures or remap.scale",
 }
@@ -150,8 +150,8 @@ def test_a_loader_process_killed(done: Path, tmp_path: Path, workers: int, pictu
     kill = partial(fail_in_a_loader, picture, killed)
     line = one_line(staged("train", source, tmp_path / "a", before=kill))
     assert line == (
-        "train: a loader process was killed, probably by the system for want of memory; lower "
-        f"train.num_workers ({workers}); what was saved of the training stays"
+        "train: a loader process was killed, probably because the computer ran out of memory; "
+        f"lower train.num_workers ({workers}); saved checkpoints are kept"
     )
     assert list((tmp_path / "a/.ckpt").glob("*/state_*"))
     assert staged("train", source, tmp_path / "a").code == 0

@@ -64,7 +64,7 @@ def test_interrupted_again_and_again(
 
 @pytest.mark.skipif(select_accelerator("cpu", "auto").precision != "bf16", reason="no native bf16")
 def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
+    monkeypatch.setattr("roadseg.training.batch._MIN_HALVED_SIDE", 16)
     params = make_params(tmp_path, epochs=3, precision="bf16")
     trainer = make_trainer(prepared, params, halved=0.5)
     run_training(trainer, tmp_path / "straight")

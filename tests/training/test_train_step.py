@@ -34,14 +34,14 @@ def batch_of(height: int, width: int) -> Batch:
 
 def test_whole_pictures_are_as_they_are():
     batch = batch_of(64, 65)
-    images, class_ids = prepare_batch(batch, CPU, halved=False, ignored=None)
+    images, class_ids = prepare_batch(batch, CPU, halved=False, ignored_class=None)
     assert torch.equal(images, batch.images / 255)
     assert torch.equal(class_ids, batch.masks.long())
 
 
 def test_halved_pictures_are_means_and_no_class_is_mixed():
     batch = batch_of(65, 67)
-    images, class_ids = prepare_batch(batch, CPU, halved=True, ignored=None)
+    images, class_ids = prepare_batch(batch, CPU, halved=True, ignored_class=None)
     assert images.shape == (1, 3, 32, 33)
     four = batch.images[0, :, 2:4, 64:66].float().mean((1, 2)) / 255
     torch.testing.assert_close(images[0, :, 1, 32], four)
@@ -49,13 +49,13 @@ def test_halved_pictures_are_means_and_no_class_is_mixed():
 
 
 def test_what_would_be_too_small_is_not_halved():
-    images, _ = prepare_batch(batch_of(63, 200), CPU, halved=True, ignored=None)
+    images, _ = prepare_batch(batch_of(63, 200), CPU, halved=True, ignored_class=None)
     assert images.shape == (1, 3, 63, 200)
 
 
 def test_an_ignored_class_does_not_count():
     batch = batch_of(64, 64)
-    _, class_ids = prepare_batch(batch, CPU, halved=False, ignored=VOID)
+    _, class_ids = prepare_batch(batch, CPU, halved=False, ignored_class=VOID)
     assert torch.equal(class_ids == IGNORE_INDEX, batch.masks == VOID)
     assert not (class_ids == VOID).any()
 
@@ -68,10 +68,10 @@ def goal(class_map=TWELVE, pixels=None, **changes):
 
 
 def test_void_is_a_class_or_ignored_as_the_recipe_says():
-    assert goal(void="class").ignored is None
-    assert goal(void="ignored").ignored == VOID
+    assert goal(void="class").ignored_class is None
+    assert goal(void="ignored").ignored_class == VOID
     assert goal(void="class").void_id == goal(void="ignored").void_id == VOID
-    assert goal(ELEVEN, void="ignored").ignored is None  # it has no void to ignore
+    assert goal(ELEVEN, void="ignored").ignored_class is None  # it has no void to ignore
 
 
 def test_an_ignored_class_has_no_part_in_the_weights():
@@ -114,7 +114,7 @@ def test_halved_steps_come_first(prepared, params, monkeypatch):
     trainer = make_trainer(prepared, params, halved=0.5)
     sizes, state = [], trainer.initial_state()
     hook = state.network.register_forward_hook(lambda _, seen, __: sizes.append(seen[0].shape[2:]))
-    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
+    monkeypatch.setattr("roadseg.training.batch._MIN_HALVED_SIDE", 16)
     batches = trainer.batches(state)
     for _ in range(trainer.total_steps):
         trainer.train_step(state, next(batches))

@@ -21,7 +21,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
 from roadseg.system.tables import round_significant
 from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
-from roadseg.training.optimizer import in_memory_order
+from roadseg.training.optimizer import to_memory_order
 from tests.factories import (
     epoch_batches,
     make_params,
@@ -63,7 +63,7 @@ def test_the_optimizer_sees_contiguous_arrays(prepared, tmp_path, precision):
     kept = tmp_path / "kept"
     save_file(state.tensors(), kept)
     again = trainer.initial_state()
-    again.restore(load_file(kept), state.facts())
+    again.restore(load_file(kept), state.progress())
     for one in (state, again):
         views = one.optimizer.param_groups[0]["params"]
         for view, weight in zip(views, one.network.parameters(), strict=True):
@@ -76,16 +76,16 @@ def test_the_optimizer_sees_contiguous_arrays(prepared, tmp_path, precision):
     views = state.optimizer.param_groups[0]["params"]
     for view, weight in zip(views, state.network.parameters(), strict=True):
         assert view.grad.is_contiguous()
-        assert torch.equal(in_memory_order(weight.grad, weight), view.grad)
+        assert torch.equal(to_memory_order(weight.grad, weight), view.grad)
 
 
 def test_the_order_of_memory_is_the_parameters():
     weight = torch.rand(3, 4, 5, 6).to(memory_format=torch.channels_last)
-    assert torch.equal(in_memory_order(weight, weight), weight.permute(0, 2, 3, 1))
+    assert torch.equal(to_memory_order(weight, weight), weight.permute(0, 2, 3, 1))
     other = torch.rand(3, 4, 5, 6)  # not in channels_last
-    assert torch.equal(in_memory_order(other, weight), other.permute(0, 2, 3, 1))
-    assert torch.equal(in_memory_order(weight, other), weight)
-    assert in_memory_order(weight, other).is_contiguous()
+    assert torch.equal(to_memory_order(other, weight), other.permute(0, 2, 3, 1))
+    assert torch.equal(to_memory_order(weight, other), weight)
+    assert to_memory_order(weight, other).is_contiguous()
 
 
 def test_a_step_never_waits_for_the_device(prepared, params, monkeypatch):
