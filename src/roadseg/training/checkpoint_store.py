@@ -132,7 +132,8 @@ class CheckpointStore:
             with contextlib.suppress(InputError):
                 if path.parent != self.folder:
                     other = read_model(TrainingProvenance, path)
-                    others.append(self.provenance.differences_from(other))
+                    if differences := self.provenance.differences_from(other):
+                        others.append(differences)  # not of a copy of this training's directory
         if not others:
             return "no earlier checkpoint"
         # among equally close ones, prefer one of the same code
