@@ -68,10 +68,7 @@ def launch(count: int, stage: str, source: Path, target: Path) -> str:
 
 @contextlib.contextmanager
 def start_training(source: Path, target: Path, until: str) -> Iterator[tuple[psutil.Process, Path]]:
-    """Start a training in two processes, wait until it prints `until`, and yield it and its log.
-
-    All workers must have exited at the end.
-    """
+    """Start a training in two processes; yield it and its log when it has printed `until`."""
     target.mkdir(exist_ok=True)
     log = target / "log"
     with log.open("w") as stream:

@@ -43,8 +43,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 def test_golden_losses(prepared: PreparedDataset, tmp_path: Path, recipe: str):
     """Refactoring must not change the losses; REWRITE_GOLDEN=1 rewrites the golden values.
 
-    The tolerance allows for other processors, which sum in another order; training amplifies the
-    rounding.
+    Other processors sum in another order, and training amplifies the rounding: hence the tolerance.
     """
     trainer = make_trainer(prepared, make_params(tmp_path, recipe))
     state, losses = trainer.initial_state(), []

@@ -150,7 +150,7 @@ def _discard_stdout() -> None:
 
 
 def _wait_for_sigterm() -> None:
-    """Give torchrun time to notice the exit of a peer, after which it terminates this process."""
+    """Give torchrun time to notice the exit of a peer and to terminate this process."""
     sys.stderr.flush()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(_EXIT_DELAY_S)

@@ -20,9 +20,8 @@ _END = b"\0"  # no signal has this number
 class GracefulShutdown:
     """Requests a stop at the first signal, and exits immediately at the second.
 
-    As a context manager it handles the signals. A training step can be one call of many seconds, in
-    which Python runs no signal handlers, so a thread reads the signals from a wakeup file
-    descriptor, and the second one takes effect at once.
+    A context manager. A training step can be one call of many seconds, in which Python runs no
+    signal handlers, so a thread reads the signals from a wakeup file descriptor.
 
     Args:
         verbose: print a line at the first signal.

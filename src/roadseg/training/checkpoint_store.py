@@ -60,11 +60,9 @@ class CheckpointStore:
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
-        """Lock the directory against other processes.
+        """Lock the directory against other processes; if `fresh`, remove all checkpoints.
 
-        Args:
-            while_waiting: called while another process holds the lock; may raise to give up.
-            fresh: remove all checkpoints.
+        `while_waiting` is called while another process holds the lock; it may raise to give up.
         """
         work = "train: is already running this training"
         with hold_lock(self.folder / "lock", work, while_waiting):

@@ -49,10 +49,9 @@ class RunPaths:
 
 
 class RunMetadata(ModelMetadata):
-    """Metadata that all models of a training run have in common."""
+    """Metadata that all models of a training run share; the provenance identifies the run."""
 
     provenance: TrainingProvenance
-    """Identifies the run."""
 
 
 class Checkpointer:
@@ -79,11 +78,7 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None]) -> Iterator[None]:
-        """Lock the outputs and the checkpoints against other processes.
-
-        Args:
-            while_waiting: called while another process holds a lock; may raise to give up.
-        """
+        """Lock outputs and checkpoints against other processes; `while_waiting` may raise."""
         outputs_lock = self.outputs.epochs.with_suffix(".lock")
         work = f"train: still writes {self.outputs.epochs.parent}"
         with (
@@ -96,10 +91,7 @@ class Checkpointer:
                 self._writer.shutdown()  # before the locks are released
 
     def load(self, state: TrainState) -> bool:
-        """Load the latest checkpoint into `state`, restore the outputs, and print the next step.
-
-        Args:
-            state: before the first step.
+        """Load the latest checkpoint into the initial `state`, restore the outputs, and report it.
 
         Returns:
             True if there was a checkpoint.

@@ -14,12 +14,11 @@ from roadseg.system.tables import round_significant
 
 @dataclass
 class EpochSum:
-    """Running sum of the training cross-entropy over an epoch, while the weights change."""
+    """Running sum of the training cross-entropy over the counted pixels of an epoch."""
 
     cross_entropy: float = 0.0
-    """Sum over the counted pixels; nats."""
+    """Sum; nats."""
     pixels: float = 0.0
-    """Number of counted pixels."""
 
     def add(self, cross_entropy: float, pixels: float) -> None:
         """Add a step."""

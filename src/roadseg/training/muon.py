@@ -1,10 +1,7 @@
-"""Muon (Jordan et al. 2024): updates with orthogonalized gradients of the convolution filters.
+"""Muon (Jordan et al. 2024) for convolution filters; torch.optim.Muon only takes matrices.
 
-torch.optim.Muon takes only matrices; this one takes convolution filters, uses more accurate
-polynomials, and updates all other parameters by AdamW. The gradient of a convolution has a few
-large singular values, which dominate gradient descent. Muon sets all of them to about 1, so that
-rare patterns are learned as fast as common ones.
-
+The gradient of a convolution has a few large singular values, which dominate gradient descent. Muon
+sets all of them to about 1, so that rare patterns are learned as fast as common ones.
 Shapes: O filters, M = 9 C entries of each, C input channels.
 """
 
@@ -22,9 +19,8 @@ POLYNOMIALS = (
     (3.6366, -2.7219, 0.5365),
     (2.6613, -1.9772, 0.4526),
 )
-"""Coefficients of x -> a x + b x^3 + c x^5, applied in turn: together they map every x in 0.01..1
-to 1 within 0.27. Each is the optimal odd polynomial of degree 5 for the range that the previous one
-leaves, computed by Remez's algorithm (Amsel et al. 2025, Polar Express)."""
+"""x -> a x + b x^3 + c x^5, applied in turn; together they map every x in 0.01..1 to 1 within 0.27.
+Each is optimal for the range that the previous one leaves (Amsel et al. 2025, Polar Express)."""
 _BETA2, _EPSILON = 0.999, 1e-8  # torch's defaults for AdamW
 
 
@@ -32,8 +28,7 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """Bring the singular values of U S V^T near 1, so that it is nearly U V^T.
 
     The polynomials are evaluated on the small Gram matrix X X^T, whose eigenvalues are the squared
-    singular values, so that the large matrix is multiplied only twice. The Frobenius norm of the
-    Gram matrix is an upper bound of its eigenvalues.
+    singular values and at most its Frobenius norm; the large matrix is multiplied only twice.
 
     Args:
         matrix: (O, M) float32, O <= M; zeros stay zeros.
@@ -59,9 +54,8 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(Optimizer):
     """Muon for 3x3 filters with O <= M, AdamW for all other parameters.
 
-    The other parameters are biases, normalizations, the last layer, and the first layer of the
-    default network, whose filters see colors. They have no weight decay, because they are few
-    numbers whose size has a meaning.
+    The others are biases, normalizations, the last layer, and the first layer of the default
+    network. They have no weight decay, because they are few numbers whose size has a meaning.
 
     Args:
         parameters: contiguous; filters are (O, 3, 3, C) or (O, C, 3, 3).

@@ -58,7 +58,6 @@ class Trainer:
     recipe: Recipe
     train: Train
     metadata: RunMetadata
-    """Common metadata of the models."""
     provenance: TrainingProvenance
 
     def __post_init__(self) -> None:
@@ -160,8 +159,7 @@ class Trainer:
     def train_step(self, state: TrainState, batch: Batch) -> StepResult:
         """Update the network with one batch, without waiting for the device.
 
-        Args:
-            batch: this rank's shard of the batch, which may have no image.
+        `batch` is this rank's shard of the batch, which may have no image.
         """
         recipe, accelerator, step = self.recipe, self.accelerator, state.step
         if rank := accelerator.process_group.rank:
