@@ -21,11 +21,11 @@ def main(argv: list[str] | None = None) -> None:
     several = train.processes > 1
     if several or train.device not in ("auto", "cpu") or train.precision == "bf16":
         # imported only if needed: torch takes seconds
-        from roadseg.runtime.accelerator import require_device_each, select_accelerator
+        from roadseg.runtime.accelerator import require_device_per_process, select_accelerator
 
         select_accelerator(train.device, train.precision)
         if several:
-            require_device_each(train.processes, train.device)
+            require_device_per_process(train.processes, train.device)
     # Always the same text, so that a changed parameter reruns only the stages that depend on it.
     with atomic_file(args.out) as temporary:
         temporary.write_text("params.yaml has been checked\n")

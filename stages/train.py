@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     model, train, recipe = params.model, params.train, params.recipe
     with (
         join_process_group(select_accelerator(train.device, train.precision)) as accelerator,
-        GracefulShutdown(tells=accelerator.process_group.is_first) as stop,
+        GracefulShutdown(verbose=accelerator.process_group.is_first) as stop,
     ):
         code = source_blobs(Path(__file__))
         trainer = build_trainer(prepared, split, model, train, recipe, code, accelerator)

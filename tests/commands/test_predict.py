@@ -252,7 +252,7 @@ def test_nothing_is_written_without_images_or_device(model, raw_images, tmp_path
     for arguments, message in (
         ((tmp_path / "nowhere",), "no images found"),
         ((raw_images, "--device", "cuda:99"), "--device: cuda:99: this computer has"),
-        ((raw_images, "--device", "meta"), "--device: 'meta' names no device"),
+        ((raw_images, "--device", "meta"), "--device: unknown device 'meta'"),
         (("",), "no images found"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""Training and evaluation in two processes: against one process, and with interruptions."""
+"""Training and evaluation in two processes, compared with one process and after interruptions."""
 
 import os
 import signal
@@ -16,68 +16,68 @@ from tests.distributed.torchrun import (
     SETTINGS,
     command,
     free_port,
-    launched,
-    losses,
-    made_data,
-    training,
-    weights,
+    launch,
+    make_data,
+    read_losses,
+    read_weights,
+    start_training,
 )
 from tests.factories import ROOT, write_params
 from tests.stage_runner import WRITTEN, arguments, run_stage
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data, and what two processes trained on it without an interruption."""
-    folder = made_data(tmp_path_factory.mktemp("together"), **DROPOUT)
-    launched(2, "train", folder, folder)
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, and the outputs of an uninterrupted training in two processes."""
+    folder = make_data(tmp_path_factory.mktemp("trained"), **DROPOUT)
+    launch(2, "train", folder, folder)
     return folder
 
 
-def require_equal(found: Path, expected: Path) -> None:
-    """Every weight of every epoch, the curves and the figures."""
-    ours, theirs = weights(found), weights(expected)
+def require_equal(actual: Path, expected: Path) -> None:
+    """Compare the weights of all epochs, the history and the metrics."""
+    ours, theirs = read_weights(actual), read_weights(expected)
     assert ours.keys() == theirs.keys()
     for name, tensors in theirs.items():
         assert tensors.keys() == ours[name].keys()
         for key, value in tensors.items():
             assert torch.equal(value, ours[name][key]), (name, key)
     for path in ("plots/history.csv", "metrics/train.json"):
-        assert (found / path).read_bytes() == (expected / path).read_bytes()
+        assert (actual / path).read_bytes() == (expected / path).read_bytes()
 
 
-def test_two_processes_give_the_results_of_one_and_one_resumes_their_training(
+def test_one_process_resumes_the_training_of_two_with_the_results_of_one(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ):
-    """The first epoch by two processes, the second by one, against both by one.
+    """Train the first epoch in two processes and the second in one; compare with one process.
 
-    Two processes add in another order than one, so results agree up to the rounding of float32
-    (6e-8), and each step amplifies the difference: rounding moves some pixels over the edge of a
-    ReLU, or of a bin of the Lovász loss. After six steps the largest differences seen were 1.4e-7
-    (relative) of the losses and 3e-7 of the weights, which an epoch changes by 1e-5 and more.
+    Two processes sum in another order than one, so results agree up to the rounding of float32
+    (6e-8), and each step amplifies the difference: rounding moves some pixels across the kink of a
+    ReLU or to another bin of the Lovász loss. After six steps, the largest observed differences
+    were 1.4e-7 (relative) in the losses and 3e-7 in the weights, which an epoch changes by 1e-5.
     """
-    folder, resumed = made_data(tmp_path, train__epochs=1, **PLAIN_SGD), tmp_path / "resumed"
-    printed = launched(2, "train", folder, resumed)
+    folder, resumed = make_data(tmp_path, train__epochs=1, **PLAIN_SGD), tmp_path / "resumed"
+    printed = launch(2, "train", folder, resumed)
     assert "on 2 processes, cpu each in fp32" in printed
-    assert printed.count("epoch 1/1") == 1  # one of them prints
+    assert printed.count("epoch 1/1") == 1  # only rank 0 prints
     write_params(folder / "params.yaml", **{**SETTINGS, **PLAIN_SGD, "train__epochs": 2})
     run_stage("train", folder)
     capsys.readouterr()
     train.main(arguments("train", folder, resumed))
     assert "resuming after step 3" in capsys.readouterr().out
-    np.testing.assert_allclose(losses(resumed), losses(folder), rtol=1e-6)
-    ours, theirs = weights(resumed), weights(folder)
+    np.testing.assert_allclose(read_losses(resumed), read_losses(folder), rtol=1e-6)
+    ours, theirs = read_weights(resumed), read_weights(folder)
     assert ours.keys() == theirs.keys()
     for name, tensors in theirs.items():
         torch.testing.assert_close(ours[name], tensors, rtol=0, atol=1e-6)
 
 
-def test_two_computers_give_the_weights_of_one(together: Path, tmp_path: Path):
-    """Each with a launcher of its own; they meet by torchrun's rendezvous."""
+def test_two_computers_give_the_weights_of_one(trained: Path, tmp_path: Path):
+    """Each computer has its own launcher; torchrun's rendezvous connects them."""
     port = str(free_port())
-    both = [
+    launchers = [
         subprocess.Popen(
-            command(1, "train", together, tmp_path / name),
+            command(1, "train", trained, tmp_path / name),
             cwd=ROOT,
             env={
                 **os.environ,
@@ -93,44 +93,42 @@ def test_two_computers_give_the_weights_of_one(together: Path, tmp_path: Path):
         )
         for rank, name in (("1", "second"), ("0", "first"))
     ]
-    texts = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], texts
-    require_equal(tmp_path / "first", together)
-    assert not (tmp_path / "second").exists()  # one writes
+    logs = [process.communicate(timeout=120)[0] for process in launchers]
+    assert [process.returncode for process in launchers] == [0, 0], logs
+    require_equal(tmp_path / "first", trained)
+    assert not (tmp_path / "second").exists()  # only rank 0 writes
 
 
-def test_stopped_and_killed_it_gives_the_weights_of_an_uninterrupted_training(
-    together: Path, tmp_path: Path
-):
-    with training(together, tmp_path, until="epoch 1/8") as (process, log):
+def test_resume_after_sigterm_and_sigkill_gives_identical_weights(trained: Path, tmp_path: Path):
+    with start_training(trained, tmp_path, until="epoch 1/8") as (process, log):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
     assert "the next run resumes from there" in log.read_text()
-    with training(together, tmp_path, until="resuming after step") as (process, log):
+    with start_training(trained, tmp_path, until="resuming after step") as (process, log):
         _, second = sorted(process.children(), key=lambda child: child.pid)
         second.kill()
         assert process.wait(60) == 1
     assert f"(pid {second.pid}) was killed by SIGKILL, so all processes" in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert len(weights(tmp_path)) < 8
-    assert "resuming after step" in launched(2, "train", together, tmp_path)
-    require_equal(tmp_path, together)
+    assert len(read_weights(tmp_path)) < 8
+    assert "resuming after step" in launch(2, "train", trained, tmp_path)
+    require_equal(tmp_path, trained)
 
 
-def test_two_processes_judge_as_one(together: Path, tmp_path: Path):
-    run_stage("evaluate", together)
-    (tmp_path / "params.yaml").symlink_to(together / "params.yaml")
-    launched(2, "evaluate", together, tmp_path)
+def test_evaluation_in_two_processes_gives_the_bytes_of_one(trained: Path, tmp_path: Path):
+    run_stage("evaluate", trained)
+    (tmp_path / "params.yaml").symlink_to(trained / "params.yaml")
+    launch(2, "evaluate", trained, tmp_path)
     for path in WRITTEN["evaluate"].values():
-        assert (tmp_path / path).read_bytes() == (together / path).read_bytes()
+        assert (tmp_path / path).read_bytes() == (trained / path).read_bytes()
 
 
-def test_what_fails_in_one_is_told_once(tmp_path: Path):
-    folder = made_data(tmp_path)
+def test_error_of_one_process_is_reported_once(tmp_path: Path):
+    folder = make_data(tmp_path)
     mask = next((folder / "data/prepared/masks").glob("*.npy"))
-    spoilt = bytearray(mask.read_bytes())
-    spoilt[200] = 77
-    mask.write_bytes(spoilt)
+    damaged = bytearray(mask.read_bytes())
+    damaged[200] = 77
+    mask.write_bytes(damaged)
     result = subprocess.run(
         command(2, "train", folder, folder), cwd=ROOT, capture_output=True, text=True, timeout=120
     )

@@ -1,4 +1,4 @@
-"""A small training in several real processes, started as dvc.yaml starts it."""
+"""Runs a small training in several processes, as dvc.yaml does."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from tests.factories import ROOT, write_images, write_params
 from tests.stage_runner import arguments, run_stage
 
 SETTINGS = {
-    # 11 pictures train, in batches of 5, 5 and 1: shares of differing size, and one without any
+    # 11 training images in batches of 5, 5 and 1: shards of different sizes, one of them empty
     "split__val_fraction": 0.35,
     "train__epochs": 8,
     "train__precision": "fp32",
@@ -26,21 +26,21 @@ SETTINGS = {
 }
 DROPOUT = {"model__norm": "group", "model__dropout": 0.3}
 PLAIN_SGD = {
-    # Muon and clipping would hide gradients that are wrong by a factor, and Muon and a higher
-    # learning rate amplify rounding by orders of magnitude
+    # Muon and clipping would hide gradients that are wrong by a factor; Muon and a higher learning
+    # rate amplify rounding by orders of magnitude
     "recipes__modern__optimizer": "sgd",
     "recipes__modern__clip": "none",
     "recipes__modern__learning_rate": 0.0001,
     "recipes__modern__schedule": "constant",
     "render__epochs": ["last"],
 }
-ALONE = {"PET_NNODES": "1", "OMP_NUM_THREADS": "1"}
+ONE_COMPUTER = {"PET_NNODES": "1", "OMP_NUM_THREADS": "1"}
 
 
-def made_data(folder: Path, **params: object) -> Path:
-    """Everything that a training reads, below `folder`."""
-    write_images(folder / "pictures", num_train=17)
-    source = str(folder / "pictures")
+def make_data(folder: Path, **params: object) -> Path:
+    """Create everything that the stage `train` reads below `folder`."""
+    write_images(folder / "images", num_train=17)
+    source = str(folder / "images")
     write_params(folder / "params.yaml", data__source=source, **{**SETTINGS, **params})
     for stage in ("fetch", "remap", "split"):
         run_stage(stage, folder)
@@ -48,16 +48,16 @@ def made_data(folder: Path, **params: object) -> Path:
 
 
 def command(count: int, stage: str, source: Path, target: Path) -> list[str]:
-    launched = [sys.executable, "-m", "stages.launch", "--processes", str(count), f"stages.{stage}"]
-    return launched + arguments(stage, source, target)
+    launcher = [sys.executable, "-m", "stages.launch", "--processes", str(count), f"stages.{stage}"]
+    return launcher + arguments(stage, source, target)
 
 
-def launched(count: int, stage: str, source: Path, target: Path, **environment: str) -> str:
-    """What `stage` in `count` processes prints; it must succeed."""
+def launch(count: int, stage: str, source: Path, target: Path) -> str:
+    """Run `stage` in `count` processes and return its standard output; it must succeed."""
     result = subprocess.run(
         command(count, stage, source, target),
         cwd=ROOT,
-        env={**os.environ, **ALONE, **environment},
+        env={**os.environ, **ONE_COMPUTER},
         capture_output=True,
         text=True,
         timeout=120,
@@ -67,15 +67,15 @@ def launched(count: int, stage: str, source: Path, target: Path, **environment: 
 
 
 @contextlib.contextmanager
-def training(source: Path, target: Path, until: str) -> Iterator[tuple[psutil.Process, Path]]:
-    """A training in two processes that has just printed `until`, and its log; all end after it."""
+def start_training(source: Path, target: Path, until: str) -> Iterator[tuple[psutil.Process, Path]]:
+    """Start a training in two processes; yield it and its log when it has printed `until`."""
     target.mkdir(exist_ok=True)
     log = target / "log"
     with log.open("w") as stream:
         process = psutil.Popen(
             command(2, "train", source, target),
             cwd=ROOT,
-            env={**os.environ, **ALONE},
+            env={**os.environ, **ONE_COMPUTER},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -89,23 +89,23 @@ def training(source: Path, target: Path, until: str) -> Iterator[tuple[psutil.Pr
         yield process, log
         assert not psutil.wait_procs(workers, timeout=60)[1]
     finally:
-        for left in [process, *process.children()] if process.is_running() else []:
-            left.kill()
+        for remaining in [process, *process.children()] if process.is_running() else []:
+            remaining.kill()
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
-def weights(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Of each epoch."""
+def read_weights(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Read the weights of each epoch."""
     return {path.name: load_file(path) for path in sorted(folder.glob("models/epochs/*"))}
 
 
-def losses(folder: Path) -> list[float]:
-    """Of each step, as TensorBoard has them."""
+def read_losses(folder: Path) -> list[float]:
+    """Read the loss of each step from TensorBoard's files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (run,) = (folder / "runs").iterdir()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 @pytest.fixture(autouse=True)
 def use_bf16_on_any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "_multiplies_bf16", lambda _: True)
+    monkeypatch.setattr(accelerator, "_has_native_bf16", lambda _: True)
 
 
 def require_finite_files(folder: Path) -> None:

@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 LOWER = {
     "remap": "lower remap.scale",
-    "train": "lower recipes.modern.batch_size (2) or model.base_channels (4); what was saved",
+    "train": "lower recipes.modern.batch_size (2) or model.base_channels (4); saved checkpoints",
     "evaluate": "lower evaluate.batch_size or remap.scale",
     "render": "lower render.num_pictures or remap.scale",
 }
@@ -159,8 +159,8 @@ def test_training_resumes_after_a_killed_loader_process(
     kill = partial(fail_in_a_loader, image, kill_itself)
     line = error_line(run_stage("train", source, tmp_path / "a", before=kill))
     assert line == (
-        "train: a loader process was killed, probably by the system for want of memory; lower "
-        f"train.num_workers ({workers}); what was saved of the training stays"
+        "train: a loader process was killed, probably because the computer ran out of memory; "
+        f"lower train.num_workers ({workers}); saved checkpoints are kept"
     )
     assert list((tmp_path / "a/.ckpt").glob("*/state_*"))
     assert run_stage("train", source, tmp_path / "a").code == 0

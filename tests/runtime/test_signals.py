@@ -1,4 +1,4 @@
-"""Signals and parents, with real processes."""
+"""Graceful shutdown of real processes by signals."""
 
 import signal
 import subprocess
@@ -22,16 +22,16 @@ while True:
 
 
 @pytest.fixture(autouse=True)
-def started_from_a_terminal() -> Iterator[None]:
-    """Processes inherit what is ignored, and `nohup make test` ignores SIGHUP."""
+def restore_sighup() -> Iterator[None]:
+    """Undo `nohup make test`, which lets the processes of the tests inherit an ignored SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
-def process(work: str, *wrapper: str) -> Iterator[subprocess.Popen]:
-    """A process that does `work` with the signals taken over; it says when it has begun."""
+def run_process(work: str, *wrapper: str) -> Iterator[subprocess.Popen]:
+    """Run `work` with a graceful shutdown in a process, which prints a line when it is ready."""
     code = f"""
 import os
 from roadseg.runtime.signals import GracefulShutdown as Stop
@@ -40,24 +40,24 @@ with Stop() as stop:
     {work.strip().replace(chr(10), chr(10) + "    ")}
 """
     command = [*wrapper, sys.executable, "-c", code]
-    started = subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield started
+        yield process
     finally:
-        started.kill()
-        started.communicate()
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_asks_and_the_second_ends_at_once(number: signal.Signals):
-    with process(ONE_LONG_CALL) as computing:
+def test_first_signal_requests_a_stop_and_the_second_exits_immediately(number: signal.Signals):
+    with run_process(ONE_LONG_CALL) as computing:
         computing.stdout.readline()
         computing.send_signal(number)
         assert computing.stderr.readline() == "\n"
         assert "press Ctrl-C again to stop immediately" in computing.stderr.readline()
-        computing.send_signal(number)  # as a closed terminal and `timeout` do
+        computing.send_signal(number)  # repeated at once, as by a closed terminal or `timeout`
         time.sleep(1)
         computing.send_signal(signal.SIGHUP)
         time.sleep(0.2)
@@ -66,22 +66,22 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(number: signal.Signal
         assert computing.wait(timeout=10) == 130
 
 
-def test_a_step_is_finished_first():
-    with process(STEPS) as stepping:
+def test_current_step_is_finished_first():
+    with run_process(STEPS) as stepping:
         stepping.stdout.readline()
         stepping.send_signal(signal.SIGTERM)
         assert "KeyboardInterrupt" in stepping.communicate(timeout=10)[1]
 
 
-def test_what_nohup_ignores_stays_ignored():
-    with process(STEPS, "nohup") as stepping:
+def test_signal_ignored_by_nohup_stays_ignored():
+    with run_process(STEPS, "nohup") as stepping:
         stepping.stdout.readline()
         stepping.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             stepping.wait(timeout=0.5)
 
 
-def test_signals_are_given_back():
+def test_previous_signal_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT)
     with GracefulShutdown() as stop:
         assert signal.getsignal(signal.SIGINT) is not before

@@ -21,14 +21,14 @@ def params(tmp_path: Path) -> Params:
 
 @pytest.fixture
 def without_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time of so small a training."""
+    """Histograms take most of the time of so small a training run."""
     monkeypatch.setattr(TrainingLogger, "log_histograms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def processes():
-    """Starts processes in which torch is imported already."""
+    """Return a process class whose processes have torch already imported."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.factories", "torch._dynamo"])
-    assert join(context.Process(target=print)) == 0  # the imports are done
+    assert join(context.Process(target=print)) == 0  # the fork server has imported torch
     return context.Process

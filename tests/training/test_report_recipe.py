@@ -1,7 +1,7 @@
-"""The recipe `report` is the report's training: our step against a transcription of its listings.
+"""The recipe `report` gives the same losses as a transcription of the report's listings 5 and 9.
 
-The transcription (its code 5 and 9) is written as plainly as can be and shares nothing with src:
-NCHW, no autocast, cross-entropy of torch over all 12 classes, RMSprop, clip by value.
+The transcription shares no code with src: NCHW, no autocast, torch's cross-entropy over all 12
+classes, RMSprop, clipping by value.
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ class ReportUNet(nn.Module):
         return self.outc(x)
 
 
-def transcribed_losses(weights: list[torch.Tensor], pairs) -> list[float]:
+def transcription_losses(weights: list[torch.Tensor], pairs) -> list[float]:
     net = ReportUNet()
     with torch.no_grad():
         for parameter, weight in zip(net.parameters(), weights, strict=True):
@@ -68,8 +68,8 @@ def transcribed_losses(weights: list[torch.Tensor], pairs) -> list[float]:
     losses = []
     net.train()
     for image, mask in pairs:
-        picture = torch.from_numpy(image.transpose(2, 0, 1) / 255).type(torch.FloatTensor)
-        imgs = torch.stack([picture])  # as the report's loader does; (1, 3, H, W), NCHW in memory
+        tensor = torch.from_numpy(image.transpose(2, 0, 1) / 255).type(torch.FloatTensor)
+        imgs = torch.stack([tensor])  # like the report's loader: (1, 3, H, W), NCHW in memory
         true_masks = torch.from_numpy(mask[None].astype(np.int64))
         loss = criterion(net(imgs), true_masks)
         losses.append(loss.item())
@@ -91,23 +91,23 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     params = load_params(write_params(folder / "params.yaml", **changes))
     prepared = PreparedDataset(folder / "prepared")
     ids = prepared.train_ids()
-    split = Split.model_construct(train=ids, val=ids[:1], test=[])  # which no stage would write
+    split = Split.model_construct(train=ids, val=ids[:1], test=[])  # not valid: ids[0] is in both
     return build_trainer(prepared, split, params.model, params.train, params.recipe, code={})
 
 
-def test_twenty_steps_give_the_reports_losses(trainer: Trainer):
+def test_twenty_steps_give_the_losses_of_the_transcription(trainer: Trainer):
     state = trainer.initial_state()
     weights = [parameter.detach().clone() for parameter in state.network.parameters()]
     batches = epoch_batches(trainer, 1)
-    ours = [trainer.train_step(state, batch).loss.item() for batch in batches]
+    losses = [trainer.train_step(state, batch).loss.item() for batch in batches]
     prepared, ids = trainer.dataset.prepared, trainer.dataset.ids
     order = [ids[i] for i in epoch_order(trainer.train.seed, 1, len(ids))]
-    theirs = transcribed_losses(weights, [(prepared.image(n), prepared.mask(n)) for n in order])
-    assert len(ours) == NUM_STEPS
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    assert ours[-1] < ours[0]
+    expected = transcription_losses(weights, [(prepared.image(n), prepared.mask(n)) for n in order])
+    assert len(losses) == NUM_STEPS
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert losses[-1] < losses[0]
 
 
-def test_the_recipe_in_params_is_the_one_compared(trainer: Trainer):
+def test_compared_recipe_is_the_one_in_params_yaml(trainer: Trainer):
     assert trainer.recipe == load_params(ROOT / "params.yaml").recipes["report"]
     assert isinstance(trainer.recipe, Recipe)

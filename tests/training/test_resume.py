@@ -1,4 +1,4 @@
-"""An interrupted training ends with the bytes of an undisturbed one."""
+"""An interrupted and resumed training gives the same bytes as an uninterrupted one."""
 
 import contextlib
 import random
@@ -31,24 +31,24 @@ from tests.factories import (
 pytestmark = pytest.mark.usefixtures("without_histograms")
 
 
-def with_dropout(params: Params) -> Params:
-    """Random numbers in the middle of an epoch."""
+def add_dropout(params: Params) -> Params:
+    """Make the training draw random numbers in the middle of an epoch."""
     model = params.model.model_copy(update={"dropout": 0.5})
     return params.model_copy(update={"model": model})
 
 
 @pytest.mark.parametrize("recipe", ["report", "modern"])
 @pytest.mark.parametrize("resume", [EVERY_STEP, RARELY])
-def test_interrupted_again_and_again(
+def test_resume_after_many_interruptions_gives_identical_outputs(
     prepared: PreparedDataset, tmp_path: Path, recipe: str, resume: Resume
 ):
-    params = with_dropout(make_params(tmp_path, recipe, epochs=3))
-    straight = run_training(
-        make_trainer(prepared, params, **ODD), tmp_path / "straight", resume=resume
+    params = add_dropout(make_params(tmp_path, recipe, epochs=3))
+    uninterrupted = run_training(
+        make_trainer(prepared, params, **ODD), tmp_path / "uninterrupted", resume=resume
     )
-    checks, interruptions = random.Random(1), 0
+    rng, interruptions = random.Random(1), 0
     while True:
-        stop = StopAfter(checks.randrange(1, 7))
+        stop = StopAfter(rng.randrange(1, 7))
         try:
             history = run_training(
                 make_trainer(prepared, params, **ODD), tmp_path / "a", resume=resume, stop=stop
@@ -57,105 +57,114 @@ def test_interrupted_again_and_again(
         except KeyboardInterrupt:
             interruptions += 1
     assert interruptions >= 4
-    assert history == straight
-    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "straight")
+    assert history == uninterrupted
+    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "uninterrupted")
     assert len(read_outputs(tmp_path / "a")) == 3 + 3
 
 
 @pytest.mark.skipif(select_accelerator("cpu", "auto").precision != "bf16", reason="no native bf16")
-def test_interrupted_in_bf16_and_where_pictures_cease_to_be_halved(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
+def test_resume_in_bf16_before_and_after_the_last_halved_step_gives_identical_outputs(
+    prepared, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("roadseg.training.batch._MIN_HALVED_SIDE", 16)
     params = make_params(tmp_path, epochs=3, precision="bf16")
     trainer = make_trainer(prepared, params, halved=0.5)
-    run_training(trainer, tmp_path / "straight")
+    run_training(trainer, tmp_path / "uninterrupted")
     with contextlib.suppress(KeyboardInterrupt):
         run_training(trainer, tmp_path / "a", stop=StopAfter(2))
     with contextlib.suppress(KeyboardInterrupt):
         run_training(trainer, tmp_path / "a", stop=StopAfter(4))
     run_training(trainer, tmp_path / "a")
-    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "straight")
+    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "uninterrupted")
 
 
-def test_killed_at_random_moments(prepared: PreparedDataset, tmp_path: Path, processes):
-    """SIGKILL: in a step, in a validation, while saving; nothing is told to the process."""
-    params = with_dropout(make_params(tmp_path, "report", epochs=20))
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    straight.mkdir()
+def test_resume_after_sigkill_at_random_moments_gives_identical_outputs(
+    prepared: PreparedDataset, tmp_path: Path, processes
+):
+    """SIGKILL in a step, in a validation or while saving, without notice to the process."""
+    params = add_dropout(make_params(tmp_path, "report", epochs=20))
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    uninterrupted.mkdir()
     killed.mkdir()
     began = time.monotonic()
-    assert join(processes(target=train_in_process, args=(prepared.root, params, straight))) == 0
+    assert (
+        join(processes(target=train_in_process, args=(prepared.root, params, uninterrupted))) == 0
+    )
     duration = time.monotonic() - began
-    moments, kills = random.Random(7), 0
+    rng, kills = random.Random(7), 0
     while True:
         process = processes(target=train_in_process, args=(prepared.root, params, killed))
-        said = size_of(killed / "log")
+        size = log_size(killed)
         process.start()
-        while kills % 2 and process.is_alive() and size_of(killed / "log") == said:
-            time.sleep(0.01)  # each second time it is killed in what it does, not on its way there
-        process.join(timeout=moments.uniform(0.02, 0.12) * duration if kills < 18 else 300)
+        while kills % 2 and process.is_alive() and log_size(killed) == size:
+            time.sleep(0.01)  # every second kill comes while it trains, not while it starts
+        process.join(timeout=rng.uniform(0.02, 0.12) * duration if kills < 18 else 300)
         if process.exitcode is not None:
             break
         process.kill()
         process.join()
         kills += 1
     assert process.exitcode == 0
-    print(f"{kills} kills, a straight run takes {duration:.1f} s")
+    print(f"{kills} kills, an uninterrupted run takes {duration:.1f} s")
     assert kills >= 10, f"only {kills} kills within {duration:.1f} s"
     log = (killed / "log").read_text()
     assert len(set(re.findall(r"resuming after step (\d+)", log))) >= 4
-    assert read_outputs(killed) == read_outputs(straight)
-    assert scalars(killed) == scalars(straight)
+    assert read_outputs(killed) == read_outputs(uninterrupted)
+    assert read_scalars(killed) == read_scalars(uninterrupted)
 
 
-def size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def log_size(folder: Path) -> int:
+    log = folder / "log"
+    return log.stat().st_size if log.exists() else 0
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows of the one run in `folder`."""
+def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the scalars that TensorBoard shows of the only run in `folder`."""
     (run,) = (folder / "runs").iterdir()
-    shown = {}
+    scalars = {}
     for part in (run, run / "epochs"):
         events = EventAccumulator(str(part), size_guidance={"scalars": 0}).Reload()
         for tag in events.Tags()["scalars"]:
-            shown[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
-    return shown
+            scalars[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
+    return scalars
 
 
-def test_a_longer_training_goes_on_and_a_shorter_one_is_there_already(
+def test_longer_training_resumes_and_shorter_one_is_already_trained(
     prepared: PreparedDataset, tmp_path: Path, capsys
 ):
     for epochs in (2, 3):
         params = make_params(tmp_path, "report", epochs=epochs)
-        run_training(make_trainer(prepared, params), tmp_path / f"straight{epochs}")
+        run_training(make_trainer(prepared, params), tmp_path / f"uninterrupted{epochs}")
     capsys.readouterr()
-    said = []
+    messages = []
     for epochs in (2, 3, 2, 3):
         params = make_params(tmp_path, "report", epochs=epochs)
         history = run_training(make_trainer(prepared, params), tmp_path / "a")
         assert [row.epoch for row in history] == list(range(1, epochs + 1))
-        assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / f"straight{epochs}")
+        assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / f"uninterrupted{epochs}")
         out = capsys.readouterr().out
-        said += re.findall(r"train: ((?:starting|resuming|all).*)", out)
-    trained_before = "all {} epochs are already run_training; set FRESH=1 to retrain"
-    assert said == [
+        messages += re.findall(r"train: ((?:starting|resuming|all).*)", out)
+    trained = "all {} epochs are already trained; set FRESH=1 to retrain"
+    assert messages == [
         "starting at step 0; no earlier checkpoint",
         "resuming after step 12 (epoch 3 of 3)",
-        trained_before.format(2),
-        trained_before.format(3),
+        trained.format(2),
+        trained.format(3),
     ]
 
 
-def test_a_schedule_over_all_epochs_starts_over_and_says_why(prepared, tmp_path, capsys):
+def test_schedule_over_all_epochs_starts_over_and_gives_the_reason(prepared, tmp_path, capsys):
     for epochs in (2, 3):
         run_training(make_trainer(prepared, make_params(tmp_path, epochs=epochs)), tmp_path / "a")
     reason = "train.epochs 2 -> 3, over which the recipe spreads its schedule"
     assert f"the closest one differs in {reason}\n" in capsys.readouterr().out
-    run_training(make_trainer(prepared, make_params(tmp_path, epochs=3)), tmp_path / "straight")
-    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "straight")
+    run_training(
+        make_trainer(prepared, make_params(tmp_path, epochs=3)), tmp_path / "uninterrupted"
+    )
+    assert read_outputs(tmp_path / "a") == read_outputs(tmp_path / "uninterrupted")
 
 
-def test_fresh_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatch, capsys):
+def test_fresh_1_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatch, capsys):
     trainer = make_trainer(prepared, make_params(tmp_path))
     run_training(trainer, tmp_path)
     monkeypatch.setenv("FRESH", "1")
@@ -167,7 +176,7 @@ def test_fresh_starts_over(prepared: PreparedDataset, tmp_path: Path, monkeypatc
     assert "resuming after step 3 (epoch 1 of 2)" in capsys.readouterr().out
 
 
-def test_another_machine_goes_on_and_says_so(
+def test_resume_on_different_hardware_warns_and_is_recorded(
     prepared: PreparedDataset, tmp_path: Path, monkeypatch, capsys
 ):
     trainer = make_trainer(prepared, make_params(tmp_path))
@@ -187,10 +196,9 @@ def test_another_machine_goes_on_and_says_so(
 @pytest.mark.parametrize("recipe", ["report", "modern"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_two_runs_give_the_same_bytes(prepared, tmp_path, monkeypatch, recipe: str, precision: str):
-    """Whatever the number of loader processes, and whatever the process drew before."""
-    monkeypatch.setattr(
-        accelerator, "_multiplies_bf16", lambda _: True
-    )  # else it is emulated; slow
+    """With any number of loader processes and any state of the global random generator."""
+    # a processor without native bf16 emulates it slowly
+    monkeypatch.setattr(accelerator, "_has_native_bf16", lambda _: True)
     for workers in (0, 2):
         params = make_params(tmp_path, recipe, precision=precision, num_workers=workers)
         run_training(make_trainer(prepared, params), tmp_path / str(workers))

@@ -10,7 +10,7 @@ from roadseg.training.schedule import (
 )
 
 
-def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing():
+def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_zero():
     rates = [one_cycle(step, 101, 0.5, 0.2) for step in range(101)]
     assert rates[0] == pytest.approx(0.5 / 25)
     assert rates[20] == pytest.approx(0.5) == max(rates)
@@ -22,11 +22,11 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing():
 
 @pytest.mark.parametrize("total", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 0.99])
-def test_one_cycle_of_few_steps_is_finite_and_below_the_peak(total, warmup):
+def test_one_cycle_of_few_steps_is_positive_and_at_most_the_peak(total, warmup):
     assert all(0 < one_cycle(step, total, 0.1, warmup) <= 0.1 for step in range(total))
 
 
-def test_without_warmup_one_cycle_begins_at_the_peak():
+def test_one_cycle_without_warmup_starts_at_the_peak():
     assert one_cycle(0, 10, 0.1, 0.0) == pytest.approx(0.1)
 
 
@@ -34,11 +34,11 @@ def test_without_warmup_one_cycle_begins_at_the_peak():
     ("num_steps", "times", "expected"),
     [(180, 2, {90, 180}), (57, 2, {29, 57}), (1, 2, {1}), (3, 5, {1, 2, 3}), (7, 1, {7})],
 )
-def test_validations_are_evenly_spaced_and_close_the_epoch(num_steps, times, expected):
+def test_validations_are_evenly_spaced_and_the_last_ends_the_epoch(num_steps, times, expected):
     assert validation_steps(num_steps, times) == expected
 
 
-def test_plateau_lowers_the_rate_after_more_than_its_patience():
+def test_plateau_lowers_the_rate_after_more_validations_than_its_patience():
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     schedule, rates = reduce_on_plateau(optimizer, patience=2), []
@@ -50,7 +50,7 @@ def test_plateau_lowers_the_rate_after_more_than_its_patience():
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
-def test_the_first_share_of_the_steps_is_halved():
+def test_is_halved_for_the_first_fraction_of_the_steps():
     assert [is_halved(step, 10, 0.25) for step in range(10)] == [True] * 3 + [False] * 7
     assert not any(is_halved(step, 10, 0.0) for step in range(10))
     assert all(is_halved(step, 10, 1.0) for step in range(10))

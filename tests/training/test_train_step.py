@@ -1,4 +1,4 @@
-"""One training step: what the network sees, what is minimised, what is kept."""
+"""One training step: its batch, its criterion, the moving average, dropout."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -25,65 +25,69 @@ ELEVEN = read_class_map(ROOT / "classes/kitti11.yaml")
 VOID = TWELVE.void_id
 
 
-def batch_of(height: int, width: int) -> Batch:
+def make_batch(height: int, width: int) -> Batch:
     images = torch.arange(height * width * 3).remainder(251).to(torch.uint8)
     images = images.reshape(1, height, width, 3).permute(0, 3, 1, 2)
     masks = torch.arange(height * width).remainder(12).to(torch.uint8).reshape(1, height, width)
     return Batch(images, masks)
 
 
-def test_whole_pictures_are_as_they_are():
-    batch = batch_of(64, 65)
-    images, class_ids = prepare_batch(batch, CPU, halved=False, ignored=None)
+def test_batch_that_is_not_halved_keeps_its_pixels():
+    batch = make_batch(64, 65)
+    images, class_ids = prepare_batch(batch, CPU, halved=False, ignored_class=None)
     assert torch.equal(images, batch.images / 255)
     assert torch.equal(class_ids, batch.masks.long())
 
 
-def test_halved_pictures_are_means_and_no_class_is_mixed():
-    batch = batch_of(65, 67)
-    images, class_ids = prepare_batch(batch, CPU, halved=True, ignored=None)
+def test_halved_images_are_averaged_and_halved_masks_are_subsampled():
+    batch = make_batch(65, 67)
+    images, class_ids = prepare_batch(batch, CPU, halved=True, ignored_class=None)
     assert images.shape == (1, 3, 32, 33)
     four = batch.images[0, :, 2:4, 64:66].float().mean((1, 2)) / 255
     torch.testing.assert_close(images[0, :, 1, 32], four)
     assert torch.equal(class_ids[0], batch.masks[0, :64:2, :66:2].long())
 
 
-def test_what_would_be_too_small_is_not_halved():
-    images, _ = prepare_batch(batch_of(63, 200), CPU, halved=True, ignored=None)
+def test_images_that_would_become_too_small_are_not_halved():
+    images, _ = prepare_batch(make_batch(63, 200), CPU, halved=True, ignored_class=None)
     assert images.shape == (1, 3, 63, 200)
 
 
-def test_an_ignored_class_does_not_count():
-    batch = batch_of(64, 64)
-    _, class_ids = prepare_batch(batch, CPU, halved=False, ignored=VOID)
+def test_pixels_of_the_ignored_class_become_ignore_index():
+    batch = make_batch(64, 64)
+    _, class_ids = prepare_batch(batch, CPU, halved=False, ignored_class=VOID)
     assert torch.equal(class_ids == IGNORE_INDEX, batch.masks == VOID)
     assert not (class_ids == VOID).any()
 
 
-def goal(class_map=TWELVE, pixels=None, **changes):
+def make_criterion(class_map=TWELVE, pixels=None, **changes):
     recipe = load_params(ROOT / "params.yaml").recipe.model_copy(update=changes)
     if pixels is None:
         pixels = np.ones(class_map.num_classes, dtype=np.int64)
     return build_criterion(recipe, class_map, pixels, torch.device("cpu"))
 
 
-def test_void_is_a_class_or_ignored_as_the_recipe_says():
-    assert goal(void="class").ignored is None
-    assert goal(void="ignored").ignored == VOID
-    assert goal(void="class").void_id == goal(void="ignored").void_id == VOID
-    assert goal(ELEVEN, void="ignored").ignored is None  # it has no void to ignore
+def test_recipe_decides_whether_void_is_a_class_or_ignored():
+    assert make_criterion(void="class").ignored_class is None
+    assert make_criterion(void="ignored").ignored_class == VOID
+    assert make_criterion(void="class").void_id == make_criterion(void="ignored").void_id == VOID
+    assert make_criterion(ELEVEN, void="ignored").ignored_class is None  # the map has no void class
 
 
-def test_an_ignored_class_has_no_part_in_the_weights():
+def test_ignored_class_does_not_change_the_class_weights():
     few, many = np.ones(12, dtype=np.int64), np.ones(12, dtype=np.int64)
     many[VOID] = 1000
-    ignored = [goal(pixels=pixels, void="ignored").class_weights for pixels in (few, many)]
+    ignored = [
+        make_criterion(pixels=pixels, void="ignored").class_weights for pixels in (few, many)
+    ]
     assert torch.equal(*ignored)
     assert ignored[0][VOID] == 0
-    assert not torch.equal(*[goal(pixels=p, void="class").class_weights for p in (few, many)])
+    assert not torch.equal(
+        *[make_criterion(pixels=p, void="class").class_weights for p in (few, many)]
+    )
 
 
-def test_the_average_follows_the_network():
+def test_moving_average_follows_weights_and_statistics():
     average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     with torch.no_grad():
         network.weight.fill_(3.0)
@@ -93,28 +97,30 @@ def test_the_average_follows_the_network():
     assert average.weight.tolist() == pytest.approx([1.2, 1.2])  # 0.9 * 1 + 0.1 * 3
     assert average.running_mean.tolist() == pytest.approx([1.0, 1.0])
     assert average.num_batches_tracked == 7
-    update_average(average, network, step=1, decay=0.9)  # early: 2/11 of the old average
+    update_average(average, network, step=1, decay=0.9)  # warm-up: the decay is 2/11
     assert average.weight.tolist() == pytest.approx([1.2 * 2 / 11 + 3 * 9 / 11] * 2)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_what_is_kept_and_judged_is_the_average(prepared, params, tmp_path, ema):
+def test_saved_model_is_the_moving_average_if_there_is_one(prepared, params, tmp_path, ema):
     trainer = make_trainer(prepared, params, ema=ema)
     state = trainer.initial_state()
     trainer.initial_state = lambda: state
     run_training(trainer, tmp_path)
-    kept, _ = load_network(run_paths(tmp_path).epochs / "epoch_002.safetensors", TWELVE)
+    saved, _ = load_network(run_paths(tmp_path).epochs / "epoch_002.safetensors", TWELVE)
     last, average = state.network.state_dict(), (state.average or state.network).state_dict()
-    for name, weight in kept.state_dict().items():
+    for name, weight in saved.state_dict().items():
         assert torch.equal(weight, average[name])
-    assert torch.equal(kept.out.weight, last["out.weight"]) == (ema == 0)
+    assert torch.equal(saved.out.weight, last["out.weight"]) == (ema == 0)
 
 
-def test_halved_steps_come_first(prepared, params, monkeypatch):
+def test_first_fraction_of_the_steps_is_halved(prepared, params, monkeypatch):
     trainer = make_trainer(prepared, params, halved=0.5)
     sizes, state = [], trainer.initial_state()
-    hook = state.network.register_forward_hook(lambda _, seen, __: sizes.append(seen[0].shape[2:]))
-    monkeypatch.setattr("roadseg.training.batch._SMALLEST_HALF", 16)
+    hook = state.network.register_forward_hook(
+        lambda _, inputs, __: sizes.append(inputs[0].shape[2:])
+    )
+    monkeypatch.setattr("roadseg.training.batch._MIN_HALVED_SIDE", 16)
     batches = trainer.batches(state)
     for _ in range(trainer.total_steps):
         trainer.train_step(state, next(batches))
@@ -123,8 +129,8 @@ def test_halved_steps_come_first(prepared, params, monkeypatch):
     assert max(min(size) for size in sizes[:3]) <= min(min(size) for size in sizes[3:]) / 2 + 1
 
 
-def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
-    """Also after a resume, although a state holds the generator of rank 0 only."""
+def test_each_rank_drops_other_channels(prepared, params, monkeypatch):
+    """Also after resuming, although checkpoints contain the generator of rank 0 only."""
 
     class DrawnError(Exception):
         """Stops the step where the network would draw its dropout masks."""
@@ -136,15 +142,15 @@ def test_each_rank_drops_its_own_channels(prepared, params, monkeypatch):
     trainer = make_trainer(prepared, params)
     state = trainer.initial_state()
 
-    def drawn(rank: int, restored: int) -> list[float]:
-        torch.manual_seed(restored)
+    def draws(rank: int, restored_seed: int) -> list[float]:
+        torch.manual_seed(restored_seed)
         state.step = 2
         trainer.accelerator = replace(trainer.accelerator, process_group=ProcessGroup(rank, size=3))
         with pytest.raises(DrawnError) as error:
-            trainer.train_step(state, batch_of(32, 32))
+            trainer.train_step(state, make_batch(32, 32))
         return error.value.args[0]
 
-    ranks = [drawn(rank, restored=0) for rank in range(3)]
+    ranks = [draws(rank, restored_seed=0) for rank in range(3)]
     assert all(a != b for a, b in combinations(ranks, 2))
-    assert [drawn(rank, restored=1) for rank in (1, 2)] == ranks[1:]
-    assert drawn(0, restored=1) != ranks[0]
+    assert [draws(rank, restored_seed=1) for rank in (1, 2)] == ranks[1:]
+    assert draws(0, restored_seed=1) != ranks[0]

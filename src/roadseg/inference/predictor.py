@@ -52,7 +52,7 @@ class Predictor:
         tta: bool = False,
         tile: int | None = None,
     ) -> None:
-        self.accelerator = select_accelerator(device, precision, said_as="--")
+        self.accelerator = select_accelerator(device, precision, prefix="--")
         make_deterministic()
         keep_freed_memory()
         self.network, self.metadata = load_model(path)

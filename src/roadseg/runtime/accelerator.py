@@ -1,6 +1,6 @@
-"""Where and in what precision a network computes.
+"""Device and precision of the computation.
 
-Shapes: N pictures, K classes, H and W pixels.
+Shapes: N images, K classes, H and W pixels.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from roadseg.runtime.distributed import (
 )
 from roadseg.system.errors import InputError
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -30,32 +32,32 @@ class Accelerator:
     device: torch.device
     precision: str
     process_group: ProcessGroup = SINGLE_PROCESS
-    """This one and those beside it, each with a machine of its own."""
+    """The ranks that work together, each on a device of its own."""
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """bf16 convolutions run fastest in channels_last; fp32 keeps the report's own NCHW."""
+        """bf16 convolutions are fastest in channels_last; fp32 keeps the NCHW of the report."""
         return torch.channels_last if self.precision == "bf16" else torch.contiguous_format
 
     def name(self) -> str:
-        """`cpu`, or `2 processes, cuda each`."""
+        """Return `cpu`, or `2 processes, cuda each`."""
         count = self.process_group.size
         return str(self.device) if count == 1 else f"{count} processes, {self.device.type} each"
 
     def free_bytes(self) -> int:
-        """Room for data in the device's own memory; none where that is the computer's memory."""
+        """Return the free memory of a CUDA device; 0 if the device shares the computer's memory."""
         if self.device.type != "cuda":
             return 0
-        reserved = torch.cuda.memory_reserved(self.device)  # by torch, for what it will allocate
+        reserved = torch.cuda.memory_reserved(self.device)  # by torch's caching allocator
         unused = reserved - torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + unused
 
-    def to_device(self, network: nn.Module) -> nn.Module:
-        """`network` on the device, in that memory format."""
-        return network.to(self.device, memory_format=self.memory_format)
+    def to_device(self, network: Network) -> Network:
+        """Move `network` to the device in place, convert it to the memory format, and return it."""
+        return network.to(self.device).to(memory_format=self.memory_format)
 
     def description(self) -> dict[str, str | int]:
-        """What else decides the last bits of a result: processor, processes, a CPU's threads."""
+        """Return what decides the last bits of a result: processor, threads, number of ranks."""
         many = {"processes": self.process_group.size} if self.process_group.size > 1 else {}
         if self.device.type == "cuda":
             return {"processor": torch.cuda.get_device_name(self.device), **many}
@@ -65,11 +67,11 @@ class Accelerator:
         return {"processor": f"{name} ({instructions})", "threads": threads, **many}
 
     def images(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in that memory format."""
+        """(N, 3, H, W) uint8 -> float32 on the device, 0..1, in the memory format."""
         return self.pixels(images).div_(255)
 
     def pixels(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 -> float32 on the device, 0..255, in that memory format."""
+        """(N, 3, H, W) uint8 -> float32 on the device, 0..255, in the memory format."""
         moved = images.to(self.device, non_blocking=True)
         return moved.to(torch.float32, memory_format=self.memory_format)
 
@@ -77,84 +79,86 @@ class Accelerator:
         """(N, H, W) uint8 -> int64 on the device."""
         return masks.to(self.device, non_blocking=True).long()
 
-    def logits(self, network: nn.Module, images: Tensor, *more: Any) -> Tensor:
-        """(N, 3, H, W) float32 -> (N, K, H, W), in bfloat16 where that is the precision.
+    def logits(self, network: nn.Module, images: Tensor, *args: object) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, K, H, W) logits, bfloat16 if that is the precision.
 
-        `more` goes to the network as it is.
+        `args` are passed to the network after the images.
         """
         enabled = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            return network(images, *more)
+            logits: Tensor = network(images, *args)
+        return logits
 
 
-def select_accelerator(device: str, precision: str, said_as: str = "train.") -> Accelerator:
-    """The machine that the parameters `train.device` and `train.precision` name.
+def select_accelerator(device: str, precision: str, prefix: str = "train.") -> Accelerator:
+    """Select the device and precision named by `train.device` and `train.precision`.
 
     Args:
-        said_as: what stands before `device` and `precision` in errors; of options, `--`.
+        prefix: put before `device` and `precision` in errors; `--` for command-line options.
 
     Raises:
-        InputError: a device or precision that this computer does not have.
+        InputError: this computer does not have the device or precision.
     """
     try:
-        found = _device(device)
-        native = _multiplies_bf16(found)
+        found = _find_device(device)
+        native = _has_native_bf16(found)
         if precision == "bf16" and not native:
             raise InputError(f"precision: {found} has no native bf16; use fp32 or auto")
         if precision == "auto":
             precision = "bf16" if native else "fp32"
         return Accelerator(found, precision)
     except InputError as error:
-        raise InputError(f"{said_as}{error}") from None
+        raise InputError(f"{prefix}{error}") from None
 
 
 @contextlib.contextmanager
 def join_process_group(accelerator: Accelerator) -> Iterator[Accelerator]:
-    """`machine` beside those of the other processes that torchrun has started, if it has."""
+    """Join the process group that torchrun started, if any, and add it to `accelerator`."""
     with init_process_group(accelerator.device) as process_group:
         yield replace(accelerator, process_group=process_group)
 
 
-def require_device_each(count: int, device: str) -> None:
-    """`count` processes of this computer must each have a device that they can meet on.
+def require_device_per_process(count: int, device: str) -> None:
+    """Require that `count` processes of this computer can each have a device of their own.
 
     Raises:
-        InputError: too few of them, or one that is named or stands alone.
+        InputError: there are too few devices, or `device` is one particular device, or mps.
     """
-    found = _device(device)
+    found = _find_device(device)
     if found.index is not None or found.type == "mps":
         raise InputError(
-            f"train.processes: {count} cannot share train.device {device}; use auto, cuda or cpu"
+            f"train.processes: {count} processes cannot share train.device {device}; use auto, "
+            "cuda or cpu"
         )
     if found.type == "cuda" and count > torch.cuda.device_count():
         raise InputError(
             f"train.processes: {count} is more than the {torch.cuda.device_count()} CUDA devices "
-            "of this computer; each takes one"
+            "of this computer; each process needs its own"
         )
 
 
-def _device(name: str) -> torch.device:
-    own = os.environ.get("LOCAL_RANK") if is_distributed() else None
+def _find_device(name: str) -> torch.device:
+    local_rank = os.environ.get("LOCAL_RANK") if is_distributed() else None
     if name in ("auto", "cuda") and torch.cuda.is_available():
-        name = "cuda" if own is None else f"cuda:{own}"
+        name = "cuda" if local_rank is None else f"cuda:{local_rank}"
     elif name == "auto":
         name = "mps" if torch.backends.mps.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise InputError(f"device: {name!r} names no device; use auto, cpu, mps, cuda, cuda:N")
+        raise InputError(f"device: unknown device {name!r}; use auto, cpu, mps, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise InputError(f"device: {name}: this computer has {count} CUDA devices")
+        raise InputError(f"device: {name}: this computer has {count} CUDA devices; use auto")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device: mps: this computer has no Apple GPU")
+        raise InputError("device: mps: this computer has no Apple GPU; use auto")
     return device
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether `device` has instructions for bf16 products; emulation would be slower than fp32."""
+def _has_native_bf16(device: torch.device) -> bool:
+    """Return True if `device` multiplies bf16 natively; emulation would be slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)  # from Ampere on
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere and later
     if device.type == "cpu":
-        abilities = torch.cpu.get_capabilities()
-        return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return False

@@ -1,7 +1,7 @@
-"""The processes that train or judge one network together, and what they tell each other.
+"""Process group for training and evaluating one network in several processes.
 
-torchrun starts them; each has a rank, 0 to size - 1, and the first one writes. One process alone
-needs none of this: for it everything here hands back what it was given.
+torchrun starts the processes. Each has a rank, 0 to size - 1, and only rank 0 writes files. With a
+single process, every operation of the group returns its argument and torch.distributed is not used.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,76 +21,75 @@ from tqdm import tqdm
 from roadseg.system.errors import InputError
 
 PEER_LOST = 75
-"""Exit code of a process that ends because another one has; it says nothing, the other one did."""
-_LOST = re.compile(
+"""Exit code of a process that exits because a peer did; the peer reports the reason."""
+_PEER_ERRORS = re.compile(
     r"gloo|NCCL|ncclRemote|Connection (closed|reset)|Broken pipe|Socket (Timeout|Error)"
 )
-"""In errors of torch's collectives, most of which have no class of their own."""
-_END_S = 5.0
+"""Found in the errors of torch's collectives, most of which have no class of their own."""
+_EXIT_DELAY_S = 5.0
 
 T = TypeVar("T")
 
 
 class PeerLostError(Exception):
-    """Another process has ended, and what was to be added up will never come."""
+    """A peer process exited; the pending collective cannot complete."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One of `size` processes."""
+    """The ranks that share one network, seen from one of them."""
 
     rank: int = 0
     size: int = 1
     control: Any = None
-    """The torch group in which the CPUs talk; None where there is one process only."""
+    """torch.distributed group for CPU tensors and objects; None in a single process."""
 
     @property
     def is_first(self) -> bool:
+        """Return True on rank 0."""
         return self.rank == 0
 
-    def bar(self, **options: Any) -> tqdm:
-        """A progress bar, of the first process alone."""
+    def bar(self, **options: Any) -> "tqdm[NoReturn]":
+        """Return a tqdm bar that only rank 0 shows."""
         return tqdm(**options, disable=None if self.is_first else True)
 
     def shard(self, count: int) -> slice:
-        """Which of `count` things are ours: neighbours, as many as any other's or one more."""
+        """Return this rank's slice of `count` items; slices differ in size by at most 1."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """`tensor`, to which those of all the others are added in place; on any device.
-
-        It is contiguous, here and there.
-        """
+        """Sum a contiguous tensor on the device over all ranks, in place, and return it."""
         if self.size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    def any(self, said: bool) -> bool:
-        """Whether any process says so. All must ask; it waits for no device."""
+    def any(self, value: bool) -> bool:
+        """Return True if `value` is True on any rank. Does not wait for the device."""
         if self.size == 1:
-            return said
-        votes = torch.tensor([said], dtype=torch.uint8)
+            return value
+        votes = torch.tensor([value], dtype=torch.uint8)
         torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX, self.control)
         return bool(votes)
 
-    def broadcast_object(self, made: Callable[[], T]) -> T:
-        """What the first process makes; the others only get it."""
+    def broadcast_object(self, make: Callable[[], T]) -> T:
+        """Call `make` on rank 0 only, and return its result on all ranks."""
         if self.size == 1:
-            return made()
-        told = [made() if self.is_first else None]
-        torch.distributed.broadcast_object_list(told, 0, self.control)
-        return told[0]
+            return make()
+        objects: list[Any] = [make() if self.is_first else None]
+        torch.distributed.broadcast_object_list(objects, 0, self.control)
+        received: T = objects[0]
+        return received
 
     def all_gather(self, value: T) -> list[T]:
-        """What each process has given for `value`, by rank."""
+        """Return the `value` of each rank, in the order of the ranks."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, value, self.control)
-        return found
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value, self.control)
+        return values
 
     def wait_for_first(self) -> None:
-        """Until the first process has ended, which may have to save."""
+        """Wait until rank 0, which may still be saving, has exited."""
         with contextlib.suppress(PeerLostError), detect_lost_peers():
             while True:
                 self.any(False)
@@ -100,24 +99,24 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def is_distributed() -> bool:
-    """Whether torchrun has started this process, and others beside it.
+    """Return True if torchrun started this process as one of several.
 
-    Schedulers set WORLD_SIZE, too.
+    WORLD_SIZE alone does not show it, because cluster schedulers set it too.
     """
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextlib.contextmanager
 def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """Meet the others that torchrun has started, and take part in all that they add up.
+    """Join the process group if torchrun started this process; otherwise yield SINGLE_PROCESS.
 
-    What any but the first one prints is not seen. Where another one ends, so does this process,
-    with LOST.
+    The standard output of ranks other than 0 is discarded. If a peer exits early, this process
+    exits too, with the code PEER_LOST.
     """
     if not is_distributed():
         yield SINGLE_PROCESS
         return
-    import torch.distributed  # 1 s
+    import torch.distributed  # takes 1 s
 
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -125,68 +124,62 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     try:
         with detect_lost_peers():
             torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
-            control = torch.distributed.new_group(backend="gloo") if on_gpu else None
+            control: Any = torch.distributed.new_group(backend="gloo") if on_gpu else None
             rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
             if rank:
                 _discard_stdout()
             try:
                 yield ProcessGroup(rank, size, control or torch.distributed.group.WORLD)
-                torch.distributed.barrier(control)  # none leaves while another one needs it
+                torch.distributed.barrier(control)  # no rank exits while a peer still needs it
             except InputError:
-                if rank:  # what all of them meet, the first one tells
-                    _be_ended()
+                if rank:  # rank 0 meets the same error and reports it
+                    _wait_for_sigterm()
                 raise
     except PeerLostError:
-        _be_ended()  # else torchrun would take us for the one that began it
-        os._exit(PEER_LOST)  # torch's threads would wait for the others, for ever
+        _wait_for_sigterm()  # otherwise torchrun would report this process as the first to fail
+        os._exit(PEER_LOST)  # a normal exit would wait forever for torch's threads
     finally:
         torch.distributed.destroy_process_group()
 
 
 def _discard_stdout() -> None:
-    """Send what this process prints, also from C code, to the null device."""
+    """Redirect the standard output of this process, also of its C code, to the null device."""
     sys.stdout.flush()
     with open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), 1)
 
 
-def _be_ended() -> None:
-    """Give torchrun the time to see another process's end, after which it ends this one."""
+def _wait_for_sigterm() -> None:
+    """Give torchrun time to notice the exit of a peer and to terminate this process."""
     sys.stderr.flush()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(_END_S)
+    time.sleep(_EXIT_DELAY_S)
 
 
 @contextlib.contextmanager
 def detect_lost_peers() -> Iterator[None]:
-    """Turn torch's errors about others that have ended into LostError."""
+    """Turn torch's errors about exited peers into PeerLostError."""
     try:
         yield
     except RuntimeError as error:
-        if not _LOST.search(str(error)):
+        if not _PEER_ERRORS.search(str(error)):
             raise
         raise PeerLostError from None
 
 
 def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
-    """Wrap `network`, so that its gradients are the sums over all ranks of torch's default group.
+    """Wrap `network` in DistributedDataParallel with gradients summed over all ranks.
 
-    DDP computes means by default, but here each rank has its part of one loss.
+    DDP averages gradients by default, but here the losses of the ranks add up to the loss of the
+    batch.
 
     Args:
-        example: an input of the network on its device; it is only used to settle DDP's buckets.
+        example: an input of the network on its device, for fixing the order of DDP's buckets.
 
     Returns:
         The module to call instead of `network` while training.
     """
     from torch.nn.parallel import DistributedDataParallel
-
-    # DDP checks these annotations, which not every build of torch has
-    def sum_gradients(
-        _: None, bucket: torch.distributed.GradBucket
-    ) -> torch.futures.Future[Tensor]:
-        sent = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
-        return sent.then(lambda found: found.value()[0])
 
     device = next(network.parameters()).device
     wrapped = DistributedDataParallel(
@@ -195,16 +188,21 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
         forward_sync_buffers=False,  # they are sums over all ranks, and so equal everywhere
         gradient_as_bucket_view=True,
     )
-    wrapped.register_comm_hook(None, sum_gradients)
-    _settle_buckets(wrapped, example)
+    wrapped.register_comm_hook(None, lambda _, bucket: _sum_async(bucket.buffer()))
+    _fix_bucket_order(wrapped, example)
     return wrapped
 
 
-def _settle_buckets(wrapped: nn.Module, example: Tensor) -> None:
-    """Let DDP order its buckets, which it does once, after the first backward pass.
+def _sum_async(gradients: Tensor) -> "torch.futures.Future[Tensor]":
+    summed = torch.distributed.all_reduce(gradients, async_op=True).get_future()
+    return summed.then(lambda future: future.value()[0])
 
-    The order of a sum over more than two ranks depends on the buckets, so a resumed training would
-    otherwise differ in its last bits from one that was never interrupted.
+
+def _fix_bucket_order(wrapped: nn.Module, example: Tensor) -> None:
+    """Run two backward passes; DDP reorders its buckets once, after the first one.
+
+    The order of a sum over more than two ranks depends on the buckets, so without this a resumed
+    training would differ in its last bits from an uninterrupted one.
     """
     wrapped.eval()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""When to stop before the end."""
+"""Graceful shutdown after SIGINT, SIGTERM and SIGHUP."""
 
 import contextlib
 import os
@@ -12,31 +12,31 @@ from types import FrameType
 from roadseg.system.cli import INTERRUPTED
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_TWICE_S = 0.5
-"""A closed terminal and `timeout` send a signal twice; a person who insists takes longer."""
+_REPEAT_S = 0.5
+"""A closed terminal and `timeout` repeat a signal within this time; people take longer."""
 _END = b"\0"  # no signal has this number
 
 
 class GracefulShutdown:
-    """Asks for an orderly end after the first signal, and ends the process at the second.
+    """Requests a stop at the first signal, and exits immediately at the second.
 
-    As a context it takes the signals over. A step of training can be one call of many seconds, in
-    which Python's own handlers do not run; so a thread reads the signals, and the second one
-    works at once.
+    A context manager. A training step can be one call of many seconds, in which Python runs no
+    signal handlers, so a thread reads the signals from a wakeup file descriptor.
 
     Args:
-        tells: says so on the terminal.
+        verbose: print a line at the first signal.
     """
 
-    def __init__(self, tells: bool = True) -> None:
-        self._asked, self._tells = threading.Event(), tells
+    def __init__(self, verbose: bool = True) -> None:
+        self._requested, self._verbose = threading.Event(), verbose
 
     @property
     def requested(self) -> bool:
-        return self._asked.is_set()
+        """Return True after the first signal."""
+        return self._requested.is_set()
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if it is time to stop."""
+        """Raise KeyboardInterrupt if a stop was requested."""
         if self.requested:
             raise KeyboardInterrupt
 
@@ -44,9 +44,9 @@ class GracefulShutdown:
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._old_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        # nohup and shells without job control ignore a signal for their children; so do we
+        # nohup, and shells without job control, let child processes ignore a signal: keep that
         taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._old_handlers = {number: signal.signal(number, _handled) for number in taken}
+        self._old_handlers = {number: signal.signal(number, _do_nothing) for number in taken}
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -64,19 +64,19 @@ class GracefulShutdown:
         while (received := self._receiver.recv(1)) != _END:
             if received[0] not in self._old_handlers:
                 continue
-            if not self._asked.is_set():
-                self._asked.set()
-                asked_at = time.monotonic()
-                if not self._tells:
+            if not self._requested.is_set():
+                self._requested.set()
+                requested_at = time.monotonic()
+                if not self._verbose:
                     continue
-                with contextlib.suppress(OSError):  # the terminal may be gone
+                with contextlib.suppress(OSError):  # the terminal may be closed
                     print(
                         "\ntrain: stopping after this step; press Ctrl-C again to stop immediately",
                         file=sys.stderr,
                     )
-            elif received[0] != signal.SIGHUP and time.monotonic() - asked_at > _TWICE_S:
-                os._exit(INTERRUPTED)  # every file is the old one or the new one, always
+            elif received[0] != signal.SIGHUP and time.monotonic() - requested_at > _REPEAT_S:
+                os._exit(INTERRUPTED)  # safe, because every file is written atomically
 
 
-def _handled(_number: int, _frame: FrameType | None) -> None:
-    """The watching thread does it; a handler must exist for the signal to reach it."""
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal; without a handler it would not reach the thread that watches."""

@@ -1,4 +1,4 @@
-"""From a loaded batch to what the network and the criterion take.
+"""Preparation of a loaded batch for one training step.
 
 Shapes: N images, H and W pixels.
 """
@@ -11,19 +11,19 @@ from roadseg.data.augmentation import recolor
 from roadseg.data.collate import Batch
 from roadseg.runtime.accelerator import Accelerator
 
-_SMALLEST_HALF = 32
-"""Pixels of a side below which no image is halved: the network halves it four times more, which
-would leave too few pixels for the statistics of the normalization."""
+_MIN_HALVED_SIDE = 32
+"""Smallest side of a halved image, pixels: the network halves it four more times, and needs enough
+pixels for the statistics of its normalization."""
 
 
 def prepare_batch(
-    batch: Batch, accelerator: Accelerator, halved: bool, ignored: int | None
+    batch: Batch, accelerator: Accelerator, halved: bool, ignored_class: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Move a batch to the device, with color augmentation applied.
+    """Move a batch to the device and apply the color augmentation.
 
     Args:
         halved: halve height and width, rounded down, if both keep at least 32 pixels.
-        ignored: a class whose pixels are not trained, or None.
+        ignored_class: class id whose pixels are not trained, or None.
 
     Returns:
         images: (N, 3, H, W) float32, 0..1.
@@ -32,10 +32,10 @@ def prepare_batch(
     images, class_ids = accelerator.pixels(batch.images), accelerator.class_ids(batch.masks)
     if batch.colors is not None:
         recolor(images, batch.colors.to(accelerator.device, non_blocking=True))
-    if halved and min(class_ids.shape[1:]) >= 2 * _SMALLEST_HALF:
+    if halved and min(class_ids.shape[1:]) >= 2 * _MIN_HALVED_SIDE:
         rows, columns = (side // 2 for side in class_ids.shape[1:])
         images = F.avg_pool2d(images, 2)  # (N, 3, H // 2, W // 2)
         class_ids = class_ids[:, ::2, ::2][:, :rows, :columns].contiguous()
-    if ignored is not None:
-        class_ids = class_ids.masked_fill(class_ids == ignored, IGNORE_INDEX)
+    if ignored_class is not None:
+        class_ids = class_ids.masked_fill(class_ids == ignored_class, IGNORE_INDEX)
     return images.div_(255), class_ids

@@ -1,23 +1,26 @@
-"""The directory of one training's checkpoints, outside DVC, which removes outputs before a run.
+"""The checkpoints of one training run on disk.
+
+They are outside DVC, which removes the outputs of a stage before it runs. The directory contains:
 
 provenance.json                     its fingerprint is the name of the directory
 lock                                held by the process that trains
 state_00000012-DIGEST.safetensors   a checkpoint: everything needed to resume; the latest few
 epoch_003-DIGEST.safetensors        the weights of each finished epoch
 
-A file gets its name when it is complete, and the name contains 16 digits of its SHA-256, so that a
-file that was truncated or changed later is noticed.
+A file gets its name when it is complete, and the name contains 16 digits of its SHA-256, so that
+truncated and modified files are detected. Files with other names are ignored.
 """
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -29,15 +32,27 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, file_sha256, write_json
 from roadseg.system.locks import acquire_lock, hold_lock
 
-_KEY = "state"  # one metadata key only: safetensors writes several in changing order
-_STATE, _DIGITS = "state_", 16
-_TICK = 1_000_000  # nanoseconds; coarser than what file systems keep
+_KEY = "state"  # the only metadata key: safetensors writes several in random order
+_DIGITS = 16
+_CHECKPOINT_NAME = re.compile(r"state_[0-9]{8,}-[0-9a-f]{16}\.safetensors")
+_WEIGHTS_NAME = re.compile(r"epoch_[0-9]{3,}-[0-9a-f]{16}\.safetensors")
+_TICK_NS = 1_000_000  # coarser than the time stamps of file systems
 _MAX_DIFFERENCES = 4
-"""Largest number of differences to the closest training that are reported."""
+"""Maximum number of differences from the closest training run that are reported."""
+
+
+class Checkpoint(NamedTuple):
+    """Everything needed to resume a training run."""
+
+    tensors: dict[str, Tensor]
+    progress: dict[str, Any]
+    """JSON."""
+    weights: list[str]
+    """File name, in the store, of the weights of each finished epoch."""
 
 
 class CheckpointStore:
-    """Checkpoints of the training with `provenance`, in a directory below `root`."""
+    """Checkpoints of the training run with `provenance`, in a directory below `root`."""
 
     def __init__(self, root: Path, provenance: TrainingProvenance) -> None:
         self.root, self.provenance = root, provenance
@@ -45,35 +60,29 @@ class CheckpointStore:
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None], fresh: bool) -> Iterator[None]:
-        """Lock the directory against other processes.
+        """Lock the directory against other processes; if `fresh`, remove all checkpoints.
 
-        Args:
-            while_waiting: called while another process trains the same; may raise to give up.
-            fresh: remove all checkpoints.
+        `while_waiting` is called while another process holds the lock; it may raise to give up.
         """
-        with hold_lock(self.folder / "lock", "train: trains exactly this already", while_waiting):
-            self._draft.unlink(missing_ok=True)  # of a process that was killed
+        work = "train: is already running this training"
+        with hold_lock(self.folder / "lock", work, while_waiting):
+            self._draft.unlink(missing_ok=True)  # left by a process that was killed
             if fresh:
-                _remove(self.folder.glob("*.safetensors"))
+                _remove(self._checkpoints() + self._weights())
             write_json(self.folder / "provenance.json", self.provenance.model_dump())
             self._touch()
             yield
 
-    def load_latest(
-        self, epochs: int
-    ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-        """Load the latest undamaged checkpoint whose first `epochs` weights are undamaged too.
+    def load_latest(self, epochs: int) -> Checkpoint | None:
+        """Load the latest checkpoint that is undamaged, as are its first `epochs` weight files.
 
-        What is damaged is reported, and the previous checkpoint is tried.
-
-        Returns:
-            What `save` was given: tensors, facts and names of weights; None without checkpoint.
+        A damaged file is reported, and the previous checkpoint is tried. None if there is none.
         """
-        paths = self._states()
+        paths = self._checkpoints()
         for path in reversed(paths):
             try:
                 checkpoint = _read(path)
-                for name in checkpoint[2][:epochs]:
+                for name in checkpoint.weights[:epochs]:
                     _require_undamaged(self.folder / name)
                 return checkpoint
             except InputError as error:
@@ -83,43 +92,41 @@ class CheckpointStore:
             print(f"warning: {self.folder}: no usable checkpoint is left", file=sys.stderr)
         return None
 
-    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any], weights: list[str]) -> Path:
-        """Save a checkpoint.
-
-        Args:
-            facts: JSON.
-            weights: what `add_weights` returned for each finished epoch.
+    def save(
+        self, tensors: dict[str, Tensor], progress: dict[str, Any], weights: list[str]
+    ) -> Path:
+        """Save a checkpoint; see `Checkpoint` for the arguments.
 
         Raises:
             InputError: the disk is full; the earlier checkpoints stay.
         """
-        paths = self._states()
-        number = 1 + (int(paths[-1].stem.split("-")[0].removeprefix(_STATE)) if paths else 0)
-        # the order of the keys is kept, because those of a row are columns
-        metadata = {_KEY: json.dumps({"facts": facts, "weights": weights})}
+        paths = self._checkpoints()
+        number = 1 + (int(paths[-1].name.removeprefix("state_").split("-")[0]) if paths else 0)
+        # the keys are not sorted: their order in a history row is the order of the CSV columns
+        metadata = {_KEY: json.dumps({"facts": progress, "weights": weights})}
         path = self._add(
-            f"{_STATE}{number:08d}", lambda file: save_file(tensors, file, metadata=metadata)
+            f"state_{number:08d}", lambda file: save_file(tensors, file, metadata=metadata)
         )
-        _remove(old for old in self.folder.glob("epoch_*") if old.name not in set(weights))
+        _remove(old for old in self._weights() if old.name not in set(weights))
         self._touch()
         return path
 
     def add_weights(self, path: Path) -> str:
-        """Copy the weights of an epoch to this directory, and return their name in it.
+        """Copy the weights of an epoch to this directory, and return the name of the copy.
 
-        A hard link would change with the original if somebody writes to that in place.
+        A hard link would change with the original if that were modified in place.
         """
         return self._add(path.stem, lambda file: shutil.copyfile(path, file)).name
 
     def keep_latest(self, num_checkpoints: int) -> None:
         """Remove all checkpoints but the latest `num_checkpoints`."""
-        _remove(self._states()[:-num_checkpoints])
+        _remove(self._checkpoints()[:-num_checkpoints])
 
     def describe_closest(self) -> str:
-        """Say how the closest of the other trainings differs from this one."""
+        """Describe how the most similar of the other training runs differs from this one."""
         others = []
         for path in sorted(self.root.glob("*/provenance.json")):
-            # this is only an explanation: a file that is not ours must not stop the training
+            # this is only an explanation: an unreadable file must not stop the training
             with contextlib.suppress(InputError):
                 if path.parent != self.folder:
                     other = read_model(TrainingProvenance, path)
@@ -127,26 +134,26 @@ class CheckpointStore:
                         others.append(differences)  # not of a copy of this training's directory
         if not others:
             return "no earlier checkpoint"
-        # of two that are as close, prefer the one of the same code
+        # among equally close ones, prefer one of the same code
         closest = min(others, key=lambda found: (len(found), found[0].startswith("its code")))
         more = len(closest) - _MAX_DIFFERENCES
         text = "; ".join(closest[:_MAX_DIFFERENCES] + ([f"{more} more"] if more > 0 else []))
         return f"no matching checkpoint; the closest one differs in {text}"
 
     def remove_oldest_trainings(self, num_trainings: int) -> None:
-        """Keep the checkpoints of the `num_trainings` used last, and of any that runs now."""
+        """Keep the checkpoints of the `num_trainings` last used runs and of all active runs."""
         last_use = self._last_uses()
         latest_first = sorted(last_use, key=last_use.__getitem__, reverse=True)
         for folder in latest_first[num_trainings - 1 :]:
             if lock := acquire_lock(folder / "lock"):
-                # the lock goes last, so that nobody takes a directory that is half empty; what
-                # cannot be removed stays, and must not stop the training
+                # the lock is removed last, so that no process uses a half-empty directory; files
+                # that cannot be removed must not stop the training
                 with lock, contextlib.suppress(OSError):
                     _remove(path for path in folder.iterdir() if path.name != "lock")
                     shutil.rmtree(folder)
 
     def _last_uses(self) -> dict[Path, int]:
-        """Return when each of the other trainings was used last; only the order counts."""
+        """Return when each of the other runs was used last; only the order is meaningful."""
         last_use = {}
         for lock in self.root.glob("*/lock"):
             if lock.parent != self.folder:
@@ -155,20 +162,27 @@ class CheckpointStore:
         return last_use
 
     def _touch(self) -> None:
-        """Make this training the one used last, even if the clock was set back meanwhile."""
-        now = max([time.time_ns(), *(use + _TICK for use in self._last_uses().values())])
-        with contextlib.suppress(OSError):  # the directory of another user
+        """Mark this run as the last used one, even if the clock was set back meanwhile."""
+        now = max([time.time_ns(), *(use + _TICK_NS for use in self._last_uses().values())])
+        with contextlib.suppress(OSError):  # the directory belongs to another user
             os.utime(self.folder, ns=(now, now))
 
     @property
     def _draft(self) -> Path:
         return self.folder / "unfinished"
 
-    def _states(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{_STATE}*.safetensors"))
+    def _checkpoints(self) -> list[Path]:
+        """Return the checkpoint files, the latest last."""
+        return sorted(self._files(_CHECKPOINT_NAME), key=lambda path: (len(path.name), path.name))
+
+    def _weights(self) -> list[Path]:
+        return self._files(_WEIGHTS_NAME)
+
+    def _files(self, pattern: re.Pattern[str]) -> list[Path]:
+        return [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
 
     def _add(self, stem: str, write: Callable[[Path], object]) -> Path:
-        """Write a file, and name it by `stem` and its hash once its bytes are on disk."""
+        """Write a file, and name it after `stem` and its hash once its bytes are on disk."""
         try:
             with atomic_file(self._draft) as temporary:
                 write(temporary)
@@ -178,17 +192,17 @@ class CheckpointStore:
             self._draft.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{self.folder}: the checkpoint cannot be saved ({reason}); make room, then run it "
-                "again: it resumes from the last checkpoint"
+                f"{self.folder}: the checkpoint cannot be saved ({reason}); free some disk space "
+                "and run again to resume from the last checkpoint"
             ) from None
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+def _read(path: Path) -> Checkpoint:
     _require_undamaged(path)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         saved = json.loads(file.metadata()[_KEY])
-        return tensors, saved["facts"], saved["weights"]
+        return Checkpoint(tensors, saved["facts"], saved["weights"])
 
 
 def _require_undamaged(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Saving a training while it runs, so that it can be interrupted at any moment, and resuming it."""
+"""Checkpoints and outputs of a training run, so that it can be interrupted at any moment."""
 
 import contextlib
 import os
@@ -16,7 +16,11 @@ from torch import Tensor
 from roadseg.config.json_files import write_model
 from roadseg.config.params import Resume
 from roadseg.models.model_file import epoch_file, save_weights
-from roadseg.provenance.model_metadata import ModelMetadata, TrainedModelMetadata
+from roadseg.provenance.model_metadata import (
+    ModelMetadata,
+    TrainedModelMetadata,
+    TrainingProvenance,
+)
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 from roadseg.system.cli import INTERRUPTED
 from roadseg.system.files import copy_file
@@ -27,12 +31,12 @@ from roadseg.training.metrics import HistoryRow, best_epoch, training_metrics
 from roadseg.training.train_state import TrainState
 
 FRESH = "FRESH"
-"""Environment variable: 1 ignores and removes earlier checkpoints of the same training."""
+"""Environment variable: 1 ignores and removes earlier checkpoints of the same training run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPaths:
-    """Where a training writes: the outputs of its stage, and outside DVC `runs` and `states`."""
+    """Paths that a training run writes; all but `runs` and `states` are outputs of its stage."""
 
     epochs: Path
     best: Path
@@ -44,35 +48,37 @@ class RunPaths:
     """Checkpoints."""
 
 
+class RunMetadata(ModelMetadata):
+    """Metadata that all models of a training run share; the provenance identifies the run."""
+
+    provenance: TrainingProvenance
+
+
 class Checkpointer:
-    """Saves the checkpoints and the outputs of a training, one after the other, in a thread.
+    """Saves checkpoints and outputs of a training run asynchronously, one after the other.
 
     Args:
-        outputs: where to write.
-        metadata: metadata of the weights of each epoch; its `provenance` identifies the training.
+        outputs: paths to write.
+        metadata: common metadata of the models.
         resume: how often to save, and how much to keep.
-        epochs: the number of epochs of the outputs; checkpoints may have more.
+        epochs: number of epochs of the outputs; checkpoints may have more.
     """
 
     def __init__(
-        self, outputs: RunPaths, metadata: ModelMetadata, resume: Resume, epochs: int
+        self, outputs: RunPaths, metadata: RunMetadata, resume: Resume, epochs: int
     ) -> None:
         self.outputs, self.metadata = outputs, metadata
         self.resume, self.epochs = resume, epochs
         self.store = CheckpointStore(outputs.states, metadata.provenance)
         self.fresh = os.environ.get(FRESH) == "1"
-        self._weights: list[str] = []  # names of the finished epochs' weights in the store
-        self._saved_step, self._saved_at = 0, 0.0  # of the last checkpoint; a monotonic clock
+        self._weights: list[str] = []  # names of the weights of finished epochs in the store
+        self._saved_step, self._saved_at = 0, 0.0  # last checkpoint; monotonic clock, seconds
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="save")
         self._writing: Future[None] | None = None
 
     @contextlib.contextmanager
     def lock(self, while_waiting: Callable[[], None]) -> Iterator[None]:
-        """Lock the outputs and the checkpoints against other processes.
-
-        Args:
-            while_waiting: called while another process has a lock; may raise to give up.
-        """
+        """Lock outputs and checkpoints against other processes; `while_waiting` may raise."""
         outputs_lock = self.outputs.epochs.with_suffix(".lock")
         work = f"train: still writes {self.outputs.epochs.parent}"
         with (
@@ -85,18 +91,15 @@ class Checkpointer:
                 self._writer.shutdown()  # before the locks are released
 
     def load(self, state: TrainState) -> bool:
-        """Load the latest checkpoint into `state`, restore the outputs, and report it.
-
-        Args:
-            state: before the first step.
+        """Load the latest checkpoint into the initial `state`, restore the outputs, and report it.
 
         Returns:
-            Whether there was a checkpoint.
+            True if there was a checkpoint.
         """
-        latest = self.store.load_latest(self.epochs)
-        if latest:
-            tensors, facts, self._weights = latest
-            state.restore(tensors, facts)
+        checkpoint = self.store.load_latest(self.epochs)
+        if checkpoint:
+            state.restore(checkpoint.tensors, checkpoint.progress)
+            self._weights = checkpoint.weights
         self._restore_outputs(state)
         self._saved_step, self._saved_at = state.step, time.monotonic()
         if state.epoch >= self.epochs:
@@ -105,24 +108,25 @@ class Checkpointer:
             place = f"epoch {state.epoch + 1} of {self.epochs}"
             reason = f"{FRESH}=1 is set" if self.fresh else self.store.describe_closest()
             resumed = f"resuming after step {state.step} ({place})"
-            print(f"train: {resumed if latest else f'starting at step 0; {reason}'}")
+            print(f"train: {resumed if checkpoint else f'starting at step 0; {reason}'}")
             print(f"train: checkpoints in {self.store.folder}", flush=True)
         self.store.remove_oldest_trainings(self.resume.trainings)
-        return latest is not None
+        return checkpoint is not None
 
     def is_save_due(self) -> bool:
+        """Return True if the last checkpoint is older than `resume.minutes`."""
         return time.monotonic() - self._saved_at >= 60 * self.resume.minutes
 
     def is_saved(self, state: TrainState) -> bool:
-        """Whether the last checkpoint has all steps of `state`."""
+        """Return True if the last checkpoint contains all steps of `state`."""
         return state.step <= self._saved_step
 
     def save(self, state: TrainState, epoch_done: bool = False) -> None:
-        """Start to save a checkpoint; `state` may change at once.
+        """Copy `state`, which may change afterwards, and start to save the copy.
 
         Args:
             epoch_done: write the outputs of the epoch that has just ended; a checkpoint follows
-                only if it is due or the training has ended.
+                only if it is due or this was the last epoch.
 
         Raises:
             InputError: the previous save, which this one waits for, failed.
@@ -133,7 +137,7 @@ class Checkpointer:
         if not epoch_done or self.is_save_due() or state.epoch >= self.epochs:
             self._saved_step, self._saved_at = state.step, time.monotonic()
             tensors = state.tensors()
-        self._writing = self._writer.submit(self._write, state.facts(), weights, tensors)
+        self._writing = self._writer.submit(self._write, state.progress(), weights, tensors)
 
     def wait(self) -> None:
         """Wait until everything is written. Raises InputError if that failed."""
@@ -143,33 +147,33 @@ class Checkpointer:
 
     def _write(
         self,
-        facts: dict[str, Any],
+        progress: dict[str, Any],
         weights: dict[str, Tensor] | None,
         tensors: dict[str, Tensor] | None,
     ) -> None:
         if weights is not None:
-            path = self._write_epoch(weights, facts)
+            path = self._write_epoch(weights, progress)
             self._weights.append(self.store.add_weights(path))
         if tensors is not None:
-            self.store.save(tensors, facts, self._weights)
+            self.store.save(tensors, progress, self._weights)
             self.store.keep_latest(self.resume.states)
 
-    def _write_epoch(self, weights: dict[str, Tensor], facts: dict[str, Any]) -> Path:
-        """Write the outputs of the last epoch of `facts`, and return the file of the weights."""
-        history = [HistoryRow(**row) for row in facts["history"]]
+    def _write_epoch(self, weights: dict[str, Tensor], progress: dict[str, Any]) -> Path:
+        """Write the outputs of the last finished epoch, and return the file of its weights."""
+        history = [HistoryRow(**row) for row in progress["history"]]
         last = history[-1]
         path = epoch_file(self.outputs.epochs, last.epoch)
         trained = {
-            "machines": facts["machines"],
+            "machines": progress["machines"],
             "epoch": last.epoch,
             "val_miou": round_significant(last.val_miou),
         }
         save_weights(path, weights, TrainedModelMetadata(**{**dict(self.metadata), **trained}))
-        self._write_summary(history, facts["draws"])
+        self._write_summary(history, progress["draws"])
         return path
 
     def _restore_outputs(self, state: TrainState) -> None:
-        """Write the outputs of the epochs of `state`, and remove those of any other epoch."""
+        """Write the outputs of the finished epochs of `state`, and remove all other outputs."""
         shutil.rmtree(self.outputs.epochs, ignore_errors=True)
         for path in (self.outputs.best, self.outputs.history, self.outputs.metrics):
             path.unlink(missing_ok=True)
@@ -195,22 +199,27 @@ class NullCheckpointer:
 
     @contextlib.contextmanager
     def lock(self, _while_waiting: Callable[[], None]) -> Iterator[None]:
-        """If the training is interrupted, wait until rank 0, which saves, has exited."""
+        """If the training is interrupted, wait until rank 0 has saved it and exited."""
         try:
             yield
         except KeyboardInterrupt:
             self.process_group.wait_for_first()
-            os._exit(INTERRUPTED)  # rank 0 has reported it
+            os._exit(INTERRUPTED)  # rank 0 has printed the message
 
     def load(self, _state: TrainState) -> bool:
-        return True  # rank 0 sends what it has loaded
+        """Return True; rank 0 broadcasts the state that it loaded."""
+        return True
 
     def is_save_due(self) -> bool:
+        """Return False."""
         return False
 
     def is_saved(self, _state: TrainState) -> bool:
+        """Return True."""
         return True
 
-    def save(self, _state: TrainState, epoch_done: bool = False) -> None: ...
+    def save(self, _state: TrainState, epoch_done: bool = False) -> None:
+        """Do nothing."""
 
-    def wait(self) -> None: ...
+    def wait(self) -> None:
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The loss that a training minimizes.
+"""The loss that training minimizes.
 
 Shapes: N images, K classes, H and W pixels.
 """
@@ -17,33 +17,33 @@ from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """Cross-entropy, optionally weighted, plus optionally the Lovász loss."""
+    """Cross-entropy, optionally with class weights, plus optionally the Lovász loss."""
 
     class_weights: Tensor | None
-    """(K,) float32 on the device, or None for a plain mean of the cross-entropy."""
+    """(K,) float32 on the device, or None for the plain mean of the cross-entropy."""
     lovasz: float
     """Weight of the Lovász loss."""
     void_id: int | None
-    """The class that the Lovász loss leaves out, as mIoU does."""
-    ignored: int | None
-    """A class whose pixels do not count, or None."""
+    """Class id that the Lovász loss excludes, as mIoU does; or None."""
+    ignored_class: int | None
+    """Class id whose pixels are not trained, or None."""
 
     def loss(
         self, log_probs: Tensor, class_ids: Tensor, process_group: ProcessGroup = SINGLE_PROCESS
     ) -> Tensor:
-        """Cross-entropy, averaged over the counted pixels of the batch, plus Lovász loss.
+        """Mean cross-entropy over the counted pixels of the batch, plus the Lovász loss.
 
         Args:
-            log_probs: (N, K, H, W) float32, log-probabilities of this process's images.
+            log_probs: (N, K, H, W) float32, log-probabilities of this rank's images.
             class_ids: (N, H, W) int64, 0..K-1 or IGNORE_INDEX.
             process_group: the ranks that share the batch.
 
         Returns:
-            () float32, what this process's images contribute to the loss of the whole batch: the
-            contributions of all processes add up to it.
+            () float32, this rank's contribution; the contributions of all ranks add up to the loss
+            of the whole batch.
         """
         total, count = nll_sum(log_probs, class_ids, self.class_weights)
-        # without the clamp, a batch in which no pixel counts would give NaN instead of 0
+        # without the clamp, a batch without counted pixels would give NaN instead of 0
         loss = total / process_group.sum(count).clamp(min=1e-12)
         if self.lovasz:
             loss = loss + self.lovasz * lovasz_loss(
@@ -60,13 +60,16 @@ def build_criterion(
     Args:
         pixels: (K,) int, training pixels of each class.
     """
-    ignored = class_map.void_id if recipe.void == "ignored" else None
+    ignored_class = class_map.void_id if recipe.void == "ignored" else None
     weights = None
     if recipe.class_weights == "sqrt":
         trained = pixels.copy()
-        if ignored is not None:
-            trained[ignored] = 0
+        if ignored_class is not None:
+            trained[ignored_class] = 0
         weights = inverse_sqrt_weights(trained).to(device)
     return Criterion(
-        class_weights=weights, lovasz=recipe.lovasz, void_id=class_map.void_id, ignored=ignored
+        class_weights=weights,
+        lovasz=recipe.lovasz,
+        void_id=class_map.void_id,
+        ignored_class=ignored_class,
     )

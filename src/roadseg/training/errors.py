@@ -1,4 +1,4 @@
-"""Errors of a training that the user can do something about: divergence, and too little memory."""
+"""Training errors that the user can fix: divergence and too little memory."""
 
 import contextlib
 import math
@@ -14,11 +14,11 @@ from roadseg.system.memory import is_out_of_memory
 from roadseg.training.train_state import TrainState
 
 _LARGEST = 1e18
-"""The square of a larger number, and so any variance that it is part of, is infinite in float32."""
+"""The square of a larger number, and with it any variance, is infinite in float32."""
 _WORKER_LOST = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|is killed by signal)")
 _NO_SHARED_MEMORY = re.compile(r"shared memory|</torch_\d+|Bus error|'/dev/shm'")
-"""In torch's errors about its workers, which have no class of their own."""
-_SAVED = "what was saved of the training stays"
+"""Found in torch's errors about its workers, which have no class of their own."""
+_SAVED = "saved checkpoints are kept"
 
 
 class DivergenceError(InputError):
@@ -38,11 +38,11 @@ def require_finite(
 def require_finite_state(state: TrainState, epoch: int, provenance: TrainingProvenance) -> None:
     """Raise DivergenceError if a weight, a statistic or an optimizer's average is not finite.
 
-    They may be infinite although all losses were finite, because a loss is that of the weights
-    before its step. Waits for the device once, however many tensors there are.
+    A finite loss does not imply finite weights, because it was computed before the update. Waits
+    for the device once, however many tensors there are.
     """
     tensors = {n: v for n, v in state.live_tensors().items() if v.is_floating_point() and v.dim()}
-    # aminmax passes NaN on, and allocates no memory of the size of the tensor
+    # aminmax propagates NaN, and allocates no memory of the size of the tensor
     extremes = torch.stack([torch.stack(value.detach().aminmax()) for value in tensors.values()])
     finite = (extremes.abs() <= _LARGEST).all(1).tolist()  # False for NaN
     wrong = [name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite]
@@ -55,7 +55,7 @@ def require_finite_state(state: TrainState, epoch: int, provenance: TrainingProv
 
 
 def _advice(provenance: TrainingProvenance) -> str:
-    """Say what is likely to help, given the recipe and the precision."""
+    """Return what is likely to help, given the recipe and the precision."""
     recipe = provenance.recipe
     advice = [f"lower the recipe's learning_rate ({recipe['learning_rate']:g})"]
     if recipe["clip"] == "none":
@@ -69,7 +69,7 @@ def _advice(provenance: TrainingProvenance) -> str:
 
 @contextlib.contextmanager
 def explain_out_of_memory(train: Train, recipe: Recipe, base_channels: int) -> Iterator[None]:
-    """Turn errors about too little memory into an InputError that says what to lower."""
+    """Turn out-of-memory errors into an InputError that names the parameters to lower."""
     try:
         yield
     except Exception as error:
@@ -81,8 +81,8 @@ def explain_out_of_memory(train: Train, recipe: Recipe, base_channels: int) -> I
             )
         elif _WORKER_LOST.search(text):
             message = (
-                "a loader process was killed, probably by the system for want of memory; lower "
-                f"{workers}; {_SAVED}"
+                "a loader process was killed, probably because the computer ran out of memory; "
+                f"lower {workers}; {_SAVED}"
             )
         elif is_out_of_memory(error):
             more = f", {workers}" if train.num_workers else ""

@@ -1,4 +1,4 @@
-"""Reporting the progress of a training: lines on the console, and TensorBoard."""
+"""Logging of a training run to the console and TensorBoard."""
 
 import contextlib
 import functools
@@ -24,13 +24,13 @@ from roadseg.training.metrics import HistoryRow, Validation
 from roadseg.training.train_state import TrainState
 
 HISTOGRAM_VALUES = 10_000
-"""Largest number of values of one tensor that a histogram counts, evenly spaced over it."""
+"""Maximum number of values per tensor in a histogram; larger tensors are subsampled evenly."""
 _INTERVAL_S = 0.2
-"""Seconds between two looks at the losses, each of which waits for the device."""
+"""Minimum time between two fetches of the losses, each of which waits for the device; seconds."""
 
 
-def _to_tensorboard(method: Callable[..., None]) -> Callable[..., None]:
-    """Skip the method if there is no TensorBoard run; otherwise its errors name the run."""
+def _if_tensorboard(method: Callable[..., None]) -> Callable[..., None]:
+    """Skip the method if there is no TensorBoard run; otherwise add the path to its errors."""
 
     @functools.wraps(method)
     def wrapper(logger: "TrainingLogger", *args: Any) -> None:
@@ -42,7 +42,7 @@ def _to_tensorboard(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class TrainingLogger:
-    """Logs to the console and, where `runs` is given, to TensorBoard.
+    """Logs to the console and, if `runs` is given, to TensorBoard.
 
     Args:
         runs: directory of the TensorBoard runs; None on ranks other than 0, whose console output
@@ -58,7 +58,7 @@ class TrainingLogger:
     def open(self, state: TrainState, epochs: int) -> Iterator[None]:
         """Open the TensorBoard run of `state`, or a new one, unless all `epochs` are trained.
 
-        What an interrupted process logged after `state` was saved is not shown.
+        Steps that an interrupted process logged after `state` was saved are hidden.
         """
         if self.runs is None or state.epoch >= epochs:
             yield
@@ -71,16 +71,18 @@ class TrainingLogger:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_hide_writer_tracebacks())
             with attach_path(self.folder):
-                self._by_step = stack.enter_context(_open_writer(self.folder, first_step))
-                # a run of its own, because purge_step applies to all graphs of a run
+                self._step_writer = stack.enter_context(_open_writer(self.folder, first_step))
+                # a separate run, because purge_step applies to all graphs of a run
                 epochs_folder = self.folder / "epochs"
-                self._by_epoch = stack.enter_context(_open_writer(epochs_folder, state.epoch + 1))
+                self._epoch_writer = stack.enter_context(
+                    _open_writer(epochs_folder, state.epoch + 1)
+                )
             print(f"train: TensorBoard in {self.folder}")
             yield
             self.flush()
 
     def is_due(self) -> bool:
-        """Whether the last losses were logged long enough ago."""
+        """Return True if the last losses were logged at least 0.2 s ago."""
         return time.monotonic() - self._logged_at > _INTERVAL_S
 
     def log_step(self, step: int, learning_rate: float, loss: float) -> None:
@@ -103,32 +105,32 @@ class TrainingLogger:
             flush=True,
         )
 
-    @_to_tensorboard
+    @_if_tensorboard
     def _log_scalars(self, values: Mapping[str, float], step: int, by_epoch: bool = False) -> None:
-        writer = self._by_epoch if by_epoch else self._by_step
+        writer = self._epoch_writer if by_epoch else self._step_writer
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
-    @_to_tensorboard
+    @_if_tensorboard
     def log_histograms(self, step: int, network: nn.Module) -> None:
         """Log the distribution of each parameter and of its last gradient."""
         for name, parameter in network.named_parameters():
             tag = name.replace(".", "/")
-            self._by_step.add_histogram(f"weights/{tag}", _subsample(parameter), step)
+            self._step_writer.add_histogram(f"weights/{tag}", _subsample(parameter), step)
             if parameter.grad is not None:
-                self._by_step.add_histogram(f"grads/{tag}", _subsample(parameter.grad), step)
+                self._step_writer.add_histogram(f"grads/{tag}", _subsample(parameter.grad), step)
 
-    @_to_tensorboard
+    @_if_tensorboard
     def log_images(self, step: int, images: dict[str, np.ndarray]) -> None:
         """Log images (H, W, 3) uint8 by name."""
         for name, image in images.items():
-            self._by_step.add_image(f"val/{name}", image, step, dataformats="HWC")
+            self._step_writer.add_image(f"val/{name}", image, step, dataformats="HWC")
 
-    @_to_tensorboard
+    @_if_tensorboard
     def log_result(
         self, step: int, provenance: TrainingProvenance, metrics: TrainingMetrics
     ) -> None:
-        """Log the hyperparameters and the final metrics of the whole training."""
+        """Log the hyperparameters and the final metrics of the training run."""
         parameters = {
             f"{section}.{key}": value
             for section in ("recipe", "model", "train")
@@ -136,15 +138,15 @@ class TrainingLogger:
         }
         final = {f"final/{name}": value for name, value in metrics.model_dump().items()}
         self._log_scalars(final, step)
-        # SummaryWriter.add_hparams would make a run of its own below this one
-        for summary in hparams(parameters, final):
-            self._by_step.file_writer.add_summary(summary)
+        # SummaryWriter.add_hparams would create another run below this one; torch has no types here
+        for summary in hparams(parameters, final):  # type: ignore[no-untyped-call]
+            self._step_writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
 
-    @_to_tensorboard
+    @_if_tensorboard
     def flush(self) -> None:
-        """Write everything logged so far, so that no kill of this process loses it."""
-        self._by_step.flush()
-        self._by_epoch.flush()
+        """Write everything logged so far to disk."""
+        self._step_writer.flush()
+        self._epoch_writer.flush()
 
 
 @contextlib.contextmanager
@@ -159,7 +161,7 @@ def _open_writer(folder: Path, first_step: int) -> Iterator[SummaryWriter]:
 
 @contextlib.contextmanager
 def _hide_writer_tracebacks() -> Iterator[None]:
-    """Hide errors of TensorBoard's threads, which the next call of their writer raises again."""
+    """Hide tracebacks of TensorBoard's threads; their writer raises the errors at the next call."""
     previous = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:

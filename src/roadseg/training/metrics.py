@@ -1,7 +1,8 @@
-"""What a training measures: by validation, by epoch, and at its end."""
+"""Metrics of a training run: of each validation, of each epoch, and at the end."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,46 +14,51 @@ from roadseg.system.tables import round_significant
 
 @dataclass
 class EpochSum:
-    """Cross-entropy of the training images over an epoch, each with the weights of its step."""
+    """Running sum of the training cross-entropy over the counted pixels of an epoch."""
 
     cross_entropy: float = 0.0
-    """Sum over the counted pixels; nats."""
+    """Sum; nats."""
     pixels: float = 0.0
 
     def add(self, cross_entropy: float, pixels: float) -> None:
+        """Add a step."""
         self.cross_entropy += cross_entropy
         self.pixels += pixels
 
     def mean(self) -> float:
+        """Mean over the counted pixels; nats."""
         if not self.pixels:
-            raise InputError("train: no pixel of the training masks counts; check the class map")
+            raise InputError(
+                "train: all pixels of the halved training masks are ignored; set the recipe's "
+                "halved to 0"
+            )
         return self.cross_entropy / self.pixels
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The result of one validation."""
+    """Result of one validation; the default stands for none."""
 
-    cross_entropy: float
+    cross_entropy: float = math.inf
     """Mean over the counted pixels; nats."""
-    miou: float
+    miou: float = 0.0
     """0 to 1."""
-    draws: list[float]
-    """`miou_draws` of the validation images."""
-    learning_rate: float
-    """Of the step before the validation; the plateau schedule may have lowered it since."""
+    draws: list[float] = field(default_factory=list)
+    """Bootstrap draws of the mIoU, see `miou_draws`."""
+    learning_rate: float = 0.0
+    """Rate of the step before the validation; the plateau schedule may have lowered it since."""
 
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One epoch, a row of plots/history.csv."""
+    """One epoch; a row of plots/history.csv."""
 
     epoch: int
     train_ce: float
     val_ce: float
     val_miou: float
     lr: float
-    """Learning rate of the last step."""
+    """Learning rate of the last step of the epoch."""
 
 
 def best_epoch(history: Sequence[HistoryRow]) -> int:
@@ -63,10 +69,10 @@ def best_epoch(history: Sequence[HistoryRow]) -> int:
 def training_metrics(
     history: Sequence[HistoryRow], draws: Sequence[list[float]]
 ) -> TrainingMetrics:
-    """Summarize a training; all values are rounded as in the file.
+    """Summarize a training run, with the values rounded as in metrics/train.json.
 
     Args:
-        draws: `miou_draws` of the validation of each epoch.
+        draws: bootstrap draws of the mIoU of each epoch, see `miou_draws`.
     """
     winner = best_epoch(history) - 1
     best, last = history[winner], history[-1]

@@ -10,8 +10,8 @@ from roadseg.config.params import Recipe
 from roadseg.training.muon import Muon
 
 
-def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return `tensor`, of the shape of `parameter`, with its axes in the parameter's memory order.
+def to_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Permute the axes of `tensor`, of the shape of `parameter`, to the parameter's memory order.
 
     (N, C, H, W) in channels_last is (N, H, W, C) in memory. The result is contiguous; it is a view
     if `tensor` has the memory format of the parameter.
@@ -22,29 +22,33 @@ def in_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe, precision: str) -> Optimizer:
-    """Build the optimizer of `recipe`; other options have torch's defaults.
+    """Build the optimizer of `recipe`; all other options have torch's defaults.
 
-    It works on contiguous views of the parameters, because torch's fused kernels copy others.
+    It updates contiguous views of the parameters, because torch's fused kernels copy all others.
     """
-    parameters = [in_memory_order(parameter, parameter) for parameter in parameters]
-    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    parameters = [to_memory_order(parameter, parameter) for parameter in parameters]
+    lr, momentum, weight_decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
     match recipe.optimizer:
-        case "rmsprop":  # torch has it neither fused nor, on a CPU, faster than one by one
-            return RMSprop(parameters, momentum=recipe.momentum, **common)
+        case "rmsprop":  # has no fused kernel, and foreach is not faster on a CPU
+            return RMSprop(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
         case "muon":
-            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            rest_lr = recipe.rest_learning_rate
             return Muon(
-                parameters, momentum=recipe.momentum, rest_lr=rest_lr, dtype=dtype, **common
+                parameters,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                rest_lr=recipe.rest_learning_rate,
+                dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
             )
         case "adamw":
-            return AdamW(parameters, betas=(recipe.momentum, 0.999), fused=True, **common)
+            betas = (momentum, 0.999)
+            return AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         case "sgd":
-            return SGD(parameters, momentum=recipe.momentum, fused=True, **common)
+            return SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
 def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
-    """Clip the gradients in place as `recipe` says."""
+    """Clip the gradients in place, by value or by norm as in `recipe`."""
     match recipe.clip:
         case "value":
             nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
@@ -53,27 +57,28 @@ def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
 
 
 def step_optimizer(optimizer: Optimizer, network: nn.Module) -> None:
-    """Update the parameters of `network`, whose gradients stay readable until the next step."""
+    """Update the parameters of `network`; their gradients stay readable until the next step."""
     views = optimizer.param_groups[0]["params"]
     for view, parameter in zip(views, network.parameters(), strict=True):
-        view.grad = in_memory_order(parameter.grad, parameter)
+        gradient = parameter.grad
+        view.grad = None if gradient is None else to_memory_order(gradient, parameter)
     optimizer.step()
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
-    """Update an exponential moving average of the weights and of the norms' statistics in place.
+    """Update the exponential moving average of the weights and normalization statistics in place.
 
-    torch.optim.swa_utils.AveragedModel is the counterpart without the warm-up.
+    torch.optim.swa_utils.AveragedModel is the counterpart without warm-up.
 
     Args:
-        step: finished steps, including this one; the first steps use a smaller decay.
+        step: number of finished steps, including this one; the first steps use a smaller decay.
         decay: weight of the old average, 0 to below 1.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
     for old, new in pairs:
-        if not old.is_floating_point():  # the number of batches that a norm has counted
+        if not old.is_floating_point():  # num_batches_tracked of a normalization
             old.copy_(new)
     moving = [(old, new) for old, new in pairs if old.is_floating_point()]
     torch._foreach_lerp_([old for old, _ in moving], [new for _, new in moving], weight)

@@ -5,37 +5,37 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-_FIRST = 1 / 25
-_LAST = 1e-4
+_START, _END = 1 / 25, 1e-4  # fractions of the highest rate
 
 
 def one_cycle(step: int, total_steps: int, peak: float, warmup: float) -> float:
-    """Cosine up to `peak`, cosine down to nearly 0 (Smith and Topin 2018).
+    """One-cycle policy: a cosine up to `peak`, then a cosine down (Smith and Topin 2018).
 
     Args:
         step: 0..total_steps - 1.
-        total_steps: steps of the whole training.
+        total_steps: number of steps of the training run.
         peak: highest rate.
         warmup: fraction of the steps before the peak, 0 to below 1.
 
     Returns:
-        The rate of `step`: peak / 25 at step 0 (if there is a warm-up), peak / 10,000 at the last.
+        Learning rate of `step`: peak / 25 at step 0 (with warm-up), peak / 10,000 at the last.
     """
     top = warmup * (total_steps - 1)
     if step < top:
-        start, end, progress = _FIRST * peak, peak, step / top
+        start, end, progress = _START * peak, peak, step / top
     else:
-        start, end = peak, _LAST * peak
+        start, end = peak, _END * peak
         progress = (step - top) / max(1e-12, total_steps - 1 - top)
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def is_halved(step: int, total_steps: int, fraction: float) -> bool:
-    """Whether `step` (0..total_steps - 1) halves the images, as the first `fraction` does."""
+    """Return True if `step` (0..total_steps - 1) is in the first `fraction` of the steps."""
     return step < fraction * total_steps
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -48,6 +48,6 @@ def reduce_on_plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:
 def validation_steps(num_steps: int, times: int) -> set[int]:
     """Return the steps of an epoch, 1..num_steps, after which to validate, including the last.
 
-    They are evenly spaced, and fewer than `times` if the epoch has fewer steps.
+    There are `times` evenly spaced validations, or fewer if the epoch has fewer steps.
     """
     return {math.ceil(num_steps * k / times) for k in range(1, times + 1)}

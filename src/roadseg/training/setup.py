@@ -1,4 +1,6 @@
-"""Building a trainer from the parameters and the data."""
+"""Builds a trainer from the parameters and the data."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,13 +11,14 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
 from roadseg.provenance.model_metadata import (
     DataDigest,
-    ModelMetadata,
     TrainingData,
     TrainingProvenance,
+    UNetOptions,
 )
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, repository_path
+from roadseg.training.checkpointer import RunMetadata
 from roadseg.training.criterion import build_criterion
 from roadseg.training.trainer import Trainer
 
@@ -32,24 +35,28 @@ def build_trainer(
     """Build the trainer of a recipe.
 
     Args:
-        split: the images; those that train are indexed in this order.
-        code: Git blob ids of the modules that run, by name; part of the provenance.
-        accelerator: the device and the process group; None for a single process on `train.device`.
+        split: ids of the images; the order of the training images is kept.
+        code: Git blob id of each module that runs, by path; part of the provenance.
+        accelerator: device and process group; None: a single process on `train.device`.
 
     Raises:
         InputError: the device or precision is not available, a batch is larger than the data set
-            or has fewer images than there are processes, or `train.start` does not exist.
+            or has fewer images than there are processes, `train.start` does not exist, or all
+            pixels of the training or validation masks are ignored.
     """
     accelerator = accelerator or select_accelerator(train.device, train.precision)
     _require_batch_size(train.recipe, recipe, len(split.train), accelerator.process_group.size)
-    pixels, provenance = accelerator.process_group.broadcast_object(
+    train_pixels, val_pixels, provenance = accelerator.process_group.broadcast_object(
         lambda: (
             prepared.class_pixels(split.train),
+            prepared.class_pixels(split.val),
             _provenance(code, prepared, split, model, train, recipe, accelerator),
         )
     )
     class_map = prepared.class_map()
-    criterion = build_criterion(recipe, class_map, pixels, accelerator.device)
+    criterion = build_criterion(recipe, class_map, train_pixels, accelerator.device)
+    _require_counted_pixels("training", train_pixels, split.train, criterion.ignored_class)
+    _require_counted_pixels("validation", val_pixels, split.val, class_map.void_id)
     return Trainer(
         accelerator=accelerator,
         prepared=prepared,
@@ -60,10 +67,10 @@ def build_trainer(
         recipe=recipe,
         train=train,
         val_ids=split.val,
-        metadata=ModelMetadata(
-            unet={"num_classes": class_map.num_classes, **model.model_dump()},
+        metadata=RunMetadata(
+            unet=UNetOptions(num_classes=class_map.num_classes, **model.model_dump()),
             classes=class_map,
-            ignored_class=criterion.ignored,
+            ignored_class=criterion.ignored_class,
             scale=prepared.scale(),
             provenance=provenance,
         ),
@@ -77,8 +84,22 @@ def _require_batch_size(name: str, recipe: Recipe, num_images: int, num_processe
         raise InputError(f"{key} is more than the {num_images} training images; lower it")
     if recipe.batch_size < num_processes:
         raise InputError(
-            f"{key} is less than the {num_processes} processes that share a batch; raise it, or "
-            "use fewer"
+            f"{key} is less than the {num_processes} processes that share a batch; raise it or "
+            "use fewer processes"
+        )
+
+
+def _require_counted_pixels(
+    kind: str, pixels: np.ndarray, ids: Sequence[str], excluded_class: int | None
+) -> None:
+    """Raise InputError if `pixels`, (K,) int of all masks `ids`, are of the excluded class only."""
+    excluded = 0 if excluded_class is None else pixels[excluded_class]
+    if pixels.sum() == excluded:
+        reason = "ignored (255)" if excluded_class is None else "ignored (255) or void"
+        names = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+        raise InputError(
+            f"train: all pixels of the {kind} masks are {reason}: {names}; change the split "
+            "(split.val_ids or split.seed) or the class map (remap.classes)"
         )
 
 
@@ -91,10 +112,10 @@ def _provenance(
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> TrainingProvenance:
-    """Collect everything that decides the weights.
+    """Collect everything that determines the weights.
 
-    The number of loader workers is left out, because it never changes a weight, and the number of
-    epochs if no step depends on it, so that a longer training can resume from a shorter one.
+    This excludes the number of loader workers, and the number of epochs if no step depends on it,
+    so that a longer training can resume from a shorter one.
     """
     train_data, val_data = (
         DataDigest(pictures=len(ids), sha256=prepared.digest(ids))

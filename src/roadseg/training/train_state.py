@@ -1,7 +1,8 @@
-"""The state of a training: everything that changes, and the form in which it is saved."""
+"""State of a training run: everything that changes, and how it is saved."""
 
 import copy
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -29,12 +30,12 @@ _NETWORK, _AVERAGE, _OPTIMIZER, _RANDOM = "network/", "average/", "optimizer/", 
 
 
 class StepResult(NamedTuple):
-    """Results of one training step over the whole batch: scalars on the device, detached."""
+    """Results of one training step, summed over all ranks: detached scalars on the device."""
 
     loss: Tensor
-    """The minimized loss."""
+    """Loss of the batch, which training minimizes."""
     cross_entropy: Tensor
-    """Sum of the unweighted cross-entropy over the counted pixels; nats."""
+    """Unweighted cross-entropy, summed over the counted pixels; nats."""
     pixels: Tensor
     """Number of counted pixels."""
 
@@ -44,53 +45,56 @@ class Progress:
     """The part of the state that is saved as JSON."""
 
     epoch: int = 0
-    """Finished epochs."""
+    """Number of finished epochs."""
     step: int = 0
-    """Finished steps."""
+    """Number of finished steps."""
     loss: float = 0.0
-    """Loss of the last step that was fetched."""
+    """Loss of the last fetched step."""
     epoch_sum: EpochSum = field(default_factory=EpochSum)
     validation_due: bool = False
-    """The validation after the last step is not finished."""
-    validation: Validation | None = None
+    """True until the validation that follows the last step is finished."""
+    validation: Validation = field(default_factory=Validation)
     history: list[HistoryRow] = field(default_factory=list)
     draws: list[list[float]] = field(default_factory=list)
-    """`miou_draws` of the validation of each row of the history."""
+    """Bootstrap draws of the mIoU of each epoch in the history."""
     machines: list[dict[str, Any]] = field(default_factory=list)
-    """Each machine that trained, with its first epoch."""
+    """Hardware that trained, each with its first epoch."""
     run: str = ""
     """Name of the TensorBoard run."""
 
 
 @dataclass(kw_only=True)
 class TrainState(Progress):
-    """Everything that changes while training; the rest is a function of the parameters."""
+    """Everything that changes while training."""
 
     network: UNet
     average: UNet | None
-    """Exponential moving average of the weights, if the recipe has one."""
+    """Exponential moving average of the weights, or None."""
     optimizer: Optimizer
     plateau: ReduceLROnPlateau | None
     ddp: nn.Module | None = None
-    """`network` wrapped for several ranks; None in a single process."""
+    """`network` wrapped in DistributedDataParallel; None in a single process."""
     pending: list[tuple[int, float, StepResult]] = field(default_factory=list)
-    """Step, learning rate and result of the steps since the last fetch; results on the device."""
+    """(step, learning rate, result) of each step since the last fetch."""
 
     @property
     def eval_network(self) -> UNet:
-        """The network that is validated and saved as the model."""
+        """The network that is validated and saved: the average if there is one."""
         return self.network if self.average is None else self.average
 
     @property
     def learning_rate(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
+        """Current learning rate of the optimizer."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
 
     @property
     def device(self) -> torch.device:
+        """The device of the network."""
         return next(self.network.parameters()).device
 
-    def record_machine(self, machine: dict[str, Any]) -> None:
-        """Record the machine that trains from here on; warn if another one trained before."""
+    def record_machine(self, machine: Mapping[str, str | int]) -> None:
+        """Record the hardware that trains from now on; warn if it has changed."""
         last = {**self.machines[-1]} if self.machines else {}
         since = last.pop("from_epoch", None)
         if machine == last:
@@ -104,7 +108,7 @@ class TrainState(Progress):
             )
 
     def fetch_losses(self) -> list[tuple[int, float, float]]:
-        """Fetch the pending results from the device, all at once, and add them to the epoch's sum.
+        """Fetch all pending results from the device at once, and add them to the epoch's sum.
 
         Returns:
             (step, learning rate, loss) of each pending step.
@@ -120,7 +124,7 @@ class TrainState(Progress):
         return list(zip(steps, rates, losses, strict=True))
 
     def live_tensors(self) -> dict[str, Tensor]:
-        """Return the weights and the optimizer's averages themselves, not copies, by name."""
+        """Return the tensors of the networks and the optimizer by name, without copying them."""
         named = {_NETWORK + name: value for name, value in self.network.state_dict().items()}
         if self.average is not None:
             named |= {_AVERAGE + name: v for name, v in self.average.state_dict().items()}
@@ -129,39 +133,39 @@ class TrainState(Progress):
         return named
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return contiguous copies on the CPU of `live_tensors` and of the random generators."""
+        """Return contiguous CPU copies of `live_tensors` and of the random generators' states."""
         random = {_RANDOM + kind: value for kind, value in _random_state(self.device).items()}
-        return {name: _copy(value) for name, value in (self.live_tensors() | random).items()}
+        return {name: _copy_to_cpu(value) for name, value in (self.live_tensors() | random).items()}
 
     def weights(self) -> dict[str, Tensor]:
-        """Return contiguous copies on the CPU of the weights of `eval_network`."""
-        return {name: _copy(value) for name, value in self.eval_network.state_dict().items()}
+        """Return contiguous CPU copies of the weights of `eval_network`."""
+        return {name: _copy_to_cpu(value) for name, value in self.eval_network.state_dict().items()}
 
-    def facts(self) -> dict[str, Any]:
-        """Return a copy of the rest as JSON (which may hold infinity)."""
-        progress = Progress(**{item.name: getattr(self, item.name) for item in fields(Progress)})
+    def progress(self) -> dict[str, Any]:
+        """Return a copy of everything else as JSON, which may contain infinity."""
+        saved = Progress(**{item.name: getattr(self, item.name) for item in fields(Progress)})
         return {
-            **asdict(progress),
+            **asdict(saved),
             "learning_rate": self.learning_rate,
             "plateau": self.plateau and self.plateau.state_dict(),
         }
 
-    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Load what `tensors()` and `facts()` returned."""
-        self.network.load_state_dict(_below(_NETWORK, tensors))
+    def restore(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        """Restore the state that `tensors()` and `progress()` returned."""
+        self.network.load_state_dict(_with_prefix(_NETWORK, tensors))
         if self.average is not None:
-            self.average.load_state_dict(_below(_AVERAGE, tensors))
+            self.average.load_state_dict(_with_prefix(_AVERAGE, tensors))
         self._restore_optimizer(tensors)
-        set_learning_rate(self.optimizer, facts["learning_rate"])
+        set_learning_rate(self.optimizer, progress["learning_rate"])
         if self.plateau is not None:
-            self.plateau.load_state_dict(facts["plateau"])
-        for name, value in vars(TypeAdapter(Progress).validate_python(facts)).items():
+            self.plateau.load_state_dict(progress["plateau"])
+        for name, value in vars(TypeAdapter(Progress).validate_python(progress)).items():
             setattr(self, name, value)
-        _restore_random_state(self.device, _below(_RANDOM, tensors))
+        _restore_random_state(self.device, _with_prefix(_RANDOM, tensors))
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         averages: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(_OPTIMIZER, tensors).items():
+        for name, value in _with_prefix(_OPTIMIZER, tensors).items():
             index, key = name.split("/")
             averages.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
@@ -171,10 +175,7 @@ class TrainState(Progress):
 def create_state(
     metadata: ModelMetadata, train: Train, recipe: Recipe, accelerator: Accelerator
 ) -> TrainState:
-    """Create the state before the first step.
-
-    The weights are random, or those of `train.start`.
-    """
+    """Create the state before the first step, with random weights or those of `train.start`."""
     make_deterministic()
     keep_freed_memory()
     torch.manual_seed(train.seed)
@@ -194,25 +195,25 @@ def create_state(
 
 
 def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
-    """Copy the state of rank 0 to all ranks, and let them train one network."""
+    """Copy the state of rank 0 to all ranks, and let them train one network together."""
     if process_group.size > 1:
-        state.restore(*process_group.broadcast_object(lambda: (state.tensors(), state.facts())))
+        state.restore(*process_group.broadcast_object(lambda: (state.tensors(), state.progress())))
         example = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=state.device)
         state.ddp = wrap_ddp(state.network, example)
         set_process_group(state.network, process_group)
 
 
-def _copy(value: Tensor) -> Tensor:
+def _copy_to_cpu(value: Tensor) -> Tensor:
     return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Select the tensors whose name begins with `prefix`, and remove it from their names."""
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without the prefix."""
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the state of each random generator that dropout may draw from."""
+    """Return the states of the random generators that dropout uses."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state()

@@ -5,8 +5,9 @@ Shapes: N images, K classes, H and W pixels.
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -20,13 +21,13 @@ from roadseg.data.sampler import EpochSampler
 from roadseg.evaluation.bootstrap import SEED, miou_draws
 from roadseg.evaluation.evaluate import evaluate
 from roadseg.models.losses import log_probabilities, nll_sum
-from roadseg.provenance.model_metadata import ModelMetadata, TrainingProvenance
+from roadseg.provenance.model_metadata import TrainingProvenance
 from roadseg.reporting.panels import comparison_panels
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.determinism import seed_torch
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.training.batch import prepare_batch
-from roadseg.training.checkpointer import Checkpointer, NullCheckpointer
+from roadseg.training.checkpointer import Checkpointer, NullCheckpointer, RunMetadata
 from roadseg.training.criterion import Criterion
 from roadseg.training.errors import explain_out_of_memory, require_finite, require_finite_state
 from roadseg.training.logger import TrainingLogger
@@ -40,24 +41,23 @@ from roadseg.training.train_state import (
     synchronize_state,
 )
 
-_DROPOUT = 3  # the purpose of a generator, so that no two purposes draw the same numbers
+_DROPOUT = 3  # part of the seed, so that dropout draws other numbers than other purposes
 
 
 @dataclass
 class Trainer:
-    """Holds everything that stays the same while training, and runs the loop."""
+    """The training loop, with everything that does not change while training."""
 
     accelerator: Accelerator
     prepared: PreparedDataset
     dataset: SegmentationDataset
     """The training images."""
     val_ids: Sequence[str]
-    """Names of the validation images."""
+    """Ids of the validation images."""
     criterion: Criterion
     recipe: Recipe
     train: Train
-    metadata: ModelMetadata
-    """Metadata of the models."""
+    metadata: RunMetadata
     provenance: TrainingProvenance
 
     def __post_init__(self) -> None:
@@ -75,11 +75,11 @@ class Trainer:
         logger: TrainingLogger,
         stop: GracefulShutdown,
     ) -> list[HistoryRow]:
-        """Train the epochs that have no checkpoint yet, and return the history of all epochs.
+        """Train from the latest checkpoint to the last epoch, and return the history of all epochs.
 
         Raises:
-            InputError: the training diverged, no pixel counts, or memory ran out.
-            KeyboardInterrupt: `stop` was requested; a checkpoint is saved.
+            InputError: the training diverged, or memory ran out.
+            KeyboardInterrupt: a stop was requested; a checkpoint is saved.
         """
         self.checkpointer, self.logger, self.stop = checkpointer, logger, stop
         base_channels = self.metadata.unet.base_channels
@@ -101,8 +101,8 @@ class Trainer:
         """Create the state before the first step."""
         return create_state(self.metadata, self.train, self.recipe, self.accelerator)
 
-    def batches(self, state: TrainState) -> Iterator[Batch]:
-        """Return an iterator over this rank's shard of each remaining batch of all epochs."""
+    def batches(self, state: TrainState) -> Generator[Batch, None, None]:
+        """Yield this rank's shard of each remaining batch of all epochs."""
         device, max_bytes = self.accelerator.device, self.accelerator.free_bytes() // 4
         self.dataset.move_to(device, max_bytes)
         sampler = EpochSampler(
@@ -113,10 +113,10 @@ class Trainer:
             process_group=self.accelerator.process_group,
         )
         pin = device.type == "cuda"
-        return training_batches(self.dataset, sampler, self.train.num_workers, pin=pin)
+        yield from training_batches(self.dataset, sampler, self.train.num_workers, pin=pin)
 
     def run_epochs(self, state: TrainState) -> None:
-        """Train the remaining epochs; save a checkpoint if it is interrupted."""
+        """Train the remaining epochs; if interrupted, save a checkpoint."""
         try:
             with contextlib.closing(self.batches(state)) as batches:
                 while state.epoch < self.train.epochs:
@@ -133,17 +133,17 @@ class Trainer:
         self.logger.log_result(state.step, self.provenance, metrics)
 
     def run_epoch(self, state: TrainState, batches: Iterator[Batch]) -> None:
-        """Train the rest of an epoch, with its validations, and add a row to the history."""
+        """Train the rest of an epoch, with its validations, and save its outputs."""
         if self.step_in_epoch(state) == 0:
             seed_torch(_DROPOUT, self.train.seed, state.epoch + 1)
             state.epoch_sum = EpochSum()
-        if state.validation_due:  # it was interrupted, and TensorBoard has dropped the step
+        if state.validation_due:  # the validation was interrupted, and TensorBoard hides the step
             self.logger.log_step(state.step, state.learning_rate, state.loss)
             self.validate(state)
         with self.progress_bar(state) as bar:
             for _ in range(self.step_in_epoch(state), self.steps_per_epoch):
                 self.train_step(state, next(batches))
-                bar.update(min(self.recipe.batch_size, bar.total - bar.n))
+                bar.update(min(self.recipe.batch_size, len(self.dataset) - bar.n))
                 state.validation_due = self.step_in_epoch(state) in self.validate_after
                 save_due = self.checkpointer.is_save_due()
                 if save_due or state.validation_due or self.logger.is_due():
@@ -157,25 +157,24 @@ class Trainer:
         self.finish_epoch(state)
 
     def train_step(self, state: TrainState, batch: Batch) -> StepResult:
-        """Update the network once, without waiting for the device.
+        """Update the network with one batch, without waiting for the device.
 
-        Args:
-            batch: this rank's shard of the batch, which may have no image.
+        `batch` is this rank's shard of the batch, which may have no image.
         """
         recipe, accelerator, step = self.recipe, self.accelerator, state.step
         if rank := accelerator.process_group.rank:
-            # a checkpoint has the random generator of rank 0 only
+            # checkpoints contain the random generator of rank 0 only
             seed_torch(_DROPOUT, self.train.seed, step, rank)
         if recipe.schedule == "one_cycle":
             rate = one_cycle(step, self.total_steps, recipe.learning_rate, recipe.warmup)
             set_learning_rate(state.optimizer, rate)
         halved = is_halved(step, self.total_steps, recipe.halved)
-        images, class_ids = prepare_batch(batch, accelerator, halved, self.criterion.ignored)
+        images, class_ids = prepare_batch(batch, accelerator, halved, self.criterion.ignored_class)
         network = (state.ddp or state.network).train()
         log_probs = log_probabilities(accelerator.logits(network, images))  # (N, K, H, W)
         loss = self.criterion.loss(log_probs, class_ids, accelerator.process_group)
         network.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch lacks its type
         clip_gradients(network.parameters(), recipe)
         step_optimizer(state.optimizer, network)
         state.step += 1
@@ -187,7 +186,7 @@ class Trainer:
         return result
 
     def validate(self, state: TrainState) -> None:
-        """Evaluate the network on the validation images; the plateau schedule sees the result."""
+        """Evaluate the network on the validation images, log it, and step the plateau schedule."""
         epoch = state.epoch + 1
         require_finite_state(state, epoch, self.provenance)
         evaluation = evaluate(
@@ -196,7 +195,7 @@ class Trainer:
             self.val_ids,
             self.recipe.batch_size,
             self.accelerator,
-            ignored=self.criterion.ignored,
+            ignored=self.criterion.ignored_class,
             before_batch=self.check_stop,
         )
         cross_entropy = evaluation.cross_entropy
@@ -235,7 +234,7 @@ class Trainer:
         self.save(state, epoch_done=True)
 
     def log_steps(self, state: TrainState) -> None:
-        """Log the steps since the last call. Waits for the device.
+        """Log the steps since the last call; waits for the device.
 
         Raises:
             DivergenceError: a loss is not finite.
@@ -251,11 +250,11 @@ class Trainer:
         require_finite_state(state, state.epoch + (not epoch_done), self.provenance)
         try:
             self.logger.flush()
-        finally:  # a full disk for TensorBoard is no reason to lose the checkpoint
+        finally:  # even if the disk of TensorBoard is full
             self.checkpointer.save(state, epoch_done)
 
     def check_stop(self) -> None:
-        """Raise KeyboardInterrupt on all ranks if one of them was asked to stop."""
+        """Raise KeyboardInterrupt on all ranks if a stop was requested on any of them."""
         if self.accelerator.process_group.any(self.stop.requested):
             raise KeyboardInterrupt
 
@@ -263,7 +262,7 @@ class Trainer:
         """Return the number of finished steps of the current epoch."""
         return state.step - state.epoch * self.steps_per_epoch
 
-    def progress_bar(self, state: TrainState) -> tqdm:
+    def progress_bar(self, state: TrainState) -> "tqdm[NoReturn]":
         """Return a progress bar over the images of the current epoch."""
         num_images = len(self.dataset)
         return self.accelerator.process_group.bar(
