@@ -36,7 +36,7 @@ def test_launcher_exits_with_the_code_of_the_process_that_reported_an_error(
     codes: tuple[int, ...], code: int
 ):
     with pytest.raises(SystemExit) as exit_info:
-        launch._tell(make_failures(*codes), "stages.train")
+        launch._exit_with_failure(make_failures(*codes), "stages.train")
     assert exit_info.value.code == code
 
 
@@ -46,10 +46,10 @@ def test_launcher_exits_with_the_code_of_the_process_that_reported_an_error(
         ((130, -signal.SIGKILL), "process 1 (pid 1) was killed by SIGKILL"),
         ((PEER_LOST, -signal.SIGKILL), "process 1 (pid 1) was killed by SIGKILL"),
         ((-signal.SIGTERM, -signal.SIGSEGV), "process 1 (pid 1) was killed by SIGSEGV"),
-        ((PEER_LOST, PEER_LOST), "a process on another computer has ended"),
+        ((PEER_LOST, PEER_LOST), "a process on another computer exited"),
     ],
 )
 def test_launcher_reports_a_killed_process(codes: tuple[int, ...], message: str):
     with pytest.raises(InputError) as error:
-        launch._tell(make_failures(*codes), "stages.train")
+        launch._exit_with_failure(make_failures(*codes), "stages.train")
     assert message in str(error.value)

@@ -72,12 +72,12 @@ def test_one_process_resumes_the_training_of_two_with_the_results_of_one(
         torch.testing.assert_close(ours[name], tensors, rtol=0, atol=1e-6)
 
 
-def test_two_computers_give_the_weights_of_one(trained: Path, tmp_path: Path):
-    """Each computer has its own launcher; torchrun's rendezvous connects them."""
+def train_on_two_computers(source: Path, first: Path, second: Path) -> str:
+    """Run one launcher for each; torchrun's rendezvous connects them. Return the first output."""
     port = str(free_port())
     launchers = [
         subprocess.Popen(
-            command(1, "train", trained, tmp_path / name),
+            command(1, "train", source, target),
             cwd=ROOT,
             env={
                 **os.environ,
@@ -91,15 +91,16 @@ def test_two_computers_give_the_weights_of_one(trained: Path, tmp_path: Path):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank, name in (("1", "second"), ("0", "first"))
+        for rank, target in (("1", second), ("0", first))
     ]
     logs = [process.communicate(timeout=120)[0] for process in launchers]
     assert [process.returncode for process in launchers] == [0, 0], logs
-    require_equal(tmp_path / "first", trained)
-    assert not (tmp_path / "second").exists()  # only rank 0 writes
+    return logs[1]
 
 
-def test_resume_after_sigterm_and_sigkill_gives_identical_weights(trained: Path, tmp_path: Path):
+def test_resume_after_sigterm_and_sigkill_on_two_computers_gives_identical_weights(
+    trained: Path, tmp_path: Path
+):
     with start_training(trained, tmp_path, until="epoch 1/8") as (process, log):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
@@ -111,8 +112,10 @@ def test_resume_after_sigterm_and_sigkill_gives_identical_weights(trained: Path,
     assert f"(pid {second.pid}) was killed by SIGKILL, so all processes" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert len(read_weights(tmp_path)) < 8
-    assert "resuming after step" in launch(2, "train", trained, tmp_path)
+    output = train_on_two_computers(trained, tmp_path, tmp_path / "second")
+    assert "resuming after step" in output
     require_equal(tmp_path, trained)
+    assert not (tmp_path / "second").exists()  # only rank 0 writes
 
 
 def test_evaluation_in_two_processes_gives_the_bytes_of_one(trained: Path, tmp_path: Path):
