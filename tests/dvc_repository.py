@@ -18,6 +18,7 @@ SMALL = {
     "sample__height": 36,
     "sample__width": 64,
     "render__num_pictures": 2,
+    "model__kernels": "torch",  # numba would compile the others in each new repository, for 4 s
 }
 
 
