@@ -139,7 +139,7 @@ def test_class_id_outside_the_map_is_refused(finished: Path, stage: str, class_i
     mask[0, 0] = class_id
     path.write_bytes(npy_bytes(mask))
     require_error(
-        finished, stage, path, f"class id {class_id} is not one of the 12 classes (1 invalid pixels)"
+        finished, stage, path, f"class id {class_id} is not one of the 12 classes (1 invalid"
     )
 
 

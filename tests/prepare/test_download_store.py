@@ -200,6 +200,7 @@ def test_damaged_or_wrong_archive_is_not_kept(
     assert not (tmp_path / "raw").exists()
 
 
+@pytest.mark.slow
 def test_second_process_waits_for_the_download_of_the_first(
     server: Server, body: bytes, tmp_path: Path, capsys
 ):

@@ -144,6 +144,7 @@ def test_error_keeps_the_old_arrays(raw_images: Path, tmp_path: Path):
     assert sorted(path.name for path in out.parent.iterdir()) == [".prepared.lock", "prepared"]
 
 
+@pytest.mark.slow
 def test_second_remap_of_the_same_directory_waits(raw_images: Path, tmp_path: Path):
     lock = acquire_lock(tmp_path / ".prepared.lock")
     with ThreadPoolExecutor(1) as pool:

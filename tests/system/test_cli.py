@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.factories import ROOT, save_model, write_images, write_params
 
 LONG_COMMAND = """
@@ -55,6 +57,7 @@ def test_command_outside_dvc_keeps_running_when_its_shell_ends():
     assert parent.communicate(timeout=10)[1] == "interrupted\n"
 
 
+@pytest.mark.slow
 def test_output_beyond_ascii_is_escaped_for_an_ascii_stdout(tmp_path: Path):
     folder = tmp_path / "straße"
     images = write_images(folder / "photos")
