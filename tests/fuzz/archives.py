@@ -115,12 +115,9 @@ def change_fields(rng: random.Random, work: Path) -> Case:
     return make_case(work, bytes(data), contents_of(members))
 
 
-def use_odd_names(rng: random.Random, work: Path) -> Case:
-    members = read_members()
-    content = rng.choice(members)[1]
-    folder = rng.choice((TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES))
-    outside = work.parent / "outside.png"
-    names = (
+def odd_names(folder: str, outside: Path) -> tuple[str, ...]:
+    """Return names of members that lead elsewhere, are hidden, or hard to store."""
+    return (
         *("../outside.png", "../../outside.png", f"{folder}/../../../../outside.png", "..", "."),
         *(str(outside), f"/{outside}", "C:\\outside.png", "c:outside.png", "\\\\a\\b.png", ""),
         *("..\\outside.png", f"{folder}/..\\..\\outside.png", f"{folder}/.png", f"{folder}/ .png"),
@@ -135,6 +132,13 @@ def use_odd_names(rng: random.Random, work: Path) -> Case:
         *(f"top/{folder}/000000_10.png", f"{folder}/000000_10_colors.png", "manifest.json"),
         *(f"{folder}/{{id}}.png", f"{folder}/%s.png", f"{folder}/-rf.png", f"{folder}/~.png"),
     )
+
+
+def use_odd_names(rng: random.Random, work: Path) -> Case:
+    members = read_members()
+    content = rng.choice(members)[1]
+    folder = rng.choice((TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES))
+    names = odd_names(folder, work.parent / "outside.png")
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(names)
         at = rng.randrange(len(members) + 1)

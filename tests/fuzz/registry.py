@@ -10,12 +10,14 @@ from tests.fuzz import (
     models,
     pickles,
     starts,
+    tars,
     texts,
 )
 from tests.fuzz.case import CaseBuilder
 
 KINDS: dict[str, CaseBuilder] = {
     **archives.KINDS,
+    **tars.KINDS,
     **images.KINDS,
     **annotations.KINDS,
     **texts.KINDS,

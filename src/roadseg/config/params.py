@@ -163,8 +163,9 @@ class Split(StrictModel):
     @property
     def val_ids_file(self) -> str | None:
         """`val_ids` if it is the name of a text file with one id per line."""
-        is_file = isinstance(self.val_ids, str) and self.val_ids.endswith(_ID_LIST_SUFFIX)
-        return self.val_ids if is_file else None
+        if isinstance(self.val_ids, str) and self.val_ids.endswith(_ID_LIST_SUFFIX):
+            return self.val_ids
+        return None
 
 
 class Model(StrictModel):
