@@ -71,9 +71,7 @@ def _read(file: AnnotationFile, max_pixels: int) -> Iterator[tuple[Path, str, An
     data = file.path.read_bytes()
     suffix = file.path.suffix
     if suffix == ".txt" or (suffix == ".json" and _LABELME.search(data)):
-        if not file.images:
-            raise InputError(f"{file.name} has no image that matches data.images")
-        if len(file.images) > 1:
+        if len(file.images) != 1:
             raise InputError(
                 f"{file.name}: describes one image, but data.masks matches it with "
                 f"{len(file.images)}; use the fields of data.images in data.masks"
