@@ -7,17 +7,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.pairing import Candidate
 from roadseg.prepare.discovery.probes import probe_text
 from roadseg.prepare.discovery.templates import (
-    IMAGE_SUFFIXES,
     File,
     Matches,
     PairTemplate,
     Parts,
     join_parts,
     read_fields,
+    replace_text,
     split_off_common,
 )
 from roadseg.prepare.discovery.words import find_split, split_words
@@ -55,7 +56,7 @@ def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> lis
             images[file.name.rpartition("/")[2]].append(file)
     groups: dict[tuple[str, str], list[_Annotations]] = defaultdict(list)
     for name, data in dataset.read_each(texts, _MAX_BYTES):
-        kind = probe_text(data).format
+        kind = probe_text(data).kind
         if kind == "coco" or kind == "cvat":
             described = _find_images(texts[name], _image_names(data, kind), images)
             if described:
@@ -124,7 +125,7 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
         if all(len(entry) == 1 for entry in values):
             head, cores, tail = split_off_common(cores)
             part = tuple(text for text in (head, num_fields, tail) if text != "")
-            replaced = [_replace(p, c, num_fields) for p, c in zip(paths, cores, strict=True)]
+            replaced = [replace_text(p, c, num_fields) for p, c in zip(paths, cores, strict=True)]
             paths = replaced if len(set(replaced)) == 1 else paths
         names.append(part)
         num_fields += 1
@@ -136,23 +137,10 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
         join_parts([*names, (num_fields,)]),
         paths[0],
         num_folders,
-        IMAGE_SUFFIXES,
-        frozenset({group[0].file.suffix}),
+            frozenset({group[0].file.suffix}),
         0,
     )
     fits = [f for f in files if f.suffix in IMAGE_SUFFIXES and read_fields(template.image, f)]
     pairs = [(file, described[file.name]) for file in fits if file.name in described]
     unmasked = [file for file in fits if file.name not in described]
     return Candidate(template, group[0].format, True, matches=Matches(pairs, unmasked, []))
-
-
-def _replace(path: Parts, text: str, field: int) -> Parts:
-    """Replace `text` in the literal parts of a path by a field."""
-    replaced: list[str | int] = []
-    for part in path:
-        if isinstance(part, int) or not text or text not in part:
-            replaced.append(part)
-        else:
-            head, _, tail = part.rpartition(text)
-            replaced += [entry for entry in (head, field, tail) if entry != ""]
-    return tuple(replaced)
