@@ -27,9 +27,16 @@ def make_corner_image(mode: str = "RGB") -> Image.Image:
 
 @pytest.mark.parametrize(
     ("ending", "options"),
-    [("png", {}), ("jpg", {"quality": 100}), ("webp", {"lossless": True})],
+    [
+        ("png", {}),
+        ("jpg", {"quality": 100}),
+        ("webp", {"lossless": True}),
+        ("bmp", {}),
+        ("tiff", {}),
+        ("gif", {}),
+    ],
 )
-def test_png_jpeg_and_webp_are_read(tmp_path: Path, ending: str, options: dict):
+def test_every_format_is_read(tmp_path: Path, ending: str, options: dict):
     make_corner_image().save(tmp_path / f"a.{ending}", **options)
     image = read_image(tmp_path / f"a.{ending}", "a")
     assert (image.shape, image.dtype) == ((20, 40, 3), np.uint8)
@@ -53,10 +60,11 @@ def test_every_mode_is_converted_to_rgb(mode: str):
         (8, (40, 20), (-1, 0)),
     ],
 )
-def test_image_is_rotated_by_its_exif_orientation(orientation, shape, corner):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_image_is_rotated_by_its_exif_orientation(kind: str, orientation, shape, corner):
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
-    make_corner_image().save(file, format="PNG", exif=exif)
+    make_corner_image().save(file, format=kind, exif=exif, lossless=True)
     image = read_image(file, "a")
     assert image.shape[:2] == shape
     assert image[corner].tolist() == [255] * 3
@@ -112,8 +120,9 @@ def test_out_of_memory_while_reading_raises_an_error(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a: not a PNG or JPEG or WEBP image"),
-        (b"GIF89a" + bytes(100), "a: not a PNG"),
+        (b"", "a: not a PNG, JPEG, BMP, TIFF, GIF or WebP image"),
+        (b"GIF89a" + bytes(100), "a: cannot be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a: not a PNG"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "a: "),
     ],
 )

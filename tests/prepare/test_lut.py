@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from roadseg.prepare import lut
-from roadseg.prepare.lut import look_up
+from roadseg.prepare.lut import count_values, look_up
 
 IN_A_NEW_PROCESS = """
 import numpy as np
 import lut
-assert not lut._look_up_in_place.signatures, "importing compiles"
+assert not lut._look_up.signatures, "importing compiles"
 table = np.arange(255, -1, -1, dtype=np.uint8)
 assert lut.look_up(table.reshape(16, 16), table).ravel().tolist() == list(range(256))
-print(lut._look_up_in_place.stats.cache_path)
+print(lut._look_up.stats.cache_path)
 """
 
 
@@ -40,8 +40,19 @@ def test_equals_a_plain_loop_for_every_memory_layout():
         assert look_up(label_ids, table).tolist() == expected
 
 
+def test_masks_of_16_bits_have_a_table_of_65536_entries():
+    table = np.zeros(65536, dtype=np.uint8)
+    table[[256, 65535]] = 1, 2
+    mask = np.array([[0, 256], [65535, 256]], dtype=np.uint16)
+    assert look_up(mask, table).tolist() == [[0, 1], [2, 1]]
+    counts = count_values(mask)
+    assert np.flatnonzero(counts).tolist() == [0, 256, 65535]
+    assert counts[[0, 256, 65535]].tolist() == [1, 2, 1]
+
+
 @pytest.mark.parametrize(
-    ("label_ids", "table"), [(np.int64, np.uint8), (np.uint8, np.int64), (np.uint8, None)]
+    ("label_ids", "table"),
+    [(np.int64, np.uint8), (np.uint8, np.int64), (np.uint8, None), (np.uint16, np.uint8)],
 )
 def test_array_of_another_type_or_size_is_refused(label_ids, table):
     with pytest.raises(TypeError):
@@ -51,8 +62,8 @@ def test_array_of_another_type_or_size_is_refused(label_ids, table):
 def test_concurrent_first_calls_compile_once(monkeypatch: pytest.MonkeyPatch):
     from numba import njit
 
-    kernel = njit(nogil=True)(lut._look_up_in_place.py_func)
-    monkeypatch.setattr(lut, "_look_up_in_place", kernel)
+    kernel = njit(nogil=True)(lut._look_up.py_func)
+    monkeypatch.setattr(lut, "_look_up", kernel)
     barrier, table = Barrier(8), np.arange(255, -1, -1, dtype=np.uint8)
 
     def first_call(value: int) -> int:
