@@ -56,7 +56,8 @@ def choose_patterns(
     candidates = find_shared_annotations(files, dataset)
     if given.images is None or given.masks is None:
         candidates += find_candidates(files, prober)
-    candidates = choose([fit for candidate in candidates if (fit := given.restrict(candidate))])
+    fits = [fit for candidate in candidates if (fit := given.restrict(candidate)) is not None]
+    candidates = choose(fits, sum(file.suffix in IMAGE_SUFFIXES for file in files))
     if images is not None and masks is not None:
         return _choose_given(files, prober, Patterns(images, masks, None), candidates)
     if not candidates:
