@@ -130,7 +130,7 @@ class _Given:
         pairs = best.matches.pairs
         if self.images:
             masks = derive_pattern(self.images, pairs)
-            return replace(patterns, images=self.images.text, masks=masks or patterns.masks)
+            return Patterns(self.images.text, masks or patterns.masks, patterns.test_images)
         if self.masks:
             images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
             return replace(patterns, images=images or patterns.images, masks=self.masks.text)
