@@ -154,6 +154,11 @@ def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> 
         )
     if not best.has_photos:
         yield "unsure: the images have few colors, like masks; check that the two are not swapped"
+    if best.num_missing:
+        yield (
+            f"unsure: {patterns.masks} also describes images that do not exist "
+            f"({best.num_missing:,}); add them, or remove their entries"
+        )
     yield from _other_notes(best, others, patterns)
     if patterns.num_unused_masks:
         yield (

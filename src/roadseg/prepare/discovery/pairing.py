@@ -48,6 +48,8 @@ class Candidate:
     is_lossy: bool = False
     """The masks are JPEG files."""
     matches: Matches = NO_MATCHES
+    num_missing: int = 0
+    """Images that shared annotation files describe and that do not exist."""
 
     @property
     def num_pairs(self) -> int:
