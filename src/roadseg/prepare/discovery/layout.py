@@ -20,7 +20,7 @@ from roadseg.prepare.discovery.splits import (
 )
 from roadseg.prepare.discovery.templates import File, parse_names
 from roadseg.prepare.discovery.words import Split
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, escape_unprintable
 
 _NUM_SIZES = 8
 """Images whose sizes are read."""
@@ -86,32 +86,29 @@ def discover_layout(
     prober = Prober(files, max_pixels)
     choice = choose_patterns(parsed, files, prober, images, masks)
     patterns, matched = _match(parsed, choice)
-    pairs = matched.masks
-    if choice.described is not None:
-        pairs = {image: choice.described[image] for image in pairs if image in choice.described}
+    pairs, ids = matched.masks, matched.ids
     if not pairs:
         raise InputError(
             f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
             "patterns with --images and --masks"
         )
-    unmasked = [*matched.unmasked, *(image for image in matched.masks if image not in pairs)]
-    ids = {image: matched.ids[image] for image in pairs}
     val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
     group_by = None if val_ids else suggest_group_by(ids.values())
+    notes = [*choice.notes, *_count_notes(matched, choice), *split_notes]
     some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
     prober.load(some)
     return Layout(
         images=patterns.images,
         masks=patterns.masks,
         test_images=patterns.test_images,
-        unmasked="skip" if unmasked else "error",
+        unmasked="skip" if matched.unmasked else "error",
         val_ids=val_ids,
         group_by=group_by,
         kind=choice.kind,
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
         sizes=prober.sizes(some),
-        notes=(*choice.notes, *_count_notes(matched, unmasked, choice), *split_notes),
+        notes=tuple(map(escape_unprintable, notes)),
     )
 
 
@@ -165,25 +162,25 @@ def _match(files: Sequence[File], choice: Choice) -> tuple[Patterns, DatasetMatc
     """Match the chosen patterns, with test images that are not next to the other images."""
     patterns = choice.patterns
     try:
-        matched = match_files(files, patterns)
+        matched = match_files(files, patterns, choice.described)
     except InputError:
         if patterns.wide_images is None:
             raise
         patterns = replace(patterns, images=patterns.wide_images)
-        matched = match_files(files, patterns)
+        matched = match_files(files, patterns, choice.described)
     others = [file for file in matched.others if file not in choice.masks]
     if patterns.test_images is None and (test_images := guess_test_images(others)):
         patterns = replace(patterns, test_images=test_images)
-        matched = match_files(files, patterns)
+        matched = match_files(files, patterns, choice.described)
     return patterns, matched
 
 
-def _count_notes(matched: DatasetMatch, unmasked: Sequence[File], choice: Choice) -> Iterator[str]:
-    if unmasked:
+def _count_notes(matched: DatasetMatch, choice: Choice) -> Iterator[str]:
+    if matched.unmasked:
         total = len(matched.masks) + len(matched.unmasked)
         yield (
-            f"{len(unmasked):,} of {total:,} images have no mask and are skipped, such as "
-            f"{unmasked[0].path} (data.unmasked)"
+            f"{len(matched.unmasked):,} of {total:,} images have no mask and are skipped, such as "
+            f"{matched.unmasked[0].path} (data.unmasked)"
         )
     if matched.num_unused_masks:
         yield f"unsure: there are masks without an image: {matched.num_unused_masks:,}"

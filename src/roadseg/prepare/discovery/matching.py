@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePosixPath
 
 from roadseg.config.file_pattern import (
@@ -29,9 +28,9 @@ class DatasetMatch:
     """The files of a dataset by the pattern that they match."""
 
     ids: dict[File, str]
-    """Id of each image that has a mask or a shared annotation file."""
+    """Id of each image with a mask."""
     masks: dict[File, File]
-    """The mask or annotation file of each of these images."""
+    """Mask or annotation file of each image with a mask."""
     unmasked: list[File]
     """Images that match, but have no mask."""
     test_images: list[File]
@@ -41,16 +40,21 @@ class DatasetMatch:
     """Image files that no pattern matches."""
 
 
-def match_files(files: Sequence[File], patterns: Patterns) -> DatasetMatch:
+def match_files(
+    files: Sequence[File], patterns: Patterns, described: Mapping[File, File] | None = None
+) -> DatasetMatch:
     """Match files with patterns.
+
+    Args:
+        files: all files of the dataset.
+        patterns: of the images, masks and test images.
+        described: images -> the shared annotation file that describes them; None if masks are not
+            shared, or if a file describes all images that match its pattern.
 
     Raises:
         InputError: the patterns match no file, the same id twice, or nearly match an image.
     """
-    expression = parse_pattern("images", image_pattern, patterns.images)
-    parse_pattern("masks", partial(_parse_masks, expression), patterns.masks)
-    if patterns.test_images is not None:
-        parse_pattern("test-images", image_pattern, patterns.test_images)
+    expression = _check(patterns)
     by_name = {file.name: file for file in files}
     matched = FilePatterns(
         images=patterns.images,
@@ -64,18 +68,33 @@ def match_files(files: Sequence[File], patterns: Patterns) -> DatasetMatch:
         found.setdefault(str(path.parent), {})[path.stem] = by_name[name]
     images, masks = found[TRAIN_IMAGES], found[TRAIN_MASKS]
     pairs = {file: masks[image_id] for image_id, file in images.items() if image_id in masks}
-    for mask, described in matched.annotations.items():
-        pairs |= {by_name[image]: by_name[mask] for image in described}
+    for mask, names in matched.annotations.items():
+        for image in map(by_name.__getitem__, names):
+            if described is None or described.get(image) == by_name[mask]:
+                pairs[image] = by_name[mask]
     rest = [f for f in files if f.suffix in IMAGE_SUFFIXES and f.name not in matched.places]
-    unmasked = [file for file in rest if expression.match(file.path)]
+    unmasked = [file for file in images.values() if file not in pairs]
     return DatasetMatch(
         ids={file: image_id for image_id, file in images.items() if file in pairs},
         masks=pairs,
-        unmasked=unmasked,
+        unmasked=unmasked + [file for file in rest if expression.match(file.path)],
         test_images=list(found[TEST_IMAGES].values()),
         num_unused_masks=len(masks.keys() - images.keys()),
-        others=sorted(set(rest).difference(unmasked)),
+        others=[file for file in rest if not expression.match(file.path)],
     )
+
+
+def _check(patterns: Patterns) -> FilePattern:
+    """Raise InputError if params.yaml may not have `patterns`; return that of the images."""
+    images = parse_pattern("images", image_pattern, patterns.images)
+    masks = parse_pattern("masks", mask_pattern, patterns.masks)
+    if patterns.test_images is not None:
+        parse_pattern("test-images", image_pattern, patterns.test_images)
+    try:
+        require_same_fields(images, masks)
+    except ValueError as error:
+        raise InputError(f"--masks: {error}, got {patterns.masks!r}") from None
+    return images
 
 
 def parse_pattern(option: str, parse: Callable[[str], FilePattern], text: str) -> FilePattern:
@@ -88,12 +107,6 @@ def parse_pattern(option: str, parse: Callable[[str], FilePattern], text: str) -
         return parse(text)
     except ValueError as error:
         raise InputError(f"--{option}: {error}, got {text!r}") from None
-
-
-def _parse_masks(images: FilePattern, text: str) -> FilePattern:
-    masks = mask_pattern(text)
-    require_same_fields(images, masks)
-    return masks
 
 
 def derive_pattern(known: FilePattern, pairs: Sequence[tuple[File, File]]) -> str | None:

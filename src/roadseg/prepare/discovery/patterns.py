@@ -181,8 +181,8 @@ def _render_field(role: str, texts: Sequence[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Replace the characters that have a meaning in patterns, which has no escape for them."""
-    return re.sub(r"[{}*]", _ANYTHING, text)
+    """Replace the characters that have a meaning in patterns or that no name may have."""
+    return re.sub(r"[{}*\x00-\x1f\x7f\ud800-\udfff]", _ANYTHING, text)
 
 
 def suffixes(files: Iterable[File]) -> str:
