@@ -13,6 +13,7 @@ from roadseg.prepare.discovery.scale import suggest_scale
         ([(48, 64), (48, 64), (4000, 6000)], 1.0),  # the median decides
         ([(20_000, 64)], 0.5),  # not less than 32 pixels
         ([(16, 16)], 1.0),
+        ([], 1.0),
     ],
 )
 def test_images_have_about_half_a_megapixel(sizes: list[tuple[int, int]], scale: float):

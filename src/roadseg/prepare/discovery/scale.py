@@ -14,8 +14,10 @@ def suggest_scale(sizes: Sequence[tuple[int, int]]) -> float:
     """Return the scale at which the median image has at most about half a megapixel.
 
     Args:
-        sizes: (height, width) of some images in pixels, at least one.
+        sizes: (height, width) of some images in pixels; 1.0 is returned if there are none.
     """
+    if not sizes:
+        return 1.0
     height, width = (median(size[axis] for size in sizes) for axis in (0, 1))
     side = min(min(size) for size in sizes)
     large = [scale for scale in _SCALES if scale == 1 or round(side * scale) >= _MIN_SIDE]
