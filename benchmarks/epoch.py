@@ -22,7 +22,8 @@ from roadseg.data.split_file import Split
 from roadseg.evaluation.accumulators import Accumulators
 from roadseg.evaluation.bootstrap import RESAMPLES
 from roadseg.evaluation.evaluate import evaluate, evaluation_batch, evaluation_groups
-from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS, image_path
+from roadseg.prepare.decoding import MAX_PIXELS
+from roadseg.prepare.layout import RawPair, check_dataset
 from roadseg.provenance.source_code import ROOT, source_blobs
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.system.memory import keep_freed_memory
@@ -134,6 +135,7 @@ def epoch_row(prepared: PreparedDataset, folder: Path) -> Row:
 def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
     """Compare loading batches from the prepared arrays to decoding PNG files."""
     trainer = make_trainer(prepared, 1)
+    pairs = check_dataset(raw, MAX_PIXELS).train
     ids = trainer.dataset.ids
 
     def load_from_cache() -> None:
@@ -143,7 +145,7 @@ def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
     def decode_files() -> None:
         for start in range(0, len(ids), trainer.recipe.batch_size):
             names = ids[start : start + trainer.recipe.batch_size]
-            pad_collate([Sample(*_decode(raw, name)) for name in names])
+            pad_collate([Sample(*_decode(raw, pairs[name])) for name in names])
 
     num_batches = math.ceil(len(ids) / trainer.recipe.batch_size)
     seconds = time_alternately(decode_files, load_from_cache)
@@ -157,11 +159,8 @@ def loading_rows(prepared: PreparedDataset, raw: Path) -> Iterator[Row]:
     )
 
 
-def _decode(raw: Path, name: str) -> list[np.ndarray]:
-    return [
-        np.asarray(Image.open(image_path(raw, folder, name)))
-        for folder in (TRAIN_IMAGES, TRAIN_MASKS)
-    ]
+def _decode(raw: Path, pair: RawPair) -> list[np.ndarray]:
+    return [np.asarray(Image.open(raw / name)) for name in (pair.image, pair.mask)]
 
 
 def evaluation_row(prepared: PreparedDataset) -> Row:

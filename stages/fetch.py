@@ -6,6 +6,7 @@ from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
+from roadseg.prepare.masks import MaskEncoding
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import repository_path
 
@@ -26,7 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     downloads = repository_path(args.downloads)
     store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))
     outputs = stage_outputs(args.pipeline)
-    manifest = fetch(data.source, data.sha256, naming, limits, sample, args.out, store, outputs)
+    encoding = MaskEncoding(values=data.mask_values, color_tolerance=data.color_tolerance)
+    manifest = fetch(
+        data.source, data.sha256, naming, limits, sample, args.out, store, outputs, encoding
+    )
     print(
         f"fetch: {manifest.num_train} images with masks and {manifest.num_test} without "
         f"from {manifest.source} (sha256 {manifest.sha256[:12]}...) in {args.out}"

@@ -6,6 +6,7 @@ from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare.class_frequency import class_frequency
+from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.memory import keep_freed_memory
@@ -16,7 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the stage with the command-line arguments `argv`."""
     args = parse_paths(argv, __doc__, "params", "raw", "classes", "out", "frequency")
     config = load_params(args.params)
-    params, max_pixels = config.remap, config.data.max_pixels
+    params, data = config.remap, config.data
+    encoding = MaskEncoding(values=data.mask_values, color_tolerance=data.color_tolerance)
     class_map_file = find_class_map(params.classes, args.classes)
     class_map = read_class_map(class_map_file)
     if class_map.num_classes - (class_map.void is not None) < 2:
@@ -26,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
             file=sys.stderr,
         )
     keep_freed_memory()
-    pixels = remap_dataset(args.raw, args.out, class_map, params.scale, max_pixels)
+    pixels = remap_dataset(args.raw, args.out, class_map, params.scale, data.max_pixels, encoding)
     write_table(args.frequency, class_frequency(class_map, pixels))
     prepared = PreparedDataset(args.out)
     print(

@@ -76,8 +76,8 @@ def test_unknown_label_ids_follow_the_map(tmp_path, choice, filled, is_known):
         ({"void": "c"}, "void: no class is named 'c'"),
         ({"ignored_label_ids": "[4]"}, "classes: label id 4 is assigned more than once"),
         (
-            {"ignored_label_ids": "[256]"},
-            r"ignored_label_ids\[0\]: .* equal to 255, got 256",
+            {"ignored_label_ids": "[65536]"},
+            r"ignored_label_ids\[0\]: .* less than 65536, got 65536",
         ),
         ({"unknown_label_ids": "c"}, "unknown_label_ids: 'c' is not error, ignore or a class"),
         ({"classes": "[]"}, "classes: list should have at least 1 item"),

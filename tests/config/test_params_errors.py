@@ -77,6 +77,8 @@ RANGES = {
     "data.images": ["", "{id}", "a/../{id}.png", "/{id}.png", "{id}.gif", "a//{id}.png"],
     "data.masks": ["", "{id}.jpg", "**/{id}.png", "a.png"],
     "data.test_images": ["", "./{id}.png", "{id}{id}.jpg"],
+    "data.mask_values": ["colours", ""],
+    "data.color_tolerance": [-1, 129, 1],  # 1 needs mask_values: colors
     "data.max_files": [0, -1, 2, 10**10],
     "data.max_gigabytes": [0, -1.0, 1e7],
     "data.max_ratio": [0, -3, 1e6],

@@ -66,7 +66,7 @@ def make_case(work: Path, data: bytes, contents: list[bytes], and_remap: bool = 
 
     def check() -> None:
         dataset = check_dataset(work / "data/raw", 10**6)
-        assert len(dataset.train_ids) >= 1
+        assert len(dataset.train) >= 1
         for path in (work / "data/raw").glob("*/*/*"):
             assert path.read_bytes() in known, f"{path} is not one of the archive's files"
             original = valid_workspace() / "pictures" / path.relative_to(work / "data/raw")

@@ -69,9 +69,13 @@ class Data(StrictModel):
     images: _ImagePattern
     """Images with masks: {id} is the same for image and mask, * is any text, {a,b} is a or b."""
     masks: _MaskPattern
-    """Masks: one label id per pixel, grayscale or palette."""
+    """Masks of the images, see `mask_values`."""
     test_images: _ImagePattern | None
     """Images without masks, which are only rendered; null: none."""
+    mask_values: Literal["ids", "colors"]
+    """ids: grayscale values or palette indices are label ids; colors: those of the class map."""
+    color_tolerance: int = Field(ge=0, le=128)
+    """colors only: largest difference per channel to the nearest color of a class; 0 is exact."""
     max_files: int = Field(ge=3, le=10**9)
     """Maximum number of files: in an archive all, in a directory those of the data set."""
     max_gigabytes: float = Field(gt=0, le=1e6)
@@ -82,6 +86,12 @@ class Data(StrictModel):
     """Maximum size of an image or mask, megapixels."""
     max_downloads_gigabytes: float = Field(gt=0, le=1e6)
     """Size of .downloads/ above which the least recently used archives are removed; gigabytes."""
+
+    @model_validator(mode="after")
+    def _check_tolerance(self) -> "Data":
+        if self.color_tolerance and self.mask_values != "colors":
+            raise ValueError("color_tolerance: should be 0, or mask_values should be colors")
+        return self
 
     @property
     def max_pixels(self) -> int:

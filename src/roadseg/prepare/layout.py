@@ -1,50 +1,53 @@
 """KITTI's directory layout, and checks that a dataset in this layout is complete and valid."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from roadseg.prepare.decoding import IMAGE_MODES, open_image, read_orientation, upright_size
+from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.system.errors import InputError
 from roadseg.system.files import list_names
 
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
-ENDINGS = (".png", ".jpg")
+IMAGE_SUFFIXES = (".png", ".jpg")
+MASK_SUFFIXES = IMAGE_SUFFIXES
 MASK_FORMATS = ("PNG",)  # JPEG is lossy and would change label ids
 MASK_MODES = ("L", "P")  # in a palette image, the index is the label id
 _PNG_START = struct.Struct(">8s4x4s8xB")  # signature, name of the first chunk, bits per channel
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
+class RawImage(NamedTuple):
+    """An image without a mask."""
+
+    image: str
+    """Path relative to the dataset."""
+    size: tuple[int, int]
+    """(height, width) in pixels, after its EXIF orientation is applied."""
+
+
+class RawPair(NamedTuple):
+    """An image and its mask."""
+
+    image: str
+    mask: str
+    size: tuple[int, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RawDataset:
     """The images of a dataset by id, which is the file name without suffix; sorted."""
 
-    train_sizes: dict[str, tuple[int, int]]
-    """(height, width) in pixels of each image with a mask."""
-    test_sizes: dict[str, tuple[int, int]]
-    """(height, width) in pixels of each image without a mask."""
-
-    @property
-    def train_ids(self) -> list[str]:
-        """Ids of the images with masks."""
-        return list(self.train_sizes)
-
-    @property
-    def test_ids(self) -> list[str]:
-        """Ids of the images without masks."""
-        return list(self.test_sizes)
+    train: dict[str, RawPair]
+    test: dict[str, RawImage]
 
 
-def image_path(root: Path, folder: str, image_id: str) -> Path:
-    """Return the path of an image or mask, .png or .jpg, in the dataset at `root`."""
-    paths = [root / folder / f"{image_id}{ending}" for ending in ENDINGS]
-    return next((path for path in paths if path.is_file()), paths[0])
-
-
-def check_dataset(root: Path, max_pixels: int) -> RawDataset:
+def check_dataset(root: Path, max_pixels: int, encoding: MaskEncoding = LABEL_IDS) -> RawDataset:
     """Check that every image has a mask of the same size, and every mask has an image.
 
     Only headers are read; damaged pixels are found when the images are decoded.
@@ -55,34 +58,33 @@ def check_dataset(root: Path, max_pixels: int) -> RawDataset:
     Raises:
         InputError: names the first file that is missing, damaged, or of a wrong format or size.
     """
-    train_endings, mask_endings = _endings(root, TRAIN_IMAGES), _endings(root, TRAIN_MASKS)
-    if not train_endings:
+    images = _files(root, TRAIN_IMAGES, IMAGE_SUFFIXES)
+    masks = _files(root, TRAIN_MASKS, MASK_SUFFIXES)
+    if not images:
         raise InputError(f"{TRAIN_IMAGES}: no images")
-    if not mask_endings:
+    if not masks:
         raise InputError(f"{TRAIN_MASKS}: no masks; every image needs one")
-    for image_id, ending in train_endings.items():
-        if image_id not in mask_endings:
-            name = f"{TRAIN_IMAGES}/{image_id}{ending}"
+    for image_id, name in images.items():
+        if image_id not in masks:
             raise InputError(f"{name} has no mask in {TRAIN_MASKS}")
-    for mask_id, ending in mask_endings.items():
-        if mask_id not in train_endings:
-            name = f"{TRAIN_MASKS}/{mask_id}{ending}"
+    for mask_id, name in masks.items():
+        if mask_id not in images:
             raise InputError(f"{name} has no image in {TRAIN_IMAGES}")
-    train_sizes, test_sizes = {}, {}
-    for image_id, ending in train_endings.items():
-        names = f"{TRAIN_IMAGES}/{image_id}{ending}", f"{TRAIN_MASKS}/{image_id}"
-        mask_name = f"{names[1]}{mask_endings[image_id]}"
-        train_sizes[image_id] = _pair_size(root, names[0], mask_name, max_pixels)
-    for image_id, ending in _endings(root, TEST_IMAGES).items():
-        name = f"{TEST_IMAGES}/{image_id}{ending}"
-        test_sizes[image_id] = _image_size(root, name, max_pixels)
-    return RawDataset(train_sizes=train_sizes, test_sizes=test_sizes)
+    train = {}
+    for image_id, image in images.items():
+        mask = masks[image_id]
+        train[image_id] = RawPair(image, mask, _pair_size(root, image, mask, max_pixels))
+    test = {
+        image_id: RawImage(image, _image_size(root, image, max_pixels))
+        for image_id, image in _files(root, TEST_IMAGES, IMAGE_SUFFIXES).items()
+    }
+    return RawDataset(train=train, test=test)
 
 
-def _endings(root: Path, folder: str) -> dict[str, str]:
-    """Return the suffix of each file by id, sorted; fetch has made the ids unique."""
-    names = sorted(name for name in list_names(root / folder) if name.endswith(ENDINGS))
-    return {name[:-4]: name[-4:] for name in names if name[:-4]}
+def _files(root: Path, folder: str, suffixes: Sequence[str]) -> dict[str, str]:
+    """Return the path of each file below `root` by id, sorted; fetch has made the ids unique."""
+    paths = (PurePath(folder, name) for name in sorted(list_names(root / folder)))
+    return {path.stem: str(path) for path in paths if path.suffix in suffixes}
 
 
 def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> tuple[int, int]:

@@ -23,15 +23,8 @@ from roadseg.prepare.decoding import (
     to_upright_rgb,
     verify_checksums,
 )
-from roadseg.prepare.layout import (
-    MASK_FORMATS,
-    TRAIN_IMAGES,
-    TRAIN_MASKS,
-    RawDataset,
-    check_dataset,
-    image_path,
-)
-from roadseg.prepare.layout import TEST_IMAGES as RAW_TEST_IMAGES
+from roadseg.prepare.layout import MASK_FORMATS, RawDataset, check_dataset
+from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_folder, attach_path, write_json
@@ -45,7 +38,12 @@ _Job = tuple[str, Callable[[], _Counted]]
 
 
 def remap_dataset(
-    raw: Path, out: Path, class_map: ClassMap, scale: float, max_pixels: int = MAX_PIXELS
+    raw: Path,
+    out: Path,
+    class_map: ClassMap,
+    scale: float,
+    max_pixels: int = MAX_PIXELS,
+    encoding: MaskEncoding = LABEL_IDS,
 ) -> np.ndarray:
     """Write the images and masks of the dataset `raw` to `out`, where PreparedDataset reads them.
 
@@ -54,6 +52,7 @@ def remap_dataset(
     Args:
         out: replaced as a whole; unchanged after an error.
         max_pixels: a larger image or mask is refused.
+        encoding: of the masks.
 
     Returns:
         (256,) int64, number of pixels by class id in the prepared masks; the last is IGNORE_INDEX.
@@ -62,8 +61,8 @@ def remap_dataset(
         InputError: an image cannot be decoded or is too small for the network, or a label id has
             no class.
     """
-    dataset = check_dataset(raw, max_pixels)
-    count = 2 * len(dataset.train_sizes) + len(dataset.test_sizes)
+    dataset = check_dataset(raw, max_pixels, encoding)
+    count = 2 * len(dataset.train) + len(dataset.test)
     jobs = chain(
         _image_jobs(raw, dataset, scale, max_pixels),
         _mask_jobs(raw, dataset, class_map, scale, max_pixels),
@@ -74,8 +73,8 @@ def remap_dataset(
     with lock, atomic_folder(out) as new, ThreadPoolExecutor(threads) as pool:
         for folder in FOLDERS:
             (new / folder).mkdir()
-        write_json(new / CLASSES, class_map.model_dump())
-        write_json(new / SIZES, dataset.train_sizes)
+        write_json(new / CLASSES, class_map.model_dump(exclude_unset=True))
+        write_json(new / SIZES, {name: pair.size for name, pair in dataset.train.items()})
         write_json(new / SCALE, scale)
         entries = ordered_map(pool, partial(_save, new), jobs, ahead=2 * threads)
         with (new / INDEX).open("w", encoding="utf-8") as index:
@@ -89,20 +88,19 @@ def remap_dataset(
 
 
 def _image_jobs(raw: Path, dataset: RawDataset, scale: float, max_pixels: int) -> Iterator[_Job]:
-    for name in dataset.train_ids:
-        path = image_path(raw, TRAIN_IMAGES, name)
-        yield f"{IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
-    for name in dataset.test_ids:
-        path = image_path(raw, RAW_TEST_IMAGES, name)
-        yield f"{TEST_IMAGES}/{name}", partial(_image_array, path, scale, max_pixels)
+    for name, pair in dataset.train.items():
+        yield f"{IMAGES}/{name}", partial(_image_array, raw / pair.image, scale, max_pixels)
+    for name, entry in dataset.test.items():
+        yield f"{TEST_IMAGES}/{name}", partial(_image_array, raw / entry.image, scale, max_pixels)
 
 
 def _mask_jobs(
     raw: Path, dataset: RawDataset, class_map: ClassMap, scale: float, max_pixels: int
 ) -> Iterator[_Job]:
     table, known = class_map.table()
-    for name, (height, width) in dataset.train_sizes.items():
-        path, size = image_path(raw, TRAIN_MASKS, name), scaled_size(width, height, scale)
+    for name, pair in dataset.train.items():
+        height, width = pair.size
+        path, size = raw / pair.mask, scaled_size(width, height, scale)
         yield f"{MASKS}/{name}", partial(_mask_array, path, table, known, size, max_pixels)
 
 

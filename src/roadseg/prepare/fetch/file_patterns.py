@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roadseg.prepare.layout import ENDINGS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.layout import IMAGE_SUFFIXES, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.system.errors import InputError
 
 _PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
@@ -184,7 +184,7 @@ def _require_no_unmatched_image(
         if found := expression.fullmatch(name[len(top) :]):
             image_id = found[1]
             twin = taken.get(_key(kind, image_id))
-            if twin and _suffix(name) in ENDINGS:
+            if twin and _suffix(name) in IMAGE_SUFFIXES:
                 raise InputError(_repeated_id(twin, name, image_id))
             ends = (end for end in range(1, len(image_id)) if not image_id[end].isalnum())
             if not twin and not any(_key(kind, image_id[:end]) in taken for end in ends):

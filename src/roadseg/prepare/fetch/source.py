@@ -20,6 +20,7 @@ from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
 from roadseg.prepare.layout import FOLDERS, check_dataset
+from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.system.errors import InputError
 from roadseg.system.files import (
     atomic_folder,
@@ -54,6 +55,7 @@ def fetch(
     out: Path,
     store: DownloadStore,
     outputs: Set[str],
+    encoding: MaskEncoding = LABEL_IDS,
 ) -> Manifest:
     """Copy the dataset `source` to `out`, check it, and write out/manifest.json.
 
@@ -68,6 +70,7 @@ def fetch(
         out: directory in KITTI's layout; replaced as a whole, unchanged after an error.
         store: keeps downloaded archives.
         outputs: paths that the pipeline writes; a local source must not be in one of them.
+        encoding: of the masks.
 
     Raises:
         InputError: names the file or URL, without credentials, and the fix.
@@ -76,7 +79,7 @@ def fetch(
     with atomic_folder(out) as root:
         origin, places = _copy(source, sha256, patterns, limits, sample, root, store, outputs)
         try:
-            dataset = check_dataset(root, limits.pixels)
+            dataset = check_dataset(root, limits.pixels, encoding)
         except InputError as error:
             text = _use_original_names(str(error), patterns, places)
             raise InputError(f"{shown}: {text}") from None
@@ -84,9 +87,9 @@ def fetch(
             source=shown,
             bytes=origin.bytes,
             sha256=origin.sha256,
-            num_train=len(dataset.train_ids),
-            num_test=len(dataset.test_ids),
-            train_sizes=dict(Counter(f"{h}x{w}" for h, w in dataset.train_sizes.values())),
+            num_train=len(dataset.train),
+            num_test=len(dataset.test),
+            train_sizes=dict(Counter("{}x{}".format(*p.size) for p in dataset.train.values())),
             licence=LICENCES.get(source, _OTHER_LICENCE),
         )
         write_model(root / MANIFEST, manifest)
