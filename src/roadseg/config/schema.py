@@ -25,7 +25,7 @@ _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxdict = 20  # elements
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 600  # characters, as in an error message
 
-_Model = TypeVar("_Model", bound="StrictModel")
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
