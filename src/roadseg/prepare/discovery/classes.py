@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass
+from roadseg.config.class_map import IGNORE_INDEX, ClassMap
+from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
 
 _MAX_CLASSES = IGNORE_INDEX - 1
@@ -33,7 +34,7 @@ class Classes:
 class ClassMapDraft:
     """A class map in the making."""
 
-    classes: list[LabelClass] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
     ignored_label_ids: list[int] = field(default_factory=list)
     ignored_colors: list[list[int]] = field(default_factory=list)
     ignored_labels: list[str] = field(default_factory=list)
@@ -56,8 +57,8 @@ class ClassMapDraft:
         """
         color, label_ids = list(color), list(label_ids)
         if not is_ignored(name):
-            ids = {"label_ids": label_ids} if label_ids else {}
-            self.classes.append(LabelClass(name=name, color=color, **ids))
+            given = {"name": name, "color": color, "label_ids": label_ids}
+            self.classes.append({key: value for key, value in given.items() if value})
             return
         self.ignored_label_ids += label_ids
         if is_painted:
@@ -81,13 +82,13 @@ class ClassMapDraft:
             "ignored_labels": self.ignored_labels,
             "background": background,
         }
-        return ClassMap(
-            void=None,
-            ignored_label_ids=sorted(self.ignored_label_ids),
-            unknown_label_ids="error",
-            classes=self.classes,
-            **{key: value for key, value in optional.items() if value},
-        )
+        required = {
+            "void": None,
+            "ignored_label_ids": sorted(self.ignored_label_ids),
+            "unknown_label_ids": "error",
+            "classes": self.classes,
+        }
+        return validate(ClassMap, required | {k: v for k, v in optional.items() if v})
 
 
 def is_ignored(name: str) -> bool:

@@ -109,7 +109,7 @@ def _id_classes(
 def _has_border(ids: set[int]) -> bool:
     """True if 255 is not a class: the others are label ids, and not gray values for the eye."""
     others = sorted(ids - {_BORDER_ID})
-    return _BORDER_ID in ids and len(others) > 1 and min(np.diff(others)) < _SPACING
+    return _BORDER_ID in ids and len(others) > 1 and int(np.diff(others).min()) < _SPACING
 
 
 def _names_in_table(
@@ -159,9 +159,7 @@ def _painted_classes(
     for color in others:
         if by_color and color in _UNNAMED_COLORS:
             draft.ignored_colors.append(list(color))
-            draft.notes.append(
-                f"unsure: color {list(color)} is ignored, as it is in no class table"
-            )
+            draft.notes.append(f"unsure: color {list(color)} is ignored; the class table lacks it")
         elif color == _BLACK:
             draft.add("background", color, is_painted=True)
         else:
@@ -179,7 +177,7 @@ def _painted_classes(
 
 
 def _frequent_colors(counts: ValueCounts[Color], named: list[Color]) -> list[Color]:
-    """Return the colors `named` in a table and those that are frequent and not similar to another."""
+    """Return the colors `named` in a table, and frequent ones that differ from all others."""
     frequent = list(named)
     for color, _ in counts.pixels.most_common():
         is_frequent = counts.largest_fractions[color] >= _RARE
