@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from roadseg.config.schema import validate
 from roadseg.prepare.annotations.records import (
     AnnotatedImage,
+    ImageRecord,
     Record,
     normalize,
     read_json_object,
@@ -24,11 +25,8 @@ _Id = int | str
 _Points = Annotated[list[float], AfterValidator(lambda points: array("d", points))]
 
 
-class _Image(Record):
+class _Image(ImageRecord):
     id: _Id
-    file_name: str
-    height: int
-    width: int
 
 
 class _Category(Record):
@@ -106,7 +104,7 @@ def _parse(data: bytes, name: str) -> _File:
     try:
         return validate(_File, value)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise InputError(f"{name}: neither COCO nor LabelMe: {error}") from None
 
 
 def _build_shape(

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree
 
-from roadseg.prepare.annotations.records import AnnotatedImage, normalize
+from roadseg.config.schema import validate
+from roadseg.prepare.annotations.records import AnnotatedImage, ImageRecord, normalize
 from roadseg.prepare.annotations.shapes import Ellipse, Polygon, Runs, Shape, build_shape
 from roadseg.system.errors import InputError
 
@@ -43,14 +44,18 @@ def read_cvat(data: bytes, name: str) -> Iterator[AnnotatedImage]:
     if root.tag != "annotations" or root.find("track") is not None:
         raise InputError(f"{name}: not in the format CVAT for images 1.1; export it as that")
     for image in root.iterfind("image"):
-        file_name = image.get("name", "")
-        where = f"{name}: image {file_name!r}"
-        size = _integer(image.attrib, "height", where), _integer(image.attrib, "width", where)
+        where = f"{name}: image {image.get('name')!r}"
+        sides = {side: _integer(image.attrib, side, where) for side in ("height", "width")}
+        try:
+            record = validate(ImageRecord, {"file_name": image.get("name"), **sides})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        size = record.height, record.width
         elements = [element for element in image if element.tag != "tag"]
         orders = [_integer(element.attrib, "z_order", where, "0") for element in elements]
         drawn = sorted(range(len(elements)), key=orders.__getitem__)  # a stable sort
         shapes = [_build(elements[i], f"{where}, shape {i + 1}", size) for i in drawn]
-        yield AnnotatedImage(file_name, *size, shapes)
+        yield AnnotatedImage(record.file_name, *size, shapes)
 
 
 def _build(element: ElementTree.Element, where: str, size: tuple[int, int]) -> Shape:

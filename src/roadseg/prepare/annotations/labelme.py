@@ -16,6 +16,7 @@ from roadseg.config.schema import validate
 from roadseg.prepare.annotations.records import (
     AnnotatedImage,
     Record,
+    Side,
     normalize,
     read_json_object,
 )
@@ -37,8 +38,8 @@ class _Shape(Record):
 
 class _File(Record):
     shapes: list[_Shape]
-    imageHeight: int | None = None  # noqa: N815
-    imageWidth: int | None = None  # noqa: N815
+    imageHeight: Side | None = None  # noqa: N815
+    imageWidth: Side | None = None  # noqa: N815
 
 
 def read_labelme(data: bytes, name: str, height: int, width: int) -> AnnotatedImage:

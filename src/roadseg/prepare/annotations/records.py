@@ -4,15 +4,15 @@ import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from roadseg.prepare.annotations.shapes import Shape
 from roadseg.system.errors import InputError
 
-MAX_BYTES = 512 << 20
-"""Limit on the size of an annotation file; COCO train2017 has 448 MB."""
+Side = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Height or width of an image, pixels."""
 
 
 class Record(BaseModel):
@@ -21,12 +21,20 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
+class ImageRecord(Record):
+    """Name and size of an image in a file that describes many."""
+
+    file_name: str
+    height: Side
+    width: Side
+
+
 @dataclass(frozen=True)
 class AnnotatedImage:
     """An image in an annotation file with its shapes in drawing order."""
 
     file_name: str
-    """As in the annotation file."""
+    """As in the annotation file; empty if the file describes one image."""
     height: int
     width: int
     shapes: Sequence[Shape]

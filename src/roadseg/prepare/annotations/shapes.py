@@ -16,7 +16,7 @@ pixels, x to the right and y down; the pixel in column c and row r extends from 
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -126,8 +126,8 @@ class Shapes(StrictModel):
 
     source: str
     """The annotation file in the user's data set, for error messages."""
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
+    height: int
+    width: int
     shapes: list[Shape]
 
     @model_validator(mode="after")
@@ -179,28 +179,36 @@ def rasterize(shapes: Shapes, class_map: ClassMap) -> np.ndarray:
     Raises:
         InputError: the class map does not have a label, or has no background.
     """
-    background, unknown = class_map.background_class_id, class_map.unknown_class_id
+    background = class_map.background_class_id
     if background is None:
         raise InputError(
             f"{shapes.source}: pixels that no shape covers have no class; set background in the "
             "class map to a class, or to ignore"
         )
-    class_ids = class_map.label_class_ids()
-    if unknown is None:
-        _require_known_labels(shapes, class_ids)
+    class_ids = _class_ids(shapes, class_map)
     canvas = Image.new("L", (shapes.width, shapes.height), background)
     for shape in shapes.shapes:
-        shape.draw(canvas, class_ids.get(shape.label, unknown))
+        shape.draw(canvas, class_ids[shape.label])
     return np.asarray(canvas)
 
 
-def _require_known_labels(shapes: Shapes, class_ids: Mapping[str | int, int]) -> None:
-    counts = Counter(shape.label for shape in shapes.shapes if shape.label not in class_ids)
+def _class_ids(shapes: Shapes, class_map: ClassMap) -> dict[str | int, int]:
+    """Return class id or IGNORE_INDEX by label; raise InputError for a label without class."""
+    known, default = class_map.label_class_ids(), class_map.unknown_class_id
+    counts = Counter(shape.label for shape in shapes.shapes)
+    if default is not None:
+        return {**dict.fromkeys(counts, default), **known}
     for label, count in counts.items():
-        same_type = [str(known) for known in class_ids if type(known) is type(label)]
-        close = difflib.get_close_matches(str(label), same_type, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else f"known labels: {', '.join(same_type)}"
-        raise InputError(
-            f"{shapes.source}: label {label!r} ({count} of {len(shapes.shapes)} shapes) has no "
-            f"class; {hint}; add it to the class map, or set unknown_label_ids there"
-        )
+        if label not in known:
+            raise InputError(
+                f"{shapes.source}: label {label!r} ({count} of {counts.total()} shapes) has no "
+                f"class; {_suggest(label, known)}; add it to the class map, or set "
+                "unknown_label_ids there"
+            )
+    return known
+
+
+def _suggest(label: str | int, known: Iterable[str | int]) -> str:
+    names = [str(other) for other in known if type(other) is type(label)]
+    close = difflib.get_close_matches(str(label), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known labels: {', '.join(names) or 'none'}"
