@@ -17,12 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     data, sample = params.data, params.sample.model_dump()
     naming = FilePatterns(images=data.images, masks=data.masks, test_images=data.test_images)
-    limits = Limits(
-        files=data.max_files,
-        bytes=round(data.max_gigabytes * 1e9),
-        ratio=data.max_ratio,
-        pixels=data.max_pixels,
-    )
+    limits = Limits.of(data)
     # in the main repository, even if the experiment runs in a copy of it
     downloads = repository_path(args.downloads)
     store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))

@@ -1,4 +1,4 @@
-"""Write what was discovered of a data set: params.yaml, a class map and a list of ids."""
+"""Configuration of an inspected data set: params.yaml, a class map and a list of ids."""
 
 import contextlib
 import json
@@ -11,11 +11,14 @@ from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.config.params import load_params
 from roadseg.config.params_update import update_params
 from roadseg.config.schema import read_yaml
+from roadseg.prepare.discovery.inspection import Inspection
+from roadseg.prepare.discovery.scale import suggest_scale
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 _-]*(?<! )")
-"""Names that need no quotes in YAML, except for `null` and the like."""
+"""Names that need no quotes in YAML, except for keywords."""
+_KEYWORDS = ("null", "true", "false")
 _SPLIT_KEYS = ("split.val_ids", "split.group_by")
 
 
@@ -34,6 +37,45 @@ class Configuration:
     def files(self) -> dict[Path, str]:
         """Contents of the new files besides params.yaml."""
         return dict(filter(None, (self.class_map, self.val_ids)))
+
+
+def configure(
+    inspection: Inspection, source: str, name: str, class_maps: Path, splits: Path
+) -> Configuration:
+    """Choose the parameters of a data set.
+
+    Args:
+        source: data.source.
+        name: of the new class map and the new list of validation ids.
+        class_maps: directory of class maps.
+        splits: directory of lists of ids.
+    """
+    layout, classes = inspection.layout, inspection.classes
+    class_map = val_ids = None
+    if classes.known_as is None:
+        remarks = [f"{fraction:.2%}" for fraction in inspection.fractions]
+        title = (
+            f"Classes of {source}, by roadseg init; % of the pixels of {inspection.sample_text}."
+        )
+        text = _format_class_map(classes.class_map, title, remarks)
+        class_map = class_maps / f"{name}.yaml", text
+    if isinstance(layout.val_ids, tuple):
+        val_ids = splits / f"{name}_val.txt", "".join(f"{i}\n" for i in layout.val_ids)
+    params = {
+        "data.source": source,
+        "data.sha256": None,
+        "data.images": layout.images,
+        "data.masks": layout.masks,
+        "data.test_images": layout.test_images,
+        "data.mask_values": classes.mask_values,
+        "data.color_tolerance": classes.color_tolerance,
+        "data.unmasked": layout.unmasked,
+        "remap.classes": classes.known_as or name,
+        "remap.scale": suggest_scale(layout.sizes),
+        "split.val_ids": f"{splits.name}/{val_ids[0].name}" if val_ids else layout.val_ids,
+        "split.group_by": layout.group_by,
+    }
+    return Configuration(params=params, class_map=class_map, val_ids=val_ids)
 
 
 def require_no_conflict(params: Path, configuration: Configuration) -> None:
@@ -78,7 +120,7 @@ def write_configuration(params: Path, configuration: Configuration) -> None:
                 read_class_map(temporary)
 
 
-def format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -> str:
+def _format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -> str:
     """Format a class map as YAML.
 
     Args:
@@ -102,7 +144,6 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    is_plain = isinstance(value, str) and _PLAIN.fullmatch(value)
-    if is_plain and value.casefold() not in ("null", "true", "false"):
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.casefold() not in _KEYWORDS:
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,91 @@
+"""Configure the pipeline for a data set.
+
+The images and masks of a folder or archive (zip, tar) are found by their names, and the encoding
+and classes of the masks by their content. Writes params.yaml and, unless the classes are known,
+classes/NAME.yaml; `dvc repro` then runs. Prints what was found, and saves a contact sheet of images
+with masks.
+"""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from roadseg.system.errors import InputError, escape_unprintable
+
+_SUFFIXES = re.compile(r"\.(zip|tar|tgz|tar\.\w+)$", re.IGNORECASE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data set and the options."""
+    parser.add_argument("source", metavar="FOLDER|ARCHIVE", help="images with masks or annotations")
+    parser.add_argument(
+        "--name", help="name of the class map and the contact sheet (default: that of the data set)"
+    )
+    parser.add_argument(
+        "--images", metavar="PATTERN", help="data.images, such as 'photos/{id}.jpg', if you know it"
+    )
+    parser.add_argument(
+        "--masks", metavar="PATTERN", help="data.masks, such as 'labels/{id}.png', if you know it"
+    )
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the configuration of another data set"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Inspect the data set, write its configuration and print a summary."""
+    from roadseg.config.params import load_params
+    from roadseg.config.pipeline import require_not_written, stage_outputs
+    from roadseg.prepare.discovery.configuration import (
+        configure,
+        require_no_conflict,
+        write_configuration,
+    )
+    from roadseg.prepare.discovery.files import open_files
+    from roadseg.prepare.discovery.inspection import inspect_dataset
+    from roadseg.prepare.discovery.summary import summarize
+    from roadseg.prepare.fetch.limits import Limits
+    from roadseg.reporting.contact_sheet import save_contact_sheet
+    from roadseg.system.files import atomic_file
+
+    root = args.params.parent
+    if not args.params.is_file():
+        raise InputError(
+            f"{args.params}: no such file; run roadseg init in the root of a clone of the project"
+        )
+    data = load_params(args.params).data
+    require_not_written("data.source", args.source, stage_outputs(root / "dvc.yaml"))
+    source, name = _source(args.source, root), _name(args.name, args.source)
+    with open_files(Path(args.source), Limits.of(data)) as files:
+        found = inspect_dataset(
+            files, root / "classes", data.max_pixels, images=args.images, masks=args.masks
+        )
+    configuration = configure(found, source, name, root / "classes", root / "splits")
+    if not args.force:
+        require_no_conflict(args.params, configuration)
+    sheet = root / f"contact-sheet-{name}.png"
+    with atomic_file(sheet) as temporary:
+        title = f"{name}: images and masks (white: ignored)"
+        save_contact_sheet(temporary, title, found.examples, found.classes.class_map)
+        write_configuration(args.params, configuration)
+    lines = [f"init: {args.source}", *summarize(found, configuration)]
+    print(*map(escape_unprintable, lines), sep="\n")
+    written = [args.params, *configuration.files, sheet]
+    print(f"init: wrote {', '.join(map(str, written))}")
+    print("init: look at the contact sheet, then run: dvc repro")
+
+
+def _source(source: str, root: Path) -> str:
+    """Return data.source: relative to the root of the project if it is in there."""
+    path, top = Path(os.path.abspath(source)), Path(os.path.abspath(root))
+    return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
+
+
+def _name(name: str | None, source: str) -> str:
+    """Return the name that the user chose, or one in lower case for the folder or archive."""
+    if name is not None and not re.fullmatch(r"[\w-]+", name):
+        raise InputError(f"--name: {name!r} should have only letters, digits, _ and -")
+    stem = _SUFFIXES.sub("", os.path.basename(os.path.abspath(source)))
+    return name or re.sub(r"\W+", "_", stem).strip("_").lower() or "dataset"
