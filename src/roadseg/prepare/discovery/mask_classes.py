@@ -79,7 +79,7 @@ def _id_classes(
 ) -> Classes:
     ids = set(statistics.ids.pixels)
     palette = {i: next(iter(colors)) for i, colors in statistics.palette.items()}
-    encoding = "label ids (palette indices)" if palette else "label ids (gray values)"
+    encoding = "label ids, palette indices" if palette else "label ids, gray values"
     if known := find_known_class_map(mask, ids, folder):
         name, class_map = known
         return Classes(class_map=class_map, known_as=name, encoding=encoding)
@@ -134,8 +134,8 @@ def _class_colors(
     given = {i: entry.color or palette.get(i) for i, entry in names.items()}
     if None in given.values() or len(set(given.values())) < len(given):
         given = {i: entry.color for i, entry in names.items()}
-    places = {label_id: place for place, label_id in enumerate(names)}
-    spares = {i: voc_color(i if i < 256 else places[i] % 256) for i in names}
+    by_id = max(names) < 128
+    spares = {i: voc_color(i if by_id else place) for place, i in enumerate(names)}
     return {i: color or spares[i] for i, color in given.items()}
 
 

@@ -63,7 +63,7 @@ def _class_rows(inspection: Inspection) -> Iterator[str]:
     longest = max(len(name) for name in class_map.names)
     colors, fractions = class_map.hex_colors, inspection.fractions
     for class_id, entry in enumerate(class_map.classes):
-        ids = f"  label ids {', '.join(map(str, entry.label_ids))}" if entry.label_ids else ""
+        ids = f"  ids {', '.join(map(str, entry.label_ids))}" if entry.label_ids else ""
         numbers = f"{colors[class_id]} {fractions[class_id]:8.2%}{ids}"
         yield f"  {class_id:>4}  {entry.name:<{longest}}  {numbers}"
     ignored = inspection.pixels[IGNORE_INDEX] / max(1, inspection.pixels.sum())
