@@ -28,14 +28,21 @@ def main(argv: list[str] | None = None) -> None:
             file=sys.stderr,
         )
     keep_freed_memory()
-    pixels = remap_dataset(args.raw, args.out, class_map, params.scale, data.max_pixels, encoding)
-    write_table(args.frequency, class_frequency(class_map, pixels))
+    result = remap_dataset(args.raw, args.out, class_map, params.scale, data.max_pixels, encoding)
+    write_table(args.frequency, class_frequency(class_map, result.pixels))
     prepared = PreparedDataset(args.out)
     print(
         f"remap: {len(prepared.train_ids())} images with masks, "
         f"{len(prepared.test_ids())} without, at scale {params.scale:g} in {args.out}"
     )
-    print(f"remap: {pixels.sum():,} pixels in {class_map.num_classes} classes of {class_map_file}")
+    if data.color_tolerance:
+        print(
+            f"remap: data.color_tolerance {data.color_tolerance} changed the color of "
+            f"{result.num_approximate:,} of {result.num_original:,} pixels "
+            f"({result.num_approximate / result.num_original:.2%})"
+        )
+    num_pixels = result.pixels.sum()
+    print(f"remap: {num_pixels:,} pixels in {class_map.num_classes} classes of {class_map_file}")
     if args.classes.resolve() not in class_map_file.resolve().parents:
         print(
             f"remap: DVC does not track {class_map_file}; it does if the file is in {args.classes}/"

@@ -105,7 +105,9 @@ def test_wrong_file_shows_an_error_and_a_click_predicts_an_example(folder: Path,
         page.goto(address)
         page.set_input_files("#file", str(folder / "notes.txt"))
         page.wait_for_function("error.textContent != ''")
-        assert page.inner_text("#error") == "the image: not a PNG or JPEG or WEBP image"
+        assert (
+            page.inner_text("#error") == "the image: not a PNG, JPEG, BMP, TIFF, GIF or WebP image"
+        )
         page.click("#examples button")
         page.wait_for_selector("#result:not([hidden])")
         assert page.inner_text("#error") == ""

@@ -27,9 +27,16 @@ def make_corner_image(mode: str = "RGB") -> Image.Image:
 
 @pytest.mark.parametrize(
     ("ending", "options"),
-    [("png", {}), ("jpg", {"quality": 100}), ("webp", {"lossless": True})],
+    [
+        ("png", {}),
+        ("jpg", {"quality": 100}),
+        ("webp", {"lossless": True}),
+        ("bmp", {}),
+        ("tiff", {}),
+        ("gif", {}),
+    ],
 )
-def test_png_jpeg_and_webp_are_read(tmp_path: Path, ending: str, options: dict):
+def test_every_format_is_read(tmp_path: Path, ending: str, options: dict):
     make_corner_image().save(tmp_path / f"a.{ending}", **options)
     image = read_image(tmp_path / f"a.{ending}", "a")
     assert (image.shape, image.dtype) == ((20, 40, 3), np.uint8)
@@ -112,8 +119,9 @@ def test_out_of_memory_while_reading_raises_an_error(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a: not a PNG or JPEG or WEBP image"),
-        (b"GIF89a" + bytes(100), "a: not a PNG"),
+        (b"", "a: not a PNG, JPEG, BMP, TIFF, GIF or WebP image"),
+        (b"GIF89a" + bytes(100), "a: cannot be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a: not a PNG"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "a: "),
     ],
 )

@@ -32,6 +32,7 @@ COLORS = ((120, 80, 40), (20, 160, 30), (40, 190, 60), (200, 30, 90), (255, 255,
 def write_farm(root: Path) -> None:
     """Three photographs of each of four fields: columns of soil, crops and weeds, and a frame."""
     rng = np.random.default_rng(0)
+    palette = rng.integers(0, 256, 768, dtype=np.uint8).tobytes()
     for field in range(4):
         for shot in range(3):
             columns = np.roll(np.repeat(np.arange(4), 16), 8 * shot + field)
@@ -43,7 +44,7 @@ def write_farm(root: Path) -> None:
             image = Image.fromarray(photo.clip(0, 255).astype(np.uint8))
             image.save(folder / f"f{field}-{shot}.JPG", quality=95)
             mask = Image.fromarray(np.array(LABELS, dtype=np.uint8)[kind])
-            mask.putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tobytes())
+            mask.putpalette(palette)
             mask.save(folder / f"f{field}-{shot} labels.png")
 
 

@@ -15,10 +15,10 @@ from roadseg.prepare.lut import look_up
 IN_A_NEW_PROCESS = """
 import numpy as np
 import lut
-assert not lut._look_up_in_place.signatures, "importing compiles"
+assert not lut._look_up.signatures, "importing compiles"
 table = np.arange(255, -1, -1, dtype=np.uint8)
 assert lut.look_up(table.reshape(16, 16), table).ravel().tolist() == list(range(256))
-print(lut._look_up_in_place.stats.cache_path)
+print(lut._look_up.stats.cache_path)
 """
 
 
@@ -41,7 +41,8 @@ def test_equals_a_plain_loop_for_every_memory_layout():
 
 
 @pytest.mark.parametrize(
-    ("label_ids", "table"), [(np.int64, np.uint8), (np.uint8, np.int64), (np.uint8, None)]
+    ("label_ids", "table"),
+    [(np.int64, np.uint8), (np.uint8, np.int64), (np.uint8, None), (np.uint16, np.uint8)],
 )
 def test_array_of_another_type_or_size_is_refused(label_ids, table):
     with pytest.raises(TypeError):
@@ -51,8 +52,8 @@ def test_array_of_another_type_or_size_is_refused(label_ids, table):
 def test_concurrent_first_calls_compile_once(monkeypatch: pytest.MonkeyPatch):
     from numba import njit
 
-    kernel = njit(nogil=True)(lut._look_up_in_place.py_func)
-    monkeypatch.setattr(lut, "_look_up_in_place", kernel)
+    kernel = njit(nogil=True)(lut._look_up.py_func)
+    monkeypatch.setattr(lut, "_look_up", kernel)
     barrier, table = Barrier(8), np.arange(255, -1, -1, dtype=np.uint8)
 
     def first_call(value: int) -> int:

@@ -24,7 +24,7 @@ KITTI12, KITTI11 = (read_class_map(ROOT / f"classes/kitti{n}.yaml") for n in (12
 
 
 def test_prepared_arrays_equal_the_images(raw_images: Path, tmp_path: Path):
-    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
+    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0).pixels
     prepared = PreparedDataset(tmp_path / "prepared")
     assert prepared.train_ids() == [f"{i:06d}_10" for i in range(8)]
     assert prepared.test_ids() == ["000000_10", "000001_10"]
@@ -87,7 +87,7 @@ def test_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
 
 
 def test_ignored_label_ids_become_the_ignore_index(raw_images: Path, tmp_path: Path):
-    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI11, 1.0)
+    pixels = remap_dataset(raw_images, tmp_path / "prepared", KITTI11, 1.0).pixels
     mask = PreparedDataset(tmp_path / "prepared").mask("000000_10")
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
     assert mask[0, 4] == 0  # the next is road

@@ -153,7 +153,7 @@ def test_scaling_adds_no_class_ids_and_file_order_is_irrelevant(
         folder, caches = Path(name), []
         for i in range(2):
             raw = write_dataset(folder / f"raw{i}", masks, random)
-            pixels = remap_dataset(raw, folder / f"cache{i}", class_map, scale)
+            pixels = remap_dataset(raw, folder / f"cache{i}", class_map, scale).pixels
             caches.append(PreparedDataset(folder / f"cache{i}"))
         assert caches[0].train_ids() == [str(i) for i in range(len(masks))]
         total = np.zeros(256, dtype=np.int64)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="IMAGE|FOLDER|GLOB",
-        help="PNG, JPEG or WebP; of a folder, all images in it and its subfolders",
+        help="PNG, JPEG, BMP, TIFF, GIF or WebP; of a folder, all images in it and its subfolders",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     add_model_options(parser)

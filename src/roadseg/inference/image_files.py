@@ -24,8 +24,7 @@ from roadseg.system.errors import InputError
 
 T = TypeVar("T")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")  # no others are read, whatever the suffix of the file
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 
 class Source(NamedTuple):
@@ -109,10 +108,10 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
         name: name of the image in error messages.
 
     Raises:
-        InputError: no such file, a damaged file, or a format other than FORMATS.
+        InputError: no such file, a damaged file, or another format.
     """
-    verify_checksums(source, name, MAX_PIXELS, FORMATS)
-    with open_image(source, name, MAX_PIXELS, FORMATS) as image:
+    verify_checksums(source, name, MAX_PIXELS)
+    with open_image(source, name, MAX_PIXELS) as image:
         if image.mode not in IMAGE_MODES:
             raise InputError(f"{name}: mode {image.mode}; expected 8-bit colour or grey")
         return np.asarray(to_upright_rgb(image, name))

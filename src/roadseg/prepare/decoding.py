@@ -1,4 +1,4 @@
-"""Decode untrusted PNG, JPEG and WebP images; every failure becomes a one-line InputError.
+"""Decode untrusted image files; every failure becomes a one-line InputError.
 
 Shapes: H, W pixels.
 """
@@ -7,17 +7,27 @@ import contextlib
 import re
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImagePalette,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 from tqdm import tqdm
 
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import out_of_memory_as
 
-FORMATS = ("PNG", "JPEG")  # accepted formats; they are detected by content, not by file name
 MAX_PIXELS = 178_956_970
 """Default limit on the pixels of an image; half a gigabyte in RGB."""
 IMAGE_MODES = ("RGB", "RGBA", "1", "L", "LA", "P", "CMYK")  # Pillow's names; 8 bits per value
@@ -26,7 +36,7 @@ _DECODING_ERRORS = (
     # raised by Pillow's decoders on damaged files
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError),
     *(IndexError, OverflowError, NotImplementedError),
-    Image.DecompressionBombError,  # from the WebP reader, which has a limit of its own
+    Image.DecompressionBombError,  # from the WebP and GIF readers, which have a limit of their own
 )
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,20 +60,55 @@ class _JpegFile(JpegImagePlugin.JpegImageFile):
         pass
 
 
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": _JpegFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+class _BmpFile(BmpImagePlugin.BmpImageFile):
+    """BmpImageFile that keeps a palette of grays as a palette.
+
+    Pillow replaces such palettes by the modes 1 and L, and then decodes files of 4 bits, or of
+    8 bits with two colors, with the wrong number of bits.
+    """
+
+    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
+        super()._bitmap(header, offset)
+        if self.mode not in ("1", "L"):
+            return
+        grays = (0, 255) if self.mode == "1" else range(256)
+        self._mode = "P"
+        self.palette = ImagePalette.raw("RGB", bytes(gray for gray in grays for _ in "RGB"))
+        assert self.fp is not None
+        self.fp.seek(14)
+        (header_size,) = struct.unpack("<I", self.fp.read(4))
+        self.fp.seek(24 if header_size == 12 else 28)
+        (bits,) = struct.unpack("<H", self.fp.read(2))
+        tile, (_, raw_mode) = self.tile[0], BmpImagePlugin.BIT2MODE[bits]
+        assert isinstance(tile.args, tuple)
+        self.tile = [tile._replace(args=(raw_mode, *tile.args[1:]))]
+
+
+class _TiffFile(TiffImagePlugin.TiffImageFile):
+    """TiffImageFile without Pillow's process-wide limit on the size; `open_image` has its own."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.new(self.mode, self._tile_size).im
+        super().load_prepare()
+
+
+_READERS: dict[type[ImageFile.ImageFile], tuple[bytes, ...]] = {
+    PngImagePlugin.PngImageFile: (b"\x89PNG",),
+    _JpegFile: (b"\xff\xd8\xff",),
+    _BmpFile: (b"BM",),
+    _TiffFile: (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    GifImagePlugin.GifImageFile: (b"GIF87a", b"GIF89a"),
+    WebPImagePlugin.WebPImageFile: (b"RIFF",),
 }
+"""The first bytes of the files of each reader; formats are detected by content, not by name."""
+FORMATS = "PNG, JPEG, BMP, TIFF, GIF or WebP"
 
 
 @contextlib.contextmanager
 def open_image(
-    source: Path | IO[bytes],
-    name: str | Path,
-    max_pixels: int,
-    formats: Sequence[str] = FORMATS,
-) -> Iterator[Image.Image]:
+    source: Path | IO[bytes], name: str | Path, max_pixels: int
+) -> Iterator[ImageFile.ImageFile]:
     """Open the image in `source`: read its header, decode nothing yet.
 
     Errors that Pillow raises inside the block become InputErrors too.
@@ -71,38 +116,44 @@ def open_image(
     Args:
         name: the name of the image in error messages.
         max_pixels: a larger image is refused.
-        formats: the accepted formats, keys of `_READERS`.
 
     Raises:
-        InputError: the file is missing, of another format, too large or damaged.
+        InputError: the file is missing, of another format, too large or damaged, or has several
+            frames.
     """
     too_little = f"{name}: out of memory; an image of fewer pixels needs less"
     try:
         with (
             out_of_memory_as(too_little),
             _open_stream(source) as file,
-            _read_header(file, name, formats) as image,
+            _read_header(file, name) as image,
         ):
             if image.width * image.height > max_pixels:
                 raise InputError(
                     f"{name}: {image.height}x{image.width} pixels; the limit is "
                     f"{max_pixels / 1e6:g} million"
                 )
+            if getattr(image, "is_animated", False):
+                raise InputError(
+                    f"{name}: has several frames or pages; save one of them as a file of its own"
+                )
             yield image
     except _DECODING_ERRORS as error:
         raise InputError(f"{name}: {_reason(error)}") from None
 
 
-def _read_header(file: IO[bytes], name: str | Path, formats: Sequence[str]) -> ImageFile.ImageFile:
+def _read_header(file: IO[bytes], name: str | Path) -> ImageFile.ImageFile:
     """Read the header as Image.open does, but without its process-wide limit on the size."""
     # By default, Pillow refuses a PNG with a comment or colour profile of over 1 MiB. Its limit for
     # all comments of a file together, 64 MiB, is enough against decompression bombs.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-    for kind in formats:
-        file.seek(0)
-        with contextlib.suppress(SyntaxError):  # another format
-            return _READERS[kind](file)
-    raise InputError(f"{name}: not a {' or '.join(formats)} image")
+    file.seek(0)
+    start = file.read(8)
+    for reader, signatures in _READERS.items():
+        if start.startswith(signatures):
+            file.seek(0)
+            return reader(file)
+    raise InputError(f"{name}: not a {FORMATS} image")
 
 
 def _open_stream(source: Path | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
@@ -115,19 +166,20 @@ def _reason(error: BaseException) -> str:
     return f"cannot be decoded: {' '.join(str(error).split())}"
 
 
-def verify_checksums(
-    source: Path | IO[bytes],
-    name: str | Path,
-    max_pixels: int,
-    formats: Sequence[str] = FORMATS,
-) -> None:
+def verify_checksums(source: Path | IO[bytes], name: str | Path, max_pixels: int) -> None:
     """Raise InputError if a PNG is truncated or has a wrong checksum, which decoders ignore."""
-    with open_image(source, name, max_pixels, formats) as image:
+    with open_image(source, name, max_pixels) as image:
         image.verify()
 
 
 def read_orientation(image: Image.Image) -> int | None:
-    """Read the EXIF orientation, 1 to 8; 1 if there is none, None if the EXIF data is damaged."""
+    """Read the EXIF orientation, 1 to 8; 1 if there is none, None if the EXIF data is damaged.
+
+    Pillow itself applies the orientation of a TIFF when it decodes it, after which it is 1.
+    """
+    if isinstance(image, _TiffFile):
+        tagged = image.tag_v2.get(ExifTags.Base.Orientation)
+        return tagged if tagged in _TRANSPOSITIONS else 1
     try:
         found = _parse_orientation(_exif_data(image))
     except (ValueError, KeyError, TypeError, struct.error):
@@ -164,7 +216,13 @@ def _parse_orientation(exif: bytes) -> int:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (H, W) of the image after its EXIF orientation is applied."""
     height, width = image.height, image.width
-    return (width, height) if read_orientation(image) in _QUARTER_TURNS else (height, width)
+    is_turned = is_quarter_turn(read_orientation(image)) and not isinstance(image, _TiffFile)
+    return (width, height) if is_turned else (height, width)
+
+
+def is_quarter_turn(orientation: int | None) -> bool:
+    """Check whether an EXIF orientation swaps height and width."""
+    return orientation in _QUARTER_TURNS
 
 
 def to_upright_rgb(image: Image.Image, name: str | Path) -> Image.Image:

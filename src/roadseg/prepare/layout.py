@@ -1,24 +1,26 @@
 """KITTI's directory layout, and checks that a dataset in this layout is complete and valid."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from roadseg.prepare.decoding import IMAGE_MODES, open_image, read_orientation, upright_size
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
+from roadseg.prepare.decoding import (
+    IMAGE_MODES,
+    is_quarter_turn,
+    open_image,
+    read_orientation,
+    upright_size,
+)
+from roadseg.prepare.masks import LABEL_IDS, MaskEncoding, read_mask_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import list_names
 
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
-IMAGE_SUFFIXES = (".png", ".jpg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".gif", ".webp")
 MASK_SUFFIXES = IMAGE_SUFFIXES
-MASK_FORMATS = ("PNG",)  # JPEG is lossy and would change label ids
-MASK_MODES = ("L", "P")  # in a palette image, the index is the label id
-_PNG_START = struct.Struct(">8s4x4s8xB")  # signature, name of the first chunk, bits per channel
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 
@@ -73,9 +75,9 @@ def check_dataset(root: Path, max_pixels: int, encoding: MaskEncoding = LABEL_ID
     train = {}
     for image_id, image in images.items():
         mask = masks[image_id]
-        train[image_id] = RawPair(image, mask, _pair_size(root, image, mask, max_pixels))
+        train[image_id] = RawPair(image, mask, _pair_size(root, image, mask, max_pixels, encoding))
     test = {
-        image_id: RawImage(image, _image_size(root, image, max_pixels))
+        image_id: RawImage(image, _image_size(root, image, max_pixels)[0])
         for image_id, image in _files(root, TEST_IMAGES, IMAGE_SUFFIXES).items()
     }
     return RawDataset(train=train, test=test)
@@ -87,41 +89,30 @@ def _files(root: Path, folder: str, suffixes: Sequence[str]) -> dict[str, str]:
     return {path.stem: str(path) for path in paths if path.suffix in suffixes}
 
 
-def _pair_size(root: Path, image_name: str, mask_name: str, max_pixels: int) -> tuple[int, int]:
+def _pair_size(
+    root: Path, image_name: str, mask_name: str, max_pixels: int, encoding: MaskEncoding
+) -> tuple[int, int]:
     """Return (height, width) of an image and its mask; raise InputError if they differ."""
-    size = _image_size(root, image_name, max_pixels)
-    mask_size = _mask_size(root, mask_name, max_pixels)
-    if mask_size != size:
+    size, orientation = _image_size(root, image_name, max_pixels)
+    mask_size = read_mask_size(root / mask_name, mask_name, max_pixels, encoding)
+    if mask_size == size:
+        return size
+    shown, image_shown = ("x".join(map(str, pixels)) for pixels in (mask_size, size))
+    if mask_size == size[::-1] and is_quarter_turn(orientation):
         raise InputError(
-            f"{mask_name}: {'x'.join(map(str, mask_size))} pixels, but {image_name} has "
-            f"{'x'.join(map(str, size))}"
+            f"{mask_name}: {shown} pixels, but {image_name} has {image_shown} after its EXIF "
+            f"orientation {orientation} (a rotation) is applied; rotate the mask as well, or "
+            "remove the EXIF data of the image if the mask fits it without rotation"
         )
-    return size
+    raise InputError(f"{mask_name}: {shown} pixels, but {image_name} has {image_shown}")
 
 
-def _image_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
-    """Return (height, width) of an image after its EXIF orientation is applied."""
+def _image_size(root: Path, name: str, max_pixels: int) -> tuple[tuple[int, int], int | None]:
+    """Return (height, width) of an image after its EXIF orientation is applied, and that."""
     with open_image(root / name, name, max_pixels) as image:
         if image.mode not in IMAGE_MODES:
             raise InputError(
                 f"{name}: unsupported mode {image.mode}; save the image as 8-bit RGB, grayscale or "
                 "palette"
             )
-        return upright_size(image)
-
-
-def _mask_size(root: Path, name: str, max_pixels: int) -> tuple[int, int]:
-    """Return (height, width) of a mask of label ids."""
-    with open_image(root / name, name, max_pixels, MASK_FORMATS) as mask:
-        if mask.mode not in MASK_MODES:
-            raise InputError(
-                f"{name}: unsupported mode {mask.mode}; a mask has one 8-bit channel of label ids "
-                "(mode L or P), as in KITTI's semantic/, not as in semantic_rgb/ or instance/"
-            )
-        if read_orientation(mask) not in (1, None):
-            raise InputError(f"{name}: rotated by its EXIF orientation; save it without EXIF data")
-        with (root / name).open("rb") as file:
-            *_, header, depth = _PNG_START.unpack(file.read(_PNG_START.size))
-        if mask.mode == "L" and (header, depth) != (b"IHDR", 8):  # Pillow would scale to 0..255
-            raise InputError(f"{name}: {depth}-bit grayscale; save the label ids with 8 bits")
-        return mask.height, mask.width
+        return upright_size(image), read_orientation(image)

@@ -1,6 +1,6 @@
-"""A 256-entry lookup table for masks, as a numba kernel.
+"""Lookup tables for the pixels of masks, as numba kernels.
 
-numba is slow to import, so import this module late. The kernel is compiled on its first call.
+numba is slow to import, so import this module late. A kernel is compiled on its first call.
 """
 
 import contextlib
@@ -10,13 +10,65 @@ from numba import njit
 
 
 @njit(nogil=True)
-def _look_up_in_place(values: np.ndarray, table: np.ndarray) -> None:
+def _look_up(values: np.ndarray, table: np.ndarray, result: np.ndarray) -> None:
     for i in range(values.size):
-        values[i] = table[values[i]]
+        result[i] = table[values[i]]
 
 
-with contextlib.suppress(RuntimeError):  # no writable directory; each process compiles
-    _look_up_in_place.enable_caching()
+@njit(nogil=True)
+def _count(values: np.ndarray, counts: np.ndarray) -> None:
+    for i in range(values.size):
+        counts[values[i]] += 1
+
+
+IS_SET, IS_APPROXIMATE, IS_UNKNOWN = 1 << 8, 1 << 9, 1 << 10
+"""Flags of an entry of a color table, whose lower 8 bits are a class id."""
+
+
+@njit(nogil=True)
+def _color_entry(
+    color: np.ndarray, colors: np.ndarray, class_ids: np.ndarray, tolerance: int, unknown: int
+) -> int:
+    """Return the entry of one color: of the first of the nearest colors within the tolerance."""
+    nearest, entry = tolerance + 1, unknown
+    for i in range(len(colors)):
+        distance = 0
+        for channel in range(3):
+            distance = max(distance, abs(int(color[channel]) - int(colors[i, channel])))
+        if distance < nearest:
+            nearest = distance
+            entry = class_ids[i] | IS_SET | (IS_APPROXIMATE if distance else 0)
+    return entry
+
+
+@njit(nogil=True)
+def _look_up_colors(
+    pixels: np.ndarray,
+    table: np.ndarray,
+    colors: np.ndarray,
+    class_ids: np.ndarray,
+    tolerance: int,
+    unknown: int,
+    result: np.ndarray,
+) -> tuple[int, int]:
+    num_approximate, first_unknown = 0, -1
+    for i in range(len(pixels)):
+        code = int(pixels[i, 0]) << 16 | int(pixels[i, 1]) << 8 | int(pixels[i, 2])
+        entry = int(table[code])
+        if entry == 0:  # not set; several threads may set it to the same value
+            entry = _color_entry(pixels[i], colors, class_ids, tolerance, unknown)
+            table[code] = entry
+        if entry & IS_APPROXIMATE:
+            num_approximate += 1
+        elif entry & IS_UNKNOWN and first_unknown < 0:
+            first_unknown = i
+        result[i] = entry & 255
+    return num_approximate, first_unknown
+
+
+for _kernel in (_look_up, _count, _color_entry, _look_up_colors):
+    with contextlib.suppress(RuntimeError):  # no writable directory; each process compiles
+        _kernel.enable_caching()
 
 
 def look_up(mask: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -25,11 +77,57 @@ def look_up(mask: np.ndarray, table: np.ndarray) -> np.ndarray:
     It is faster than numpy's indexing, which first converts the mask to 64-bit indices.
 
     Args:
-        mask: (H, W) uint8, of any memory layout.
-        table: (256,) uint8.
+        mask: (H, W) uint8 or uint16, of any memory layout.
+        table: (256,) or (65536,) uint8.
     """
-    if mask.dtype != np.uint8 or table.dtype != np.uint8 or table.shape != (256,):
-        raise TypeError(f"expected uint8, got {mask.dtype} mask, {table.dtype} {table.shape} table")
-    result = np.array(mask, order="C")
-    _look_up_in_place(result.reshape(-1), table)
+    _require_table(mask, table, np.uint8)
+    values = np.ascontiguousarray(mask)
+    result = np.empty(mask.shape, dtype=np.uint8)
+    _look_up(values.reshape(-1), table, result.reshape(-1))
     return result
+
+
+def count_values(mask: np.ndarray) -> np.ndarray:
+    """Return the number of pixels of each value, (256,) or (65536,) int64.
+
+    Args:
+        mask: (H, W) uint8 or uint16.
+    """
+    counts = np.zeros(1 << (8 * mask.itemsize), dtype=np.int64)
+    _require_table(mask, counts, np.int64)
+    _count(np.ascontiguousarray(mask).reshape(-1), counts)
+    return counts
+
+
+def look_up_colors(
+    pixels: np.ndarray,
+    table: np.ndarray,
+    colors: np.ndarray,
+    class_ids: np.ndarray,
+    tolerance: int,
+    unknown: int,
+) -> tuple[np.ndarray, int, int]:
+    """Map colors to class ids.
+
+    Args:
+        pixels: (H, W, 3 or more) uint8, RGB and channels that are ignored.
+        table: (2**24,) uint16, zeros at first; keeps the entry of each color that has occurred.
+        colors: (C, 3) uint8, the known colors.
+        class_ids: (C,) uint8, class id of each known color.
+        tolerance: largest difference per channel to a known color.
+        unknown: entry of other colors.
+
+    Returns:
+        (H, W) uint8 class ids, the number of pixels whose color is approximate, and the index of
+        the first pixel of unknown color or -1.
+    """
+    flat = np.ascontiguousarray(pixels).reshape(-1, pixels.shape[2])
+    result = np.empty(pixels.shape[:2], dtype=np.uint8)
+    counts = _look_up_colors(flat, table, colors, class_ids, tolerance, unknown, result.reshape(-1))
+    return result, *counts
+
+
+def _require_table(mask: np.ndarray, table: np.ndarray, dtype: type[np.generic]) -> None:
+    sizes = {np.dtype(np.uint8): 1 << 8, np.dtype(np.uint16): 1 << 16}
+    if table.dtype != dtype or table.shape != (sizes.get(mask.dtype),):
+        raise TypeError(f"unexpected {mask.dtype} mask, {table.dtype} {table.shape} table")

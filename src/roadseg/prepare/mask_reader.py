@@ -1,0 +1,115 @@
+"""Read masks as class ids.
+
+Shapes: H, W pixels.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from roadseg.config.class_map import NUM_LABEL_IDS, ClassMap, Color
+from roadseg.prepare.color_table import ColorTable
+from roadseg.prepare.lut import count_values, look_up
+from roadseg.prepare.masks import MaskEncoding, read_mask
+from roadseg.system.errors import InputError
+
+
+class Mask(NamedTuple):
+    """A mask of class ids."""
+
+    class_ids: np.ndarray
+    """(H, W) uint8, class ids or IGNORE_INDEX."""
+    num_approximate: int
+    """Number of pixels whose color is not exactly one of the class map."""
+    palette: dict[int, Color]
+    """Color of each palette index that occurs, if the indices are label ids."""
+
+
+class MaskReader:
+    """Reads masks of one encoding; the methods may be called by several threads."""
+
+    def __init__(self, class_map: ClassMap, encoding: MaskEncoding, max_pixels: int) -> None:
+        self._encoding = encoding
+        self._max_pixels = max_pixels
+        self._tables = {size: class_map.table(size) for size in (256, NUM_LABEL_IDS)}
+        is_colors = encoding.values == "colors"
+        self._colors = ColorTable(class_map, encoding.color_tolerance) if is_colors else None
+
+    def read(self, path: Path) -> Mask:
+        """Read a mask file.
+
+        Raises:
+            InputError: the mask is damaged, of an unsupported kind, or has an unknown value.
+        """
+        values, palette, has_palette = read_mask(path, self._max_pixels, self._encoding)
+        if self._colors is not None:
+            if palette is None:
+                return _read_colors(path, values, self._colors)
+            return _read_palette(path, values, palette, self._colors)
+        if values.ndim == 3:
+            values = _gray_values(path, values)
+        counts = count_values(values)
+        table, known = self._tables[counts.size]
+        if (unknown := np.flatnonzero((counts > 0) & ~known)).size:
+            label_id = int(unknown[0])
+            raise InputError(
+                f"{path}: label id {label_id} ({counts[label_id]} pixels) has no class; the first "
+                f"is at {_position(values == label_id)}; add the label id to the class map, or set "
+                "unknown_label_ids there"
+            )
+        used = {}
+        if palette is not None and has_palette:
+            used = {int(index): _color(palette[index]) for index in np.flatnonzero(counts)}
+        return Mask(look_up(values, table), 0, used)
+
+
+def _read_colors(path: Path, pixels: np.ndarray, colors: ColorTable) -> Mask:
+    class_ids, num_approximate, first = colors.look_up(pixels)
+    if first >= 0:
+        color = pixels.reshape(-1, pixels.shape[2])[first, :3]
+        _raise_unknown_color(path, color, (pixels[:, :, :3] == color).all(axis=2), colors)
+    return Mask(class_ids, num_approximate, {})
+
+
+def _read_palette(path: Path, indices: np.ndarray, palette: np.ndarray, colors: ColorTable) -> Mask:
+    counts = count_values(indices)
+    table, known, approximate = colors.palette_table(palette)
+    if (unknown := np.flatnonzero((counts > 0) & ~known)).size:
+        _raise_unknown_color(path, palette[unknown[0]], indices == unknown[0], colors)
+    return Mask(look_up(indices, table), int(counts[approximate].sum()), {})
+
+
+def _gray_values(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return the gray values of an RGB or RGBA image with R=G=B, (H, W) uint8."""
+    is_colored = (pixels[:, :, :1] != pixels[:, :, 1:3]).any(axis=2)
+    if is_colored.any():
+        color = list(_color(pixels.reshape(-1, pixels.shape[2])[is_colored.argmax()]))
+        raise InputError(
+            f"{path}: the pixel at {_position(is_colored)} has the color {color}, which is not a "
+            "label id; if the masks have the colors of the class map, set data.mask_values: colors"
+        )
+    return pixels[:, :, 0]
+
+
+def _raise_unknown_color(
+    path: Path, color: np.ndarray, where: np.ndarray, colors: ColorTable
+) -> None:
+    nearest = colors.describe_nearest(_color(color))
+    raise InputError(
+        f"{path}: color {color.tolist()} ({where.sum()} pixels) has no class; the first is at "
+        f"{_position(where)}; the nearest color is {nearest}; add the color to the class map, set "
+        "unknown_label_ids there, or set data.color_tolerance if the mask is anti-aliased or "
+        "compressed"
+    )
+
+
+def _position(where: np.ndarray) -> str:
+    """Return the position of the first True value as text."""
+    row, column = divmod(int(where.argmax()), where.shape[1])
+    return f"row {row}, column {column}"
+
+
+def _color(pixel: np.ndarray) -> Color:
+    red, green, blue, *_ = pixel.tolist()
+    return red, green, blue
