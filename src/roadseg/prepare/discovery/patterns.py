@@ -1,0 +1,165 @@
+"""Write a candidate as the patterns of data.images, data.masks and data.test_images."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from roadseg.prepare.discovery.pairing import Candidate
+from roadseg.prepare.discovery.splits import SplitFinder
+from roadseg.prepare.discovery.templates import File, Parts, read_fields, split_off_common
+from roadseg.prepare.discovery.words import Split, find_split
+
+_MAX_ALTERNATIVES = 12
+_ANYTHING = "*"
+_ALTERNATIVES = ""
+
+
+class _Row(NamedTuple):
+    """An image with the values of the template's fields."""
+
+    image: File
+    mask: File | None
+    fields: Mapping[int, str]
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The patterns of one way to pair images with masks."""
+
+    images: str
+    masks: str
+    test_images: str | None
+    num_unused_masks: int
+    """Masks of test images."""
+
+
+def build_patterns(candidate: Candidate) -> Patterns:
+    """Return the patterns of a candidate; images of a test split get their own one."""
+    rows = _read_rows(candidate)
+    train = [row for row in rows if row.split != "test"]
+    test = [row for row in rows if row.split == "test"]
+    if not any(row.mask for row in train):
+        train, test = rows, []
+    paired = [row for row in train if row.mask is not None]
+    roles = _assign_roles(candidate, train, paired)
+    template = candidate.template
+    images = _suffixes(row.image for row in train)
+    masks = _suffixes(row.mask for row in paired if row.mask is not None)
+    test_images = None
+    if test:
+        test_images = _render(template.image, roles, test) + _suffixes(row.image for row in test)
+    return Patterns(
+        images=_render(template.image, roles, paired) + images,
+        masks=_render(template.mask, roles, paired) + masks,
+        test_images=test_images,
+        num_unused_masks=sum(row.mask is not None for row in test),
+    )
+
+
+def _read_rows(candidate: Candidate) -> list[_Row]:
+    pairs: list[tuple[File, File | None]] = [*candidate.matches.pairs]
+    pairs += [(file, None) for file in candidate.matches.unmasked]
+    paths = [_split_path(candidate, *pair) for pair in pairs]
+    finder = SplitFinder(paths)
+    rows = []
+    for (image, mask), path in zip(pairs, paths, strict=True):
+        fields = read_fields(candidate.template.image, image)
+        if mask is not None:
+            fields |= read_fields(candidate.template.mask, mask)
+        rows.append(_Row(image, mask, fields, finder.find(path)))
+    return rows
+
+
+def _split_path(candidate: Candidate, image: File, mask: File | None) -> tuple[str, ...]:
+    """Return the names that may contain the split of an image."""
+    if mask is None:
+        return image.folders
+    return (*image.folders, *mask.folders, *((mask.stem,) if candidate.is_shared else ()))
+
+
+def _assign_roles(
+    candidate: Candidate, train: Sequence[_Row], paired: Sequence[_Row]
+) -> dict[int, str]:
+    """Return the name of each varying field in the patterns, _ANYTHING or _ALTERNATIVES."""
+    template = candidate.template
+    on_image, on_mask = ({p for p in side if isinstance(p, int)} for side in (template.image, template.mask))
+    values = {field: texts for field, texts in _values(paired).items() if len(texts) > 1}
+    stems = [field for field in sorted(on_image) if field >= template.num_folders]
+    stems = [field for field in stems if field in values] or stems[-1:]
+    roles: dict[int, str] = {}
+    folders = []
+    for field in sorted(values.keys() - {*stems}):
+        splits = {find_split(text) for text in values[field]}
+        if field not in on_image or not (field in on_mask or candidate.is_shared):
+            roles[field] = _ALTERNATIVES
+        elif None in splits or len(splits) == 1:
+            folders.append(field)
+        else:
+            roles[field] = _ALTERNATIVES if "split" in roles.values() else "split"
+    split = [field for field, role in roles.items() if role == "split"]
+    if _is_redundant(train, folders, stems, split):
+        roles |= dict.fromkeys(folders, _ANYTHING)
+    else:
+        roles |= zip(folders, ("folder", *(f"folder{i}" for i in range(2, 99))), strict=False)
+    return roles | dict(zip(stems, ("id", "id2"), strict=False))
+
+
+def _is_redundant(
+    rows: Sequence[_Row], folders: Sequence[int], stems: Sequence[int], split: Sequence[int]
+) -> bool:
+    """Check whether the file names begin with their directories, and are unique without them."""
+    keys = {tuple(row.fields[field] for field in (*split, *stems)) for row in rows}
+    return len(keys) == len(rows) and all(
+        row.fields[stems[0]].startswith(row.fields[field]) for field in folders for row in rows
+    )
+
+
+def _values(rows: Iterable[_Row]) -> dict[int, list[str]]:
+    """Return the distinct texts of each field, sorted."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for row in rows:
+        for field, text in row.fields.items():
+            found[field].add(text)
+    return {field: sorted(texts) for field, texts in found.items()}
+
+
+def _render(parts: Parts, roles: Mapping[int, str], rows: Sequence[_Row]) -> str:
+    """Write the pattern of one side of a template, without suffix, for the names of `rows`."""
+    values = _values(rows)
+    rendered = []
+    for part in parts:
+        if isinstance(part, str):
+            rendered.append(_escape(part))
+        elif roles.get(part) in ("id", "id2"):
+            rendered.append(f"{{{roles[part]}}}")
+        elif len(values[part]) == 1:
+            rendered.append(_escape(values[part][0]))
+        else:
+            rendered.append(_render_field(roles.get(part, _ALTERNATIVES), values[part]))
+    return "".join(rendered)
+
+
+def _render_field(role: str, texts: Sequence[str]) -> str:
+    if role == _ANYTHING or (role not in ("split", _ALTERNATIVES)):
+        return _ANYTHING if role == _ANYTHING else f"{{{role}}}"
+    head, middles, tail = split_off_common(texts)
+    is_plain = all(middles) and not re.search(r"[{}*,/]", "".join(middles))
+    if not is_plain or len(texts) > _MAX_ALTERNATIVES:
+        return _ANYTHING if role == _ALTERNATIVES else f"{{{role}}}"
+    name = "split:" if role == "split" else ""
+    return f"{_escape(head)}{{{name}{','.join(middles)}}}{_escape(tail)}"
+
+
+def _escape(text: str) -> str:
+    """Replace the characters that have a meaning in patterns, which has no escape for them."""
+    return re.sub(r"[{}*]", _ANYTHING, text)
+
+
+def _suffixes(files: Iterable[File]) -> str:
+    """Return `.png`, or `.{jpg,JPG}` with the most frequent suffix first."""
+    counts = Counter(file.name[len(file.base) + 1 :] for file in files)
+    found = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
+    return f".{found[0]}" if len(found) == 1 else f".{{{','.join(found)}}}"

@@ -1,0 +1,222 @@
+"""Templates of the paths of images and masks, learned from examples of pairs.
+
+`images/train/a.jpg` and `labels/train/a_mask.png` give the templates `images/<0>/<1>` and
+`labels/<0>/<1>_mask`: the texts that both paths share become fields, and the rest stays.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
+from os.path import commonprefix
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from roadseg.prepare.discovery.words import split_words
+
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+Parts = tuple[str | int, ...]
+"""A path, or a part of one, without suffix: literal texts, and the numbers of fields."""
+
+_MAX_FOLDERS = 32
+"""Directories above a file; a deeper path is not aligned."""
+
+
+class File(NamedTuple):
+    """A file name in parts."""
+
+    name: str
+    base: str
+    """The name without suffix."""
+    suffix: str
+    """In lower case, with the dot."""
+
+    @property
+    def folder(self) -> str:
+        """The directory of the file, empty at the top."""
+        return self.base.rpartition("/")[0]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The directories above the file."""
+        return tuple(self.base.split("/")[:-1])
+
+    @property
+    def stem(self) -> str:
+        """The name without directories and suffix."""
+        return self.base.rpartition("/")[2]
+
+
+def parse_name(name: str) -> File:
+    """Split a relative path with slashes."""
+    suffix = PurePosixPath(name).suffix
+    return File(name, name.removesuffix(suffix), suffix.lower())
+
+
+@dataclass(frozen=True)
+class PairTemplate:
+    """The paths of an image and of its mask, with the same fields."""
+
+    image: Parts
+    mask: Parts
+    num_folders: int
+    """Fields 0 to num_folders - 1 are names of directories or parts of them."""
+    image_suffixes: frozenset[str]
+    mask_suffixes: frozenset[str]
+    num_differences: int
+    """Names in both paths that are not wholly shared; fewer are more plausible."""
+
+    def swap(self) -> "PairTemplate":
+        """Return the template in which image and mask change places."""
+        suffixes = self.mask_suffixes, self.image_suffixes
+        return PairTemplate(self.mask, self.image, self.num_folders, *suffixes, self.num_differences)
+
+    def match(self, files: Iterable[File]) -> "Matches":
+        """Find the files of both templates; one that fits both is a mask."""
+        shared = {part for part in self.mask if isinstance(part, int)} & {*self.image}
+        groups = [f"f{field}" for field in sorted(shared)]
+        image, mask = _compile(self.image), _compile(self.mask)
+        images: dict[tuple[str, ...], File] = {}
+        masks: dict[tuple[str, ...], File] = {}
+        for file in files:
+            if file.suffix in self.mask_suffixes and (found := mask.fullmatch(file.base)):
+                masks.setdefault(tuple(found[group] for group in groups), file)
+            elif file.suffix in self.image_suffixes and (found := image.fullmatch(file.base)):
+                images.setdefault(tuple(found[group] for group in groups), file)
+        return Matches(
+            [(file, masks[key]) for key, file in images.items() if key in masks],
+            [file for key, file in images.items() if key not in masks],
+            [file for key, file in masks.items() if key not in images],
+        )
+
+
+class Matches(NamedTuple):
+    """The files of a PairTemplate."""
+
+    pairs: list[tuple[File, File]]
+    """Images with their masks."""
+    unmasked: list[File]
+    """Images without a mask."""
+    unused: list[File]
+    """Masks without an image."""
+
+
+def align(image: File, mask: File) -> PairTemplate | None:
+    """Return the template of two paths, None if their file names share no word."""
+    stems = _align_names(image.stem, mask.stem)
+    folders = _align_folders(image.folders, mask.folders)
+    if stems is None or folders is None:
+        return None
+    num_folders = len({part for name in folders[0] for part in name if isinstance(part, int)})
+    sides = [
+        join_parts([*names, _shift(stem, num_folders)])
+        for names, stem in zip(folders, stems, strict=True)
+    ]
+    names = [*folders[0], *folders[1], *stems]
+    num_differences = sum(any(isinstance(part, str) for part in name) for name in names)
+    suffixes = frozenset({image.suffix}), frozenset({mask.suffix})
+    if sides[0] != sides[1]:  # otherwise, only the suffix tells which one is the mask
+        suffixes = _similar_suffixes(image.suffix), _similar_suffixes(mask.suffix)
+    return PairTemplate(sides[0], sides[1], num_folders, *suffixes, num_differences)
+
+
+def _similar_suffixes(suffix: str) -> frozenset[str]:
+    return IMAGE_SUFFIXES if suffix in IMAGE_SUFFIXES else frozenset({suffix})
+
+
+def _shift(parts: Parts, offset: int) -> Parts:
+    return tuple(part + offset if isinstance(part, int) else part for part in parts)
+
+
+def join_parts(names: Sequence[Parts]) -> Parts:
+    """Join the parts of names with slashes, and adjacent texts with each other."""
+    joined: list[str | int] = []
+    for place, name in enumerate(names):
+        for part in (*(("/",) if place else ()), *name):
+            if joined and isinstance(joined[-1], str) and isinstance(part, str):
+                joined[-1] += part
+            else:
+                joined.append(part)
+    return tuple(joined)
+
+
+@lru_cache(1 << 12)
+def _align_folders(
+    image: tuple[str, ...], mask: tuple[str, ...]
+) -> tuple[list[Parts], list[Parts]] | None:
+    """Return the parts of each directory of two paths; equal ones are fields."""
+    if max(len(image), len(mask)) > _MAX_FOLDERS:
+        return None
+    sides: tuple[list[Parts], list[Parts]] = ([], [])
+    num_fields = 0
+    for _, i, i_end, j, j_end in SequenceMatcher(None, image, mask, False).get_opcodes():
+        names = image[i:i_end], mask[j:j_end]
+        if len(names[0]) != len(names[1]):
+            for side, unmatched in zip(sides, names, strict=True):
+                side += [(name,) for name in unmatched]
+            continue
+        for pair in zip(*names, strict=True):
+            aligned = _align_names(*pair) or ((pair[0],), (pair[1],))
+            for side, parts in zip(sides, aligned, strict=True):
+                side.append(_shift(parts, num_fields))
+            num_fields += sum(isinstance(part, int) for part in aligned[0])
+    return sides
+
+
+@lru_cache(1 << 12)
+def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
+    """Return the parts of two names; the words with which both begin or end are fields.
+
+    A name that is the beginning or the end of the other one is a field too, as in `trainannot`.
+    """
+    words = split_words(left), split_words(right)
+    start = _trim(commonprefix(words))
+    rests = [names[len(start) :][::-1] for names in words]
+    end = _trim(commonprefix(rests))[::-1]
+    head, tail = "".join(start), "".join(end)
+    if not head and not tail:
+        shorter, longer = sorted((left, right), key=len)
+        head = shorter if longer.startswith(shorter) else ""
+        tail = shorter if longer.endswith(shorter) and not head else ""
+    if not head and not tail:
+        return None
+    return _cut(left, head, tail), _cut(right, head, tail)
+
+
+def _trim(words: list[str]) -> list[str]:
+    """Remove separators from the end."""
+    while words and not words[-1].isalnum():
+        words = words[:-1]
+    return words
+
+
+def _cut(name: str, head: str, tail: str) -> Parts:
+    """Return the parts of a name that begins with `head` and ends with `tail`."""
+    middle = name[len(head) : len(name) - len(tail)]
+    fields = [text for text in (head, tail) if text]
+    parts = (0 if head else "", middle, len(fields) - 1 if tail else "")
+    return tuple(part for part in parts if part != "")
+
+
+def split_off_common(names: Sequence[str]) -> tuple[str, list[str], str]:
+    """Return the words with which all `names` begin, what is between, and the end."""
+    words = [split_words(name) for name in names]
+    head = commonprefix(words)
+    rests = [entry[len(head) :] for entry in words]
+    tail = commonprefix([entry[::-1] for entry in rests])[::-1]
+    middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
+    return "".join(head), middles, "".join(tail)
+
+
+def read_fields(parts: Parts, file: File) -> dict[int, str]:
+    """Return the values of the fields in the name of a file; empty if it does not match."""
+    found = _compile(parts).fullmatch(file.base)
+    return {int(group[1:]): text for group, text in found.groupdict().items()} if found else {}
+
+
+@lru_cache
+def _compile(parts: Parts) -> re.Pattern[str]:
+    texts = (re.escape(p) if isinstance(p, str) else f"(?P<f{p}>[^/]+)" for p in parts)
+    return re.compile("".join(texts))
