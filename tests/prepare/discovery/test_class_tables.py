@@ -12,8 +12,14 @@ ROAD, CAR = TableClass("road", (128, 64, 128)), TableClass("my car", (0, 0, 142)
     ("name", "text"),
     [
         ("class_dict.csv", "name,r,g,b\nroad,128,64,128\nmy car,0,0,142\n"),
-        ("class_dict_seg.csv", "\ufeffB, G, R, Name\r\n128, 64, 128, road\r\n\r\n142, 0, 0, my car"),
-        ("a/labelmap.txt", "# label:color_rgb:parts:actions\nroad:128,64,128::\nmy car:0,0,142::\n"),
+        (
+            "class_dict_seg.csv",
+            "\ufeffB, G, R,Name\r\n128,64, 128,road\r\n\r\n142, 0, 0,my car",
+        ),
+        (
+            "a/labelmap.txt",
+            "# label:color:parts:actions\nroad:128,64,128::\nmy car:0,0,142::\n",
+        ),
         ("label_colors.txt", "128 64 128\troad\n0 0 142\t\tmy car\n"),
     ],
 )
@@ -60,8 +66,12 @@ def test_the_table_nearest_to_the_root_is_found():
         ("class_dict.csv", "", "line 1: no column 'name'; expected 'name,r,g,b'"),
         ("class_dict.csv", "name,r,g,b\n", "has no classes"),
         ("class_dict.csv", "name,r,g,b\na,1,2\n", "line 2: 3 fields, expected 4"),
-        ("class_dict.csv", "name,r,g,b\na,1,2,256\n", "a color channel is '256', expected 0 to 255"),
-        ("class_dict.csv", "name,r,g,b\na,1,2,-1\n", "a color channel is '-1', expected 0 to 255"),
+        (
+            "class_dict.csv",
+            "name,r,g,b\na,1,2,256\n",
+            "a color channel is '256', expected 0 to 255",
+        ),
+        ("class_dict.csv", "name,r,g,b\na,1,2,-1\n", "a color channel is '-1'"),
         ("class_dict.csv", "name,r,g,b\na,1,2,٣\n", "a color channel is '٣', expected 0 to 255"),
         ("class_dict.csv", "name,r,g,b\n ,1,2,3\n", "line 2: '' is not a class name"),
         ("class_dict.csv", "name,r,g,b\na\x07,1,2,3\n", r"line 2: 'a\x07' is not a class name"),

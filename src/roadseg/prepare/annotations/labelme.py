@@ -91,7 +91,7 @@ def _build_mask(shape: _Shape, label: str, where: str, size: tuple[int, int]) ->
         data = base64.b64decode(shape.mask or "", validate=True)
     except ValueError:
         raise InputError(f"{where}: mask is not a PNG in base64") from None
-    with open_image(io.BytesIO(data), f"{where}: mask", size[0] * size[1], ("PNG",)) as image:
+    with open_image(io.BytesIO(data), f"{where}: mask", size[0] * size[1]) as image:
         inside = np.asarray(image.convert("L")) > 0
     left, top = (int(coordinate) for coordinate in shape.points[0])
     changes = np.flatnonzero(np.diff(inside.ravel(), prepend=False, append=False))

@@ -28,8 +28,10 @@ _SPACING = 20
 """Smallest gap of label ids that are gray values chosen for the eye, such as 0, 127 and 255."""
 _RARE = 0.005
 """A value that covers less than this fraction of every mask may be a mixture of two classes."""
-_FEW = 16
-"""Number of rare values up to which each is taken as a class."""
+_MANY = 3
+"""If there are so many times more rare values than others, they are mixtures."""
+_MOST_RARE = 32
+"""Number of rare colors up to which each is taken as a class."""
 _SAME_COLOR = 16
 """Difference per channel below which compressed colors are taken as one."""
 _MAX_TOLERANCE = 128
@@ -53,10 +55,11 @@ def find_mask_classes(
     found = statistics.colors.pixels.keys()
     in_table = found & by_color.keys()
     if in_table - {_BLACK} and found - in_table <= _UNNAMED_COLORS:
-        return _painted_classes(statistics.colors, by_color, _COLORS)
-    is_lossy = mask.casefold().endswith((".jpg", ".jpeg"))
-    if statistics.num_painted or is_lossy or _is_blurred(statistics.ids):
-        return _painted_classes(statistics.colors, by_color, _COLORS)
+        return _painted_classes(statistics.colors, by_color, "colors")
+    if mask.casefold().endswith((".jpg", ".jpeg")):
+        return _painted_classes(statistics.colors, by_color, "colors", is_lossy=True)
+    if statistics.num_painted or _has_mixed_grays(statistics.ids):
+        return _painted_classes(statistics.colors, by_color, "colors")
     if any(len(colors) > 1 for colors in statistics.palette.values()):
         return _painted_classes(
             statistics.colors, by_color, "colors of palettes, which are ordered differently"
@@ -64,14 +67,22 @@ def find_mask_classes(
     return _id_classes(statistics, table, mask, folder)
 
 
-_COLORS = "colors"
+def _has_mixed_grays(counts: ValueCounts[int]) -> bool:
+    """True if most grays are mixtures of a few, such as of black and white at soft edges."""
+    frequent = {gray for gray, fraction in counts.largest_fractions.items() if fraction >= _RARE}
+    num_rare = len(counts.pixels) - len(frequent)
+    return num_rare > _MANY * len(frequent) and _are_spaced(frequent)
 
 
-def _is_blurred(counts: ValueCounts[int] | ValueCounts[Color]) -> bool:
-    """True if there are many rare values for few frequent ones, as in anti-aliased masks."""
-    fractions = counts.largest_fractions.values()
-    num_rare = sum(fraction < _RARE for fraction in fractions)
-    return num_rare > max(_FEW, len(fractions) - num_rare)
+def _has_mixed_colors(counts: ValueCounts[Color]) -> bool:
+    """True if there are so many rare colors that they cannot all be classes."""
+    num_rare = sum(fraction < _RARE for fraction in counts.largest_fractions.values())
+    return num_rare > max(_MOST_RARE, _MANY * (len(counts.pixels) - num_rare))
+
+
+def _are_spaced(ids: set[int]) -> bool:
+    """True for several gray values that are chosen for the eye, and not counted."""
+    return len(ids) > 1 and int(np.diff(sorted(ids)).min()) >= _SPACING
 
 
 def _id_classes(
@@ -107,9 +118,8 @@ def _id_classes(
 
 
 def _has_border(ids: set[int]) -> bool:
-    """True if 255 is not a class: the others are label ids, and not gray values for the eye."""
-    others = sorted(ids - {_BORDER_ID})
-    return _BORDER_ID in ids and len(others) > 1 and int(np.diff(others).min()) < _SPACING
+    """True if 255 is next to label ids, and not the white of gray values for the eye."""
+    return _BORDER_ID in ids and len(ids) > 2 and not _are_spaced(ids)
 
 
 def _names_in_table(
@@ -140,14 +150,17 @@ def _class_colors(
 
 
 def _painted_classes(
-    counts: ValueCounts[Color], by_color: Mapping[Color, TableClass], encoding: str
+    counts: ValueCounts[Color],
+    by_color: Mapping[Color, TableClass],
+    encoding: str,
+    is_lossy: bool = False,
 ) -> Classes:
-    draft = ClassMapDraft()
-    found = list(dict(counts.pixels.most_common()))
-    tolerance = 0
-    if not counts.pixels.keys() <= by_color.keys() | _UNNAMED_COLORS and _is_blurred(counts):
-        frequent = _frequent_colors(counts, list(by_color))
-        tolerance = _largest_distance(found, frequent)
+    draft, tolerance = ClassMapDraft(), 0
+    found = sorted(counts.pixels, key=lambda color: (-counts.pixels[color], color))
+    is_named = counts.pixels.keys() <= by_color.keys() | _UNNAMED_COLORS
+    if is_lossy or (not is_named and _has_mixed_colors(counts)):
+        frequent = _frequent_colors(found, counts, list(by_color))
+        tolerance = max(_SAME_COLOR, _largest_distance(found, frequent))
         draft.notes.append(
             f"unsure: the masks have {len(found):,} colors, as if anti-aliased or compressed; each "
             f"pixel gets the nearest of {len(frequent)} colors (data.color_tolerance)"
@@ -176,10 +189,12 @@ def _painted_classes(
     )
 
 
-def _frequent_colors(counts: ValueCounts[Color], named: list[Color]) -> list[Color]:
+def _frequent_colors(
+    found: list[Color], counts: ValueCounts[Color], named: list[Color]
+) -> list[Color]:
     """Return the colors `named` in a table, and frequent ones that differ from all others."""
     frequent = list(named)
-    for color, _ in counts.pixels.most_common():
+    for color in found:
         is_frequent = counts.largest_fractions[color] >= _RARE
         if is_frequent and (not frequent or _largest_distance([color], frequent) >= _SAME_COLOR):
             frequent.append(color)
