@@ -78,6 +78,12 @@ def make_classes(number: int) -> np.ndarray:
     return classes
 
 
+def make_points(number: int) -> list[tuple[int, int]]:
+    """Row and column of a pixel well inside of each class of the scene `number`."""
+    *_, building, car = make_rectangles(number)
+    return [(3, 60), (10, building.x0 + 6), (45, 30), (car.y0 + 5, car.x0 + 8)]
+
+
 def write_image(path: Path, number: int) -> None:
     """Write the photograph of the scene `number` in the format of the suffix of `path`."""
     noise = np.random.default_rng(number).integers(-12, 13, (HEIGHT, WIDTH, 3))
