@@ -18,6 +18,7 @@ from roadseg.prepare.annotations.records import (
     normalize,
     read_json_object,
 )
+from roadseg.prepare.annotations.run_lengths import decode_counts
 from roadseg.prepare.annotations.shapes import Regions, Runs, Shape, build_shape
 from roadseg.system.errors import InputError
 
@@ -117,30 +118,9 @@ def _build_shape(
         return build_shape(Regions, where, size, label=label, polygons=polygons)
     if found.size != list(size):
         raise InputError(f"{where}: the mask has the size {found.size}, the image {list(size)}")
-    counts = found.counts if isinstance(found.counts, list) else _decode_counts(found.counts, where)
+    try:
+        counts = decode_counts(found.counts) if isinstance(found.counts, str) else found.counts
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
     box = [0, 0, size[1], size[0]]
     return build_shape(Runs, where, size, label=label, box=box, counts=counts, order="F")
-
-
-def _decode_counts(text: str, where: str) -> list[int]:
-    """Decode COCO's compressed runs (rleFrString of maskApi.c), which pycocotools does not check.
-
-    Each character has 5 bits of a number, the lowest first, and a bit if more follow. From the
-    fourth on, the numbers are differences to the run before the previous one.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise InputError(f"{where}: counts is not a run-length encoding of COCO")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                value -= 1 << shift
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise InputError(f"{where}: counts is cut off")
-    return counts

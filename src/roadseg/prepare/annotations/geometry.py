@@ -45,21 +45,3 @@ def _check_range(axis: str, low: float, high: float, size: int, name: str) -> No
         raise ValueError(
             f"lies outside of the image: {axis} is {low:g} to {high:g}, but the {name} is {size}"
         )
-
-
-def check_counts(counts: Sequence[int], box: Sequence[int], height: int, width: int) -> None:
-    """Check that runs fill the box of left, top, width and height. Raises ValueError."""
-    left, top, box_width, box_height = box
-    inside = 0 <= left <= left + box_width <= width and 0 <= top <= top + box_height <= height
-    if not inside or not box_width or not box_height:
-        raise ValueError(
-            f"the mask of {box_height}x{box_width} pixels at row {top}, column {left} is not "
-            f"within the image of {height}x{width}"
-        )
-    if min(counts, default=0) < 0:
-        raise ValueError(f"a run of {min(counts)} pixels")
-    if sum(counts) != box_height * box_width:
-        raise ValueError(
-            f"the runs have {sum(counts)} pixels, but {box_height}x{box_width} are "
-            f"{box_height * box_width}"
-        )

@@ -8,9 +8,10 @@ pixels, x to the right and y down; the pixel in column c and row r extends from 
   coordinate to the pixel that contains it, and includes the boundary: the square from (1, 1) to
   (3, 3) covers 3x3 pixels.
 - `Regions` are drawn by pycocotools, as in COCO's own masks. pycocotools rounds coordinates to
-  fifths of a pixel and includes, column by column, the pixels with the center inside: the square
-  from (1, 1) to (3, 3) covers 2x2 pixels. Several polygons of one object are its union, even where
-  one lies within another; only run-length encodings can have holes.
+  fifths of a pixel and includes the pixels with the center inside: the square from (1, 1) to (3, 3)
+  covers 2x2 pixels. A center on an upright or level edge is inside if the edge is on the right or
+  below. Several polygons of one object are its union, even where one lies within another; only
+  run-length encodings can have holes.
 - `Runs` are the pixels themselves, run-length encoded.
 """
 
@@ -27,7 +28,8 @@ from pydantic import Field, model_validator
 from roadseg.config.class_map import ClassMap
 from roadseg.config.json_files import read_model
 from roadseg.config.schema import StrictModel, validate
-from roadseg.prepare.annotations.geometry import check_box, check_counts, check_polygon
+from roadseg.prepare.annotations.geometry import check_box, check_polygon
+from roadseg.prepare.annotations.run_lengths import check_counts, decode_counts, to_pixels
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import attach_path
 
@@ -89,8 +91,11 @@ class Regions(StrictModel):
 
         encoded = coco.merge(coco.frPyObjects(self.polygons, canvas.height, canvas.width))
         left, top, width, height = map(int, coco.toBbox(encoded))
-        inside = coco.decode(encoded)[top : top + height, left : left + width]
-        canvas.paste(value, (left, top), Image.fromarray(inside * 255))
+        # pycocotools' own decode uses a deprecated function of numpy
+        counts = decode_counts(encoded["counts"].decode())
+        inside = to_pixels(counts, canvas.height, canvas.width, order="F")
+        inside = inside[top : top + height, left : left + width]
+        canvas.paste(value, (left, top), Image.fromarray(inside))
 
 
 class Runs(StrictModel):
@@ -112,9 +117,8 @@ class Runs(StrictModel):
     def draw(self, canvas: Image.Image, value: int) -> None:
         """Set the pixels of `canvas`, mode L, to `value`."""
         left, top, width, height = self.box
-        inside = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
-        mask = Image.fromarray(inside.reshape(height, width, order=self.order))
-        canvas.paste(value, (left, top), mask)
+        inside = to_pixels(self.counts, height, width, self.order)
+        canvas.paste(value, (left, top), Image.fromarray(inside))
 
 
 Shape = Annotated[Polygon | Ellipse | Regions | Runs, Field(discriminator="kind")]
