@@ -1,7 +1,8 @@
 """Result files of `roadseg predict`.
 
 color/NAME.png          palette image in the colours of the classes; the indices are the class ids
-label_ids/NAME.png      8-bit mask in the format of KITTI, with the first label id of each class
+label_ids/NAME.png      grayscale mask in the format of KITTI, with the first label id of each class;
+                        16 bits if a label id is above 255, otherwise 8
 overlay/NAME.jpg        mean of the image and the colours of the classes
 probabilities/NAME.npy  (K, H, W) float16, probability of each class (optional)
 classes.json            class id, name, colour and label id of each class
@@ -81,7 +82,7 @@ def require_own_results(out: Path) -> None:
 
 
 def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> None:
-    """Write (H, W) uint8 class ids as a mask of label ids, an 8-bit grey PNG."""
+    """Write (H, W) uint8 class ids as a mask of label ids, a grayscale PNG of 8 or 16 bits."""
     with atomic_file(path) as temporary:
         mask = Image.fromarray(class_map.label_ids()[class_ids])
         mask.save(temporary, format="PNG")

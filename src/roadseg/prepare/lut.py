@@ -34,7 +34,8 @@ def _color_entry(
     for i in range(len(colors)):
         distance = 0
         for channel in range(3):
-            distance = max(distance, abs(int(color[channel]) - int(colors[i, channel])))
+            difference = np.int64(color[channel]) - np.int64(colors[i, channel])
+            distance = max(distance, abs(int(difference)))
         if distance < nearest:
             nearest = distance
             entry = class_ids[i] | IS_SET | (IS_APPROXIMATE if distance else 0)
@@ -53,8 +54,9 @@ def _look_up_colors(
 ) -> tuple[int, int]:
     num_approximate, first_unknown = 0, -1
     for i in range(len(pixels)):
-        code = int(pixels[i, 0]) << 16 | int(pixels[i, 1]) << 8 | int(pixels[i, 2])
-        entry = int(table[code])
+        red, green, blue = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        code = np.int64(red) << 16 | np.int64(green) << 8 | np.int64(blue)
+        entry = int(np.int64(table[code]))
         if entry == 0:  # not set; several threads may set it to the same value
             entry = _color_entry(pixels[i], colors, class_ids, tolerance, unknown)
             table[code] = entry
