@@ -74,9 +74,10 @@ TYPE_CASES = [
 RANGES = {
     "data.source": ["", "  "],
     "data.sha256": ["", "g" * 64, "A" * 64, "0" * 63],
-    "data.images": ["", "{id}", "a/../{id}.png", "/{id}.png", "{id}.gif", "a//{id}.png"],
-    "data.masks": ["", "{id}.jpg", "**/{id}.png", "a.png"],
-    "data.test_images": ["", "./{id}.png", "{id}{id}.jpg"],
+    "data.images": ["", "{id}", "a/../{id}.png", "/{id}.png", "{id}.pdf", "a//{id}.png", "a.png"],
+    "data.masks": ["", "{id}.jpg", "**/{id}.png", "a.png", "{id}/{part}.png", "{id}.exr"],
+    "data.test_images": ["", "./{id}.png", "{id}{id}.jpg", "t/{id}.json"],
+    "data.unmasked": ["Skip", ""],
     "data.mask_values": ["colours", ""],
     "data.color_tolerance": [-1, 129, 1],  # 1 needs mask_values: colors
     "data.max_files": [0, -1, 2, 10**10],

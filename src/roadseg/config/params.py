@@ -5,25 +5,28 @@ the descriptions in params.schema.json, which editors show; `make schema` writes
 """
 
 import re
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from roadseg.config.file_pattern import (
+    JPEG_SUFFIXES,
+    FilePattern,
+    image_pattern,
+    mask_pattern,
+    require_same_fields,
+)
 from roadseg.config.schema import StrictModel, read_yaml, validate
 
-_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
+def _pattern_check(parse: Callable[[str], FilePattern]) -> AfterValidator:
+    def check(text: str) -> str:
+        parse(text)
+        return text
 
-def _check_file_pattern(pattern: str, endings: tuple[str, ...]) -> str:
-    names = pattern.split("/")
-    forbidden = {".", "..", "**"} & set(re.split("[/{},]", pattern))
-    fits = pattern.count("{id}") == 1 and pattern.lower().endswith(endings)
-    if not fits or "" in names or forbidden:
-        ending = " or ".join(endings)
-        raise ValueError(f"should be a relative path with one {{id}} that ends in {ending}")
-    return pattern
+    return AfterValidator(check)
 
 
 def _num_groups(pattern: str) -> int | None:
@@ -48,8 +51,8 @@ def _check_group_pattern(pattern: str) -> str:
 
 _Text = Annotated[str, Field(pattern=r"\S")]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-_ImagePattern = Annotated[str, AfterValidator(partial(_check_file_pattern, endings=_IMAGE_ENDINGS))]
-_MaskPattern = Annotated[str, AfterValidator(partial(_check_file_pattern, endings=(".png",)))]
+_ImagePattern = Annotated[str, _pattern_check(image_pattern)]
+_MaskPattern = Annotated[str, _pattern_check(mask_pattern)]
 _Ids = Annotated[list[str], Field(min_length=1)]
 _IdsPattern = Annotated[str, AfterValidator(_check_ids_pattern)]
 _GroupPattern = Annotated[str, AfterValidator(_check_group_pattern)]
@@ -72,6 +75,8 @@ class Data(StrictModel):
     """Masks of the images, see `mask_values`."""
     test_images: _ImagePattern | None
     """Images without masks, which are only rendered; null: none."""
+    unmasked: Literal["error", "skip"]
+    """Images that match `images` and have no mask: error, or skip them and report their number."""
     mask_values: Literal["ids", "colors"]
     """ids: grayscale values or palette indices are label ids; colors: those of the class map."""
     color_tolerance: int = Field(ge=0, le=128)
@@ -86,6 +91,20 @@ class Data(StrictModel):
     """Maximum size of an image or mask, megapixels."""
     max_downloads_gigabytes: float = Field(gt=0, le=1e6)
     """Size of .downloads/ above which the least recently used archives are removed; gigabytes."""
+
+    @model_validator(mode="after")
+    def _check_masks(self) -> "Data":
+        masks = mask_pattern(self.masks)
+        try:
+            require_same_fields(image_pattern(self.images), masks)
+        except ValueError as error:
+            raise ValueError(f"masks: {error}, got {self.masks!r}") from None
+        if not self.color_tolerance and set(masks.suffixes) & set(JPEG_SUFFIXES):
+            raise ValueError(
+                "masks: JPEG changes the values of pixels; use another format, or mask_values: "
+                "colors with a color_tolerance above 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_tolerance(self) -> "Data":
