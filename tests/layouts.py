@@ -3,9 +3,12 @@
 Each builder writes six to nine images of 48x64 pixels with the same simple street scenes: a sky
 above a road, a building and a car. The colors of an image depend on the class, so that a network
 learns something. Everything is a function of the image's number.
+
+`python -m tests.layouts camvid_original datasets/street` writes one of them.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -427,3 +430,6 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "gray_as_rgb": write_gray_as_rgb,
 }
 """Writer of each layout into an empty folder."""
+
+if __name__ == "__main__":
+    LAYOUTS[sys.argv[1]](Path(sys.argv[2]))

@@ -1,11 +1,23 @@
 """All kinds of hostile input, by name."""
 
-from tests.fuzz import archives, arrays, caches, checkpoints, images, models, pickles, starts, texts
+from tests.fuzz import (
+    archives,
+    arrays,
+    caches,
+    checkpoints,
+    data_sets,
+    images,
+    models,
+    pickles,
+    starts,
+    texts,
+)
 from tests.fuzz.case import CaseBuilder
 
 KINDS: dict[str, CaseBuilder] = {
     **archives.KINDS,
     **images.KINDS,
+    **data_sets.KINDS,
     **texts.KINDS,
     **arrays.KINDS,
     **caches.KINDS,

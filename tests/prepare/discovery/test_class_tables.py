@@ -35,6 +35,7 @@ def test_tables_of_colors(name: str, text: str):
     [
         ("data.yaml", "nc: 2\nnames: [wall, 21]\n"),
         ("data.yaml", "names:\n  0: wall\n  1: 21\n"),
+        ("_classes.csv", "Pixel Value, Class\n0, wall\n1, 21\n"),
         ("objectInfo150.txt", "Idx\tRatio\tName\n0\t0.1\twall, brick\n1\t0.2\t21;one\n"),
     ],
 )

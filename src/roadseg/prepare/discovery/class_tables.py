@@ -1,8 +1,8 @@
 """Class tables that come with data sets: names of the classes, with their colors or label ids.
 
 `class_dict.csv` (Kaggle), `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `objectInfo150.txt`
-(ADE20K) and `data.yaml` (YOLO). They are untrusted: an invalid table is an InputError that names
-file, line and value.
+(ADE20K), `_classes.csv` (Roboflow) and `data.yaml` (YOLO). They are untrusted: an invalid table is
+an InputError that names file, line and value.
 """
 
 import csv
@@ -131,6 +131,13 @@ def _read_csv(text: str) -> _Rows:
         yield line, TableClass(_name(line, row["name"]), color)
 
 
+def _read_roboflow(text: str) -> _Rows:
+    """`Pixel Value, Class` with a header."""
+    for line, row in _read_columns(text, ",", ("pixel value", "class")):
+        label_id = _number(line, "Pixel Value", row["pixel value"], 65535)
+        yield line, TableClass(_name(line, row["class"]), label_id=label_id)
+
+
 def _read_ade20k(text: str) -> _Rows:
     """Tab-separated columns `Idx` and `Name`; a name has synonyms, of which the first is kept."""
     rows = list(_read_columns(text, "\t", ("idx", "name")))
@@ -176,7 +183,8 @@ def _read_yolo(text: str) -> _Rows:
 
 
 _READERS: dict[str, Callable[[str], _Rows]] = {
-    "class_dict*.csv": _read_csv,
+    "*class_dict*.csv": _read_csv,
+    "_classes.csv": _read_roboflow,
     "labelmap.txt": _read_labelmap,
     "label_colors.txt": _read_label_colors,
     "objectinfo150.txt": _read_ade20k,
