@@ -4,7 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roadseg.config.class_map import IGNORE_INDEX, ClassMap, find_class_map, read_class_map
+from roadseg.config.class_map import (
+    IGNORE_INDEX,
+    ClassMap,
+    LabelClass,
+    find_class_map,
+    read_class_map,
+)
 from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
@@ -90,11 +96,98 @@ def test_unknown_label_ids_follow_the_map(tmp_path, choice, filled, is_known):
             r"classes\[0\].name: should have no control characters, got 'a\\x1b\[8m'",
         ),
         ({"colour": "1"}, "colour: unknown key"),
+        ({"background": "c"}, "background: 'c' is not ignore or a class"),
+        ({"ignored_labels": "[b]"}, "classes: label 'b' is assigned more than once"),
+        ({"ignored_labels": "[' ']"}, r"ignored_labels\[0\]: string should match"),
+        (
+            {"ignored_colors": "[[1, 2, 3], [1, 2, 3]]"},
+            r"classes: color \[1, 2, 3\] is assigned more than once",
+        ),
+        (
+            {"ignored_colors": "[[1, 2, 256]]"},
+            r"ignored_colors\[0\]\[2\]: .* equal to 255, got 256",
+        ),
+        (
+            {"classes": "[{name: a, color: [1, 2, 3], labels: [b]}, {name: b, color: [1, 2, 3]}]"},
+            "classes: label 'b' is assigned more than once",
+        ),
     ],
 )
 def test_error_of_an_invalid_map_has_file_and_key(tmp_path, changes, message):
     with pytest.raises(InputError, match=f"own.yaml: {message}"):
         read_class_map(write_map(tmp_path, **changes))
+
+
+def make_map(*classes: LabelClass, **changes: object) -> ClassMap:
+    values = {"void": None, "ignored_label_ids": [], "unknown_label_ids": "error", **changes}
+    return ClassMap(classes=list(classes), **values)
+
+
+def test_table_of_16_bits_continues_the_one_of_8_bits():
+    class_map = make_map(
+        LabelClass(name="a", color=[1, 2, 3], label_ids=[4, 1000]), ignored_label_ids=[65535]
+    )
+    table, known = class_map.table(65536)
+    assert np.flatnonzero(known).tolist() == [4, 1000, 65535]
+    assert table[[4, 1000, 65535]].tolist() == [0, 0, IGNORE_INDEX]
+    assert [array.tolist() for array in class_map.table()] == [
+        array[:256].tolist() for array in (table, known)
+    ]
+
+
+def test_label_ids_to_write_are_the_first_of_each_class():
+    a, b = (LabelClass(name=n, color=[0, 0, 0], label_ids=i) for n, i in (("a", [7, 0]), ("b", [])))
+    assert make_map(a, b).label_ids().tolist() == [7, 1]  # 1 is the smallest unused one
+    assert make_map(a, b).label_ids().dtype == np.uint8
+    deep = LabelClass(name="c", color=[0, 0, 0], label_ids=[256])
+    assert make_map(a, deep).label_ids().tolist() == [7, 256]
+    assert make_map(a, deep).label_ids().dtype == np.uint16
+
+
+def test_class_ids_are_written_if_no_class_has_label_ids():
+    classes = [LabelClass(name=name, color=[0, 0, 0]) for name in "abc"]
+    assert make_map(*classes, ignored_label_ids=[0]).label_ids().tolist() == [0, 1, 2]
+
+
+def test_labels_and_label_ids_have_the_id_of_their_class():
+    class_map = make_map(
+        LabelClass(name="car", color=[0, 0, 0], labels=["Auto", "car"], label_ids=[3]),
+        LabelClass(name="road", color=[0, 0, 0]),
+        ignored_labels=["crowd"],
+        ignored_label_ids=[9],
+    )
+    assert class_map.label_class_ids() == {
+        **{"car": 0, "Auto": 0, 3: 0, "road": 1},
+        **{"crowd": IGNORE_INDEX, 9: IGNORE_INDEX},
+    }
+
+
+def test_mask_colors_replace_the_color_of_a_class():
+    class_map = make_map(
+        LabelClass(name="a", color=[1, 2, 3]),
+        LabelClass(name="b", color=[1, 2, 3], mask_colors=[[7, 7, 7], [8, 8, 8]]),
+        ignored_colors=[[255, 255, 255]],
+    )
+    assert class_map.color_class_ids() == {
+        **{(1, 2, 3): 0, (7, 7, 7): 1, (8, 8, 8): 1},
+        (255, 255, 255): IGNORE_INDEX,
+    }
+
+
+def test_color_of_two_classes_is_an_error_for_painted_masks_only():
+    class_map = make_map(*(LabelClass(name=name, color=[1, 2, 3]) for name in "ab"))
+    with pytest.raises(InputError, match=r"\[1, 2, 3\] is the color of both a and b; give"):
+        class_map.color_class_ids()
+
+
+@pytest.mark.parametrize(
+    ("choice", "class_id"), [("error", None), ("ignore", IGNORE_INDEX), ("b", 1)]
+)
+def test_ids_of_unknown_values_and_of_the_background(choice: str, class_id: int | None):
+    classes = [LabelClass(name=name, color=[0, 0, 0]) for name in "ab"]
+    assert make_map(*classes, unknown_label_ids=choice).unknown_class_id == class_id
+    background = None if choice == "error" else choice
+    assert make_map(*classes, background=background).background_class_id == class_id
 
 
 def test_map_is_unchanged_by_a_round_trip_through_json():

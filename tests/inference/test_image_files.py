@@ -60,10 +60,11 @@ def test_every_mode_is_converted_to_rgb(mode: str):
         (8, (40, 20), (-1, 0)),
     ],
 )
-def test_image_is_rotated_by_its_exif_orientation(orientation, shape, corner):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_image_is_rotated_by_its_exif_orientation(kind: str, orientation, shape, corner):
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
-    make_corner_image().save(file, format="PNG", exif=exif)
+    make_corner_image().save(file, format=kind, exif=exif, lossless=True)
     image = read_image(file, "a")
     assert image.shape[:2] == shape
     assert image[corner].tolist() == [255] * 3

@@ -254,6 +254,15 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         write(MASK, lambda _: encode(Image.new("L", (50, 35)))),
         f"{MASK}: 35x50 pixels, but {IMAGE} has 34x50",
     ),
+    "mask without the rotation of the JPEG": (
+        write(IMAGE, lambda r: encode(read_image(r), "JPEG", exif=exif_with(6))),
+        f"{MASK}: 34x50 pixels, but {IMAGE} has 50x34 after its EXIF orientation 6 .a rotation. is "
+        "applied; rotate the mask as well, or remove the EXIF data",
+    ),
+    "mask without the rotation of the TIFF": (
+        write(IMAGE, lambda r: encode(read_image(r), "TIFF", tiffinfo={274: 8})),
+        f"{IMAGE} has 50x34 after its EXIF orientation 8",
+    ),
     "mask of 1x1": (write(MASK, lambda _: encode(Image.new("L", (1, 1)))), "1x1 pixels, but"),
     "id 34": (write(MASK, mask_with(34)), rf"{NAME}.png: label id 34 \(5 pixels\) has no class"),
     "id 100": (write(MASK, mask_with(100)), r"label id 100 \(5 pixels\) has no class"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from roadseg.prepare import lut
-from roadseg.prepare.lut import look_up
+from roadseg.prepare.lut import count_values, look_up
 
 IN_A_NEW_PROCESS = """
 import numpy as np
@@ -38,6 +38,16 @@ def test_equals_a_plain_loop_for_every_memory_layout():
         label_ids.flags.writeable = False
         expected = [[table[value] for value in row] for row in label_ids.tolist()]
         assert look_up(label_ids, table).tolist() == expected
+
+
+def test_masks_of_16_bits_have_a_table_of_65536_entries():
+    table = np.zeros(65536, dtype=np.uint8)
+    table[[256, 65535]] = 1, 2
+    mask = np.array([[0, 256], [65535, 256]], dtype=np.uint16)
+    assert look_up(mask, table).tolist() == [[0, 1], [2, 1]]
+    counts = count_values(mask)
+    assert np.flatnonzero(counts).tolist() == [0, 256, 65535]
+    assert counts[[0, 256, 65535]].tolist() == [1, 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare import remap
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
 from roadseg.prepare.resize import scaled_size
 from roadseg.system import files
@@ -82,7 +83,8 @@ def test_label_id_without_a_class_is_named(raw_images: Path, tmp_path: Path):
     mask = np.asarray(Image.open(path)).copy()
     mask[5, 6:9] = 200
     Image.fromarray(mask).save(path)
-    with pytest.raises(InputError, match=r"000003_10.png: label id 200 \(3 pixels\) has no class"):
+    message = r"000003_10.png: label id 200 \(3 pixels\) has no class; .* row 5, column 6"
+    with pytest.raises(InputError, match=message):
         remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
 
 
@@ -92,6 +94,28 @@ def test_ignored_label_ids_become_the_ignore_index(raw_images: Path, tmp_path: P
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
     assert mask[0, 4] == 0  # the next is road
     assert pixels[IGNORE_INDEX] > 0
+
+
+def save_palette_masks(raw: Path) -> None:
+    """Save the masks as palette images in the colors of kitti12, the last with another order."""
+    for i, path in enumerate(sorted((raw / TRAIN_MASKS).iterdir())):
+        class_ids = KITTI12.table()[0][np.asarray(Image.open(path))]
+        order = np.arange(12)[:: -1 if i == 7 else 1]
+        mask = Image.fromarray(order[class_ids].astype(np.uint8))
+        mask.putpalette(KITTI12.colors[order].tobytes())
+        mask.save(path)
+
+
+def test_palettes_of_another_order_are_an_error_or_read_by_color(raw_images: Path, tmp_path: Path):
+    remap_dataset(raw_images, tmp_path / "expected", KITTI12, 1.0)
+    save_palette_masks(raw_images)
+    message = "000007_10.png: palette index 0 has the color .*, but in .*/000000_10.png "
+    with pytest.raises(InputError, match=message):
+        remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0)
+    colors = MaskEncoding(values="colors")
+    result = remap_dataset(raw_images, tmp_path / "prepared", KITTI12, 1.0, encoding=colors)
+    assert tree(tmp_path / "prepared") == tree(tmp_path / "expected")
+    assert (result.num_approximate, result.num_original) == (0, int(result.pixels.sum()))
 
 
 @pytest.mark.parametrize("folder", [TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES])

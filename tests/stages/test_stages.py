@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from roadseg.config.class_map import read_class_map
+from roadseg.prepare.layout import TRAIN_MASKS
 from roadseg.system.errors import InputError
 from stages import check, fetch, remap, split, train
 from tests.factories import ROOT, write_images, write_params
@@ -221,6 +222,26 @@ def test_remap_hints_that_one_class_besides_void_has_a_perfect_miou(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"remap: hint: {own} has fewer than two classes besides void, so predicting one class "
         "everywhere has mIoU 1; add a class for other pixels (docs/own-data.md)"
+    )
+
+
+def test_masks_in_almost_the_colors_of_the_classes_need_a_tolerance(tmp_path: Path, capsys):
+    class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    source = write_images(tmp_path / "pictures", num_train=3)
+    for path in sorted((source / TRAIN_MASKS).iterdir()):
+        colors = class_map.colors[class_map.table()[0][np.asarray(Image.open(path))]]
+        colors[:2] ^= 3
+        Image.fromarray(colors).save(path)
+    changes = {"data__source": str(source), "data__mask_values": "colors"}
+    write_params(tmp_path / "params.yaml", **changes)
+    run_stage("fetch", tmp_path)
+    with pytest.raises(InputError, match=r"nearest color is void \[0, 0, 0\] at distance 3; .*tol"):
+        run_stage("remap", tmp_path)
+    write_params(tmp_path / "params.yaml", **changes, data__color_tolerance=3)
+    run_stage("remap", tmp_path)
+    assert (
+        "remap: data.color_tolerance 3 changed the color of 292 of 4,772 pixels (6.12%)"
+        in capsys.readouterr().out
     )
 
 

@@ -185,13 +185,15 @@ class ClassMap(StrictModel):
             for class_id, entry in enumerate(self.classes)
             for color in entry.mask_colors or [entry.color]
         ]
-        pairs += [(color, IGNORE_INDEX) for color in self.ignored_colors]
         found: dict[Color, int] = {}
-        for (red, green, blue), class_id in pairs:
-            if found.setdefault((red, green, blue), class_id) != class_id:
+        for color, class_id in [*pairs, *((color, IGNORE_INDEX) for color in self.ignored_colors)]:
+            red, green, blue = color
+            first = found.setdefault((red, green, blue), class_id)
+            if first != class_id:
+                second = "ignored_colors" if class_id == IGNORE_INDEX else self.names[class_id]
                 raise InputError(
-                    f"classes: color [{red}, {green}, {blue}] is assigned more than once; give the "
-                    "classes different colors, or mask_colors"
+                    f"remap.classes: {color} is the color of both {self.names[first]} and "
+                    f"{second}; give each class its own color or mask_colors in the class map"
                 )
         return found
 
