@@ -1,6 +1,7 @@
 """All kinds of hostile input, by name."""
 
 from tests.fuzz import (
+    annotations,
     archives,
     arrays,
     caches,
@@ -18,6 +19,7 @@ KINDS: dict[str, CaseBuilder] = {
     **archives.KINDS,
     **images.KINDS,
     **data_sets.KINDS,
+    **annotations.KINDS,
     **texts.KINDS,
     **arrays.KINDS,
     **caches.KINDS,

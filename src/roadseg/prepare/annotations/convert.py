@@ -17,7 +17,6 @@ from roadseg.prepare.annotations.yolo import read_yolo
 from roadseg.prepare.decoding import open_image, upright_size
 from roadseg.system.errors import InputError
 
-ANNOTATION_SUFFIXES = (".json", ".txt", ".xml")
 MAX_BYTES = 512 << 20
 """Limit on the size of an annotation file; COCO train2017 has 448 MB."""
 _LABELME = re.compile(rb'"shapes"\s*:')
