@@ -1,9 +1,23 @@
 """Find the layout of a dataset: the file patterns of its images and masks, and its splits."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from roadseg.prepare.decoding import MAX_PIXELS
+from roadseg.prepare.discovery.choice import Choice, choose_patterns
 from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.discovery.id_lists import IdList, find_list_split
+from roadseg.prepare.discovery.matching import MatchedFiles, match_files
+from roadseg.prepare.discovery.pairing import MaskKind, spread
+from roadseg.prepare.discovery.probes import Prober
+from roadseg.prepare.discovery.splits import SplitFinder, split_path, suggest_group_by, val_ids_expression
+from roadseg.prepare.discovery.templates import File, parse_names
+from roadseg.prepare.discovery.words import Split
+from roadseg.system.errors import InputError
+
+_NUM_SIZES = 8
+"""Images whose sizes are read."""
 
 
 class Pair(NamedTuple):
@@ -32,7 +46,7 @@ class Layout:
     """split.val_ids: a regular expression, the ids themselves, or None without predefined split."""
     group_by: str | None
     """split.group_by: a regular expression with one group; None with a predefined split."""
-    kind: Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
+    kind: MaskKind
     """Content of the masks: label ids, colors, or the format of the annotation files."""
     pairs: tuple[Pair, ...]
     """The images with masks, sorted by id."""
@@ -45,7 +59,11 @@ class Layout:
 
 
 def discover_layout(
-    files: DatasetFiles, *, images: str | None = None, masks: str | None = None
+    files: DatasetFiles,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Layout:
     """Find the images and masks among `files`, and how they are paired and split.
 
@@ -53,8 +71,95 @@ def discover_layout(
         files: the dataset.
         images: pattern of the images, if the user knows it; None: it is found.
         masks: pattern of the masks, if the user knows it; None: it is found.
+        max_pixels: larger images are not looked into.
 
     Raises:
         InputError: says what was found, what is missing and which option supplies it.
     """
-    raise NotImplementedError
+    parsed = _parse_names(files.names, images or masks)
+    prober = Prober(files, max_pixels)
+    choice = choose_patterns(parsed, files, prober, images, masks)
+    matched = match_files(parsed, choice.patterns)
+    pairs = {
+        image: mask
+        for image, mask in matched.masks.items()
+        if choice.described is None or image in choice.described
+    }
+    if not pairs:
+        patterns = f"{choice.patterns.images} and {choice.patterns.masks}"
+        raise InputError(f"{patterns} match no image with its mask; set --images and --masks")
+    ids = {image: image_id for image, image_id in matched.images if image in pairs}
+    val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
+    group_by = None if val_ids else suggest_group_by(ids.values())
+    num_unmasked = len(matched.images) - len(pairs)
+    some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
+    prober.load(some)
+    return Layout(
+        images=choice.patterns.images,
+        masks=choice.patterns.masks,
+        test_images=choice.patterns.test_images,
+        unmasked="skip" if num_unmasked else "error",
+        val_ids=val_ids,
+        group_by=group_by,
+        kind=choice.kind,
+        pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
+        test_names=tuple(sorted(image.name for image in matched.test_images)),
+        sizes=prober.sizes(some),
+        notes=(*choice.notes, *_count_notes(parsed, matched, num_unmasked), *split_notes),
+    )
+
+
+def _parse_names(names: Sequence[str], given: str | None) -> list[File]:
+    """Split names in parts, without a directory around everything that is in no pattern."""
+    top = names[0].partition("/")[0] if names else ""
+    is_around = all(name.startswith(f"{top}/") for name in names)
+    is_given = given is not None and given.startswith(f"{top}/")
+    return parse_names(names, f"{top}/" if is_around and not is_given else "")
+
+
+def _find_val_ids(
+    dataset: DatasetFiles,
+    files: Sequence[File],
+    pairs: Mapping[File, File],
+    ids: Mapping[File, str],
+    choice: Choice,
+) -> tuple[str | tuple[str, ...] | None, list[str]]:
+    """Return split.val_ids, from the directories or from lists of ids, and notes."""
+    is_shared = choice.described is not None
+    paths = {image: split_path(image, mask, is_shared) for image, mask in pairs.items()}
+    finder = SplitFinder(paths.values())
+    val = {image for image, path in paths.items() if finder.find(path) == "val"}
+    notes = []
+    if not 0 < len(val) < len(pairs):
+        lists = find_list_split(dataset, files, pairs)
+        chosen = lists.get("val") or lists.get("test")
+        val = set(chosen.images) if chosen else set()
+        notes = list(_list_notes(lists))
+    if not 0 < len(val) < len(pairs):
+        return None, []
+    val_ids = {ids[image] for image in val}
+    return val_ids_expression(ids.values(), val_ids) or tuple(sorted(val_ids)), notes
+
+
+def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
+    val, test = lists.get("val"), lists.get("test")
+    if val is None and test is not None:
+        yield f"unsure: {test.name} is used for validation, because there is no validation list"
+    elif val is not None and test is not None and test.images - val.images:
+        yield (
+            f"unsure: {len(test.images - val.images)} images of {test.name} have masks and would be "
+            "trained on; move them to another directory to keep them for a test"
+        )
+    chosen = val or test
+    if chosen is not None and chosen.num_unknown:
+        yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
+
+
+def _count_notes(
+    files: Sequence[File], matched: MatchedFiles, num_unmasked: int
+) -> Iterator[str]:
+    if num_unmasked:
+        total = len(matched.images)
+        yield f"{num_unmasked:,} of {total:,} images have no mask and are skipped (data.unmasked)"
+    if matched.num_unused_masks:
+        yield f"unsure: {matched.num_unused_masks:,} masks have no image"

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from roadseg.prepare.discovery.probes import ImageProbe, Prober
+from roadseg.config.file_pattern import IMAGE_SUFFIXES
+from roadseg.prepare.discovery.probes import ImageProbe, MaskKind, Prober
 from roadseg.prepare.discovery.templates import (
-    IMAGE_SUFFIXES,
     File,
     Matches,
     PairTemplate,
@@ -18,7 +18,6 @@ from roadseg.prepare.discovery.templates import (
 from roadseg.prepare.discovery.words import mask_score, second_choice_score, split_words
 
 T = TypeVar("T")
-MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
 _KINDS: tuple[MaskKind, ...] = ("ids", "colors", "labelme", "coco", "cvat", "yolo")
 """Best first, if the same images have several kinds of masks."""
 
@@ -73,7 +72,7 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
     """
     proposals = propose_templates(files)
     counts = sorted(proposals.items(), key=lambda item: (-len(item[1]), item[0].num_differences))
-    chosen = {template: _spread(pairs, _NUM_EXAMPLES) for template, pairs in counts[:_NUM_TEMPLATES]}
+    chosen = {template: spread(pairs, _NUM_EXAMPLES) for template, pairs in counts[:_NUM_TEMPLATES]}
     prober.load(file.name for pairs in chosen.values() for file in chain(*pairs))
     candidates = [
         candidate
@@ -114,12 +113,12 @@ def _sample(files: Sequence[File]) -> set[File]:
     folders: dict[tuple[str, str], list[File]] = defaultdict(list)
     for file in files:
         folders[file.folder, file.suffix].append(file)
-    chosen = _spread(list(folders.values()), _NUM_SAMPLES)
+    chosen = spread(list(folders.values()), _NUM_SAMPLES)
     per_folder = max(1, _NUM_SAMPLES // max(1, len(chosen)))
-    return {file for members in chosen for file in _spread(members, per_folder)}
+    return {file for members in chosen for file in spread(members, per_folder)}
 
 
-def _spread(items: Sequence[T], count: int) -> list[T]:
+def spread(items: Sequence[T], count: int) -> list[T]:
     """Return at most `count` items, evenly spaced, with the first and the last one."""
     if len(items) <= count:
         return list(items)
@@ -150,11 +149,12 @@ def _judge(
     template: PairTemplate, pairs: Sequence[tuple[File, File]], prober: Prober
 ) -> Candidate | None:
     """Decide which side of a template has the masks; None if there are no masks."""
-    if not template.mask_suffixes & IMAGE_SUFFIXES:
+    if not template.mask_suffixes & {*IMAGE_SUFFIXES}:
         probes = [prober.image(file.name) for file, _ in pairs]
-        formats = {prober.text(file.name).format for _, file in pairs} & {"labelme", "yolo"}
-        has_photos = not any(probe.is_flat for probe in probes if probe is not None)
-        return Candidate(template, formats.pop(), has_photos) if formats else None
+        kinds: list[MaskKind | None] = [prober.kind(file.name) for _, file in pairs]
+        has_photos = not _is_flat([probe for probe in probes if probe is not None])
+        kind = next((kind for kind in kinds if kind in ("labelme", "yolo")), None)
+        return kind and Candidate(template, kind, has_photos)
     sides = [[probe for file in side if (probe := prober.image(file.name))] for side in zip(*pairs)]
     if not all(sides):
         return None
@@ -165,7 +165,7 @@ def _judge(
     scores = [mask_score(texts(parts)) for parts in (template.image, template.mask)]
     if not _is_flat(masks) and not (scores[0] <= 0 < scores[1]):
         return None
-    kind = "colors" if any(probe.kind == "colors" for probe in masks) else "ids"
+    kind: MaskKind = "colors" if any(probe.kind == "colors" for probe in masks) else "ids"
     return Candidate(template, kind, not _is_flat(images), is_lossy)
 
 

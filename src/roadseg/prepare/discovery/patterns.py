@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from roadseg.prepare.discovery.pairing import Candidate
-from roadseg.prepare.discovery.splits import SplitFinder
+from roadseg.prepare.discovery.splits import SplitFinder, split_path
 from roadseg.prepare.discovery.templates import File, Parts, read_fields, split_off_common
 from roadseg.prepare.discovery.words import Split, find_split
 
@@ -32,7 +32,7 @@ class Patterns:
     images: str
     masks: str
     test_images: str | None
-    num_unused_masks: int
+    num_unused_masks: int = 0
     """Masks of test images."""
 
 
@@ -46,11 +46,11 @@ def build_patterns(candidate: Candidate) -> Patterns:
     paired = [row for row in train if row.mask is not None]
     roles = _assign_roles(candidate, train, paired)
     template = candidate.template
-    images = _suffixes(row.image for row in train)
-    masks = _suffixes(row.mask for row in paired if row.mask is not None)
+    images = suffixes(row.image for row in train)
+    masks = suffixes(row.mask for row in paired if row.mask is not None)
     test_images = None
     if test:
-        test_images = _render(template.image, roles, test) + _suffixes(row.image for row in test)
+        test_images = _render(template.image, roles, test) + suffixes(row.image for row in test)
     return Patterns(
         images=_render(template.image, roles, paired) + images,
         masks=_render(template.mask, roles, paired) + masks,
@@ -62,7 +62,7 @@ def build_patterns(candidate: Candidate) -> Patterns:
 def _read_rows(candidate: Candidate) -> list[_Row]:
     pairs: list[tuple[File, File | None]] = [*candidate.matches.pairs]
     pairs += [(file, None) for file in candidate.matches.unmasked]
-    paths = [_split_path(candidate, *pair) for pair in pairs]
+    paths = [split_path(*pair, candidate.is_shared) for pair in pairs]
     finder = SplitFinder(paths)
     rows = []
     for (image, mask), path in zip(pairs, paths, strict=True):
@@ -71,13 +71,6 @@ def _read_rows(candidate: Candidate) -> list[_Row]:
             fields |= read_fields(candidate.template.mask, mask)
         rows.append(_Row(image, mask, fields, finder.find(path)))
     return rows
-
-
-def _split_path(candidate: Candidate, image: File, mask: File | None) -> tuple[str, ...]:
-    """Return the names that may contain the split of an image."""
-    if mask is None:
-        return image.folders
-    return (*image.folders, *mask.folders, *((mask.stem,) if candidate.is_shared else ()))
 
 
 def _assign_roles(
@@ -132,11 +125,11 @@ def _render(parts: Parts, roles: Mapping[int, str], rows: Sequence[_Row]) -> str
     rendered = []
     for part in parts:
         if isinstance(part, str):
-            rendered.append(_escape(part))
+            rendered.append(escape(part))
         elif roles.get(part) in ("id", "id2"):
             rendered.append(f"{{{roles[part]}}}")
         elif len(values[part]) == 1:
-            rendered.append(_escape(values[part][0]))
+            rendered.append(escape(values[part][0]))
         else:
             rendered.append(_render_field(roles.get(part, _ALTERNATIVES), values[part]))
     return "".join(rendered)
@@ -150,16 +143,16 @@ def _render_field(role: str, texts: Sequence[str]) -> str:
     if not is_plain or len(texts) > _MAX_ALTERNATIVES:
         return _ANYTHING if role == _ALTERNATIVES else f"{{{role}}}"
     name = "split:" if role == "split" else ""
-    return f"{_escape(head)}{{{name}{','.join(middles)}}}{_escape(tail)}"
+    return f"{escape(head)}{{{name}{','.join(middles)}}}{escape(tail)}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Replace the characters that have a meaning in patterns, which has no escape for them."""
     return re.sub(r"[{}*]", _ANYTHING, text)
 
 
-def _suffixes(files: Iterable[File]) -> str:
+def suffixes(files: Iterable[File]) -> str:
     """Return `.png`, or `.{jpg,JPG}` with the most frequent suffix first."""
-    counts = Counter(file.name[len(file.base) + 1 :] for file in files)
+    counts = Counter(file.ending[1:] for file in files)
     found = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
     return f".{found[0]}" if len(found) == 1 else f".{{{','.join(found)}}}"

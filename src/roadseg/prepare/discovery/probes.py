@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, NamedTuple
 
@@ -12,7 +11,8 @@ from roadseg.prepare.decoding import open_image, upright_size
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.system.errors import InputError
 
-AnnotationFormat = Literal["coco", "cvat", "labelme", "yolo"]
+MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
+"""Content of masks: label ids, colors, or the format of annotation files."""
 
 _NUM_ROWS = 128
 """Rows of an image that are looked at."""
@@ -20,6 +20,7 @@ _FEW_VALUES = 16
 """A mask of at most as many values needs no large areas."""
 _FLAT_FRACTION = 0.6
 """Fraction of neighboring pixels that are equal; noise makes it small in photographs."""
+_NUMBER = re.compile(rb"-?[0-9]*\.?[0-9]+(e-?[0-9]+)?")
 _NUM_LINES = 20
 """Lines of a text file that are looked at."""
 
@@ -39,14 +40,11 @@ class ImageProbe(NamedTuple):
     """JPEG."""
 
 
-@dataclass(frozen=True)
-class TextProbe:
+class TextProbe(NamedTuple):
     """Properties of one annotation file."""
 
-    format: AnnotationFormat | None
-    """None for other content."""
-    has_boxes: bool = False
-    """The lines are YOLO's bounding boxes."""
+    kind: Literal["coco", "cvat", "labelme", "yolo", "boxes"] | None
+    """boxes: YOLO's bounding boxes; None: something else."""
 
 
 class Prober:
@@ -69,10 +67,15 @@ class Prober:
         found = self._found.get(name)
         return found if isinstance(found, ImageProbe) else None
 
-    def text(self, name: str) -> TextProbe:
-        """Return the properties of a text file that was loaded."""
+    def kind(self, name: str) -> MaskKind | None:
+        """Return the content of a mask or annotation file that was loaded; None for others."""
         found = self._found.get(name)
-        return found if isinstance(found, TextProbe) else TextProbe(None)
+        return None if found is None or found.kind == "boxes" else found.kind
+
+    @property
+    def has_boxes(self) -> bool:
+        """Check whether a text file with bounding boxes was loaded."""
+        return any(probe is not None and probe.kind == "boxes" for probe in self._found.values())
 
     def sizes(self, names: Iterable[str]) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the images among `names` that were loaded."""
@@ -103,16 +106,16 @@ def _probe_image(data: bytes, name: str, max_pixels: int) -> ImageProbe | None:
 def probe_text(data: bytes) -> TextProbe:
     """Recognize the format of an annotation file, which may be cut off, by its content."""
     if data.lstrip()[:1] == b"{":
-        return TextProbe(_json_format(data))
+        return TextProbe(_json_kind(data))
     if b"<annotations" in data[:4096] and b"<image " in data:
         return TextProbe("cvat")
-    lines = [line.split() for line in data[:1 << 16].splitlines() if line.strip()][:_NUM_LINES]
+    lines = [line.split() for line in data[: 1 << 16].splitlines() if line.strip()][:_NUM_LINES]
     if not lines or not all(_is_yolo(line) for line in lines):
         return TextProbe(None)
-    return TextProbe("yolo") if len(lines[0]) > 6 else TextProbe(None, has_boxes=True)
+    return TextProbe("boxes" if len(lines[0]) == 5 else "yolo")
 
 
-def _json_format(data: bytes) -> AnnotationFormat | None:
+def _json_kind(data: bytes) -> Literal["coco", "labelme"] | None:
     if b'"shapes"' in data and (b'"imagePath"' in data or b'"imageHeight"' in data):
         return "labelme"
     has_masks = b'"segmentation"' in data and b'"segments_info"' not in data
@@ -121,6 +124,5 @@ def _json_format(data: bytes) -> AnnotationFormat | None:
 
 def _is_yolo(words: list[bytes]) -> bool:
     """Check for a class index and the coordinates of a box or of at least three points."""
-    numbers = re.compile(rb"-?[0-9]*\.?[0-9]+(e-?[0-9]+)?")
     is_right_length = len(words) == 5 or (len(words) >= 7 and len(words) % 2 == 1)
-    return words[0].isdigit() and is_right_length and all(map(numbers.fullmatch, words[1:]))
+    return words[0].isdigit() and is_right_length and all(map(_NUMBER.fullmatch, words[1:]))

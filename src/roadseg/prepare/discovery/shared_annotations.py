@@ -5,19 +5,21 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
+from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.pairing import Candidate
 from roadseg.prepare.discovery.probes import probe_text
 from roadseg.prepare.discovery.templates import (
-    IMAGE_SUFFIXES,
     File,
     Matches,
     PairTemplate,
     Parts,
     join_parts,
     read_fields,
+    replace_text,
     split_off_common,
 )
 from roadseg.prepare.discovery.words import find_split, split_words
@@ -26,6 +28,10 @@ _MAX_PER_FOLDER = 16
 """JSON or XML files in a directory; if there are more, each of them belongs to one image."""
 _MAX_FILES = 48
 """JSON and XML files that are looked into."""
+_MAX_SAME_NAME = 100
+"""Images of one name in different directories that are compared."""
+_LOCAL = 1000
+"""Fields from this number on are only in the paths of annotation files."""
 _MAX_BYTES = 256 << 20
 """Bytes that are read of each; COCO lists the images first."""
 _NAMES = {
@@ -36,7 +42,7 @@ _NAMES = {
 
 class _Annotations(NamedTuple):
     file: File
-    format: Literal["coco", "cvat"]
+    kind: Literal["coco", "cvat"]
     images: list[File]
     """The images that it describes and that exist."""
 
@@ -55,7 +61,7 @@ def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> lis
             images[file.name.rpartition("/")[2]].append(file)
     groups: dict[tuple[str, str], list[_Annotations]] = defaultdict(list)
     for name, data in dataset.read_each(texts, _MAX_BYTES):
-        kind = probe_text(data).format
+        kind = probe_text(data).kind
         if kind == "coco" or kind == "cvat":
             described = _find_images(texts[name], _image_names(data, kind), images)
             if described:
@@ -89,14 +95,15 @@ def _find_images(
     text: File, names: Iterator[str], images: Mapping[str, Sequence[File]]
 ) -> list[File]:
     """Return the files of image names; of equal names, the one with a similar directory."""
-    words, found = set(split_words(text.base)), {}
+    words = set(split_words(text.base))
+    similarity = cache(lambda folder: len(words & set(split_words(folder))))
+    found: dict[File, None] = {}
     for name in names:
-        same = images.get(name.rpartition("/")[2], ())
+        same = images.get(name.rpartition("/")[2], ())[:_MAX_SAME_NAME]
         nested = [file for file in same if f"/{file.name}".endswith(f"/{name}")]
-        if nested or same:
-            best = max(nested or same, key=lambda f: len(words & set(split_words(f.folder))))
-            found[best.name] = best
-    return list(found.values())
+        if same:
+            found[max(nested or same, key=lambda file: similarity(file.folder))] = None
+    return list(found)
 
 
 def _name_without_split(base: str) -> str:
@@ -107,52 +114,56 @@ def _name_without_split(base: str) -> str:
 
 def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Candidate:
     """Return the template of annotation files and the images that they describe."""
-    described = {file.name: entry.file for entry in group for file in entry.images}
-    depths = Counter(len(file.folders) for entry in group for file in entry.images)
+    described = {file: entry.file for entry in group for file in entry.images}
+    depths = Counter(len(file.folders) for file in described)
     depth = depths.most_common(1)[0][0]
     members = [[f.folders for f in entry.images if len(f.folders) == depth] for entry in group]
     names: list[Parts] = []
     paths: list[Parts] = [(entry.file.base,) for entry in group]
-    num_fields = 0
+    num_folders = 0
     for place in range(depth):
-        values = [{folders[place] for folders in entry} for entry in members]
-        if len(set.union(*values)) == 1:
-            names.append(tuple(values[0]))
+        values = [sorted({folders[place] for folders in entry}) for entry in members]
+        if len({text for texts in values for text in texts}) == 1:
+            names.append((values[0][0],))
             continue
-        cores = [value for entry in values for value in entry]
-        part: Parts = (num_fields,)
-        if all(len(entry) == 1 for entry in values):
-            head, cores, tail = split_off_common(cores)
-            part = tuple(text for text in (head, num_fields, tail) if text != "")
-            replaced = [_replace(p, c, num_fields) for p, c in zip(paths, cores, strict=True)]
-            paths = replaced if len(set(replaced)) == 1 else paths
-        names.append(part)
-        num_fields += 1
-    num_folders = num_fields
+        name: Parts = (num_folders,)
+        if all(len(texts) == 1 for texts in values):
+            name, paths = _share_field(num_folders, [texts[0] for texts in values], paths)
+        names.append(name)
+        num_folders += 1
     if len(set(paths)) > 1:
-        head, _, tail = split_off_common([entry.file.base for entry in group])
-        paths = [tuple(text for text in (head, num_fields + 1, tail) if text != "")]
-    template = PairTemplate(
-        join_parts([*names, (num_fields,)]),
-        paths[0],
-        num_folders,
-        IMAGE_SUFFIXES,
-        frozenset({group[0].file.suffix}),
-        0,
-    )
-    fits = [f for f in files if f.suffix in IMAGE_SUFFIXES and read_fields(template.image, f)]
-    pairs = [(file, described[file.name]) for file in fits if file.name in described]
-    unmasked = [file for file in fits if file.name not in described]
-    return Candidate(template, group[0].format, True, matches=Matches(pairs, unmasked, []))
+        paths = [_differing_part(_LOCAL, [entry.file.base for entry in group])[0]]
+    if not all(read_fields(paths[0], entry.file) or len(group) == 1 for entry in group):
+        return _build_candidate([max(group, key=lambda entry: len(entry.images))], files)
+    suffixes = frozenset(IMAGE_SUFFIXES), frozenset({group[0].file.suffix})
+    image = join_parts([*names, (num_folders,)])
+    template = PairTemplate(image, paths[0], num_folders, *suffixes, 0)
+    fits = [f for f in files if f.suffix in IMAGE_SUFFIXES and read_fields(image, f)]
+    pairs = [(file, described[file]) for file in fits if file in described]
+    unmasked = [file for file in fits if file not in described]
+    return Candidate(template, group[0].kind, True, matches=Matches(pairs, unmasked, []))
 
 
-def _replace(path: Parts, text: str, field: int) -> Parts:
-    """Replace `text` in the literal parts of a path by a field."""
-    replaced: list[str | int] = []
-    for part in path:
-        if isinstance(part, int) or not text or text not in part:
-            replaced.append(part)
-        else:
-            head, _, tail = part.rpartition(text)
-            replaced += [entry for entry in (head, field, tail) if entry != ""]
-    return tuple(replaced)
+def _share_field(
+    field: int, texts: Sequence[str], paths: Sequence[Parts]
+) -> tuple[Parts, list[Parts]]:
+    """Make the differing part of directories a field, also in the paths of annotation files.
+
+    Args:
+        field: number of the field.
+        texts: name of the directory that each file describes.
+        paths: path of each file; if the part appears in it again, that is a field of its own.
+    """
+    name, middles = _differing_part(field, texts)
+    replaced = list(paths)
+    for number in (field, _LOCAL + 1 + field):
+        replaced = [replace_text(p, m, number) for p, m in zip(replaced, middles, strict=True)]
+        if len(set(replaced)) == 1:
+            return name, replaced
+    return name, list(paths)
+
+
+def _differing_part(field: int, texts: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the parts of names that differ in one field, and the text of the field in each."""
+    head, middles, tail = split_off_common(texts)
+    return tuple(part for part in (head, field, tail) if part != ""), middles

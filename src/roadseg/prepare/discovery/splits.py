@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from roadseg.prepare.discovery.templates import File
 from roadseg.prepare.discovery.words import Split, find_split
 
 _MAX_PREFIXES = 8
@@ -11,6 +12,19 @@ _MIN_GROUPS = 3
 _IMAGES_PER_GROUP = 3
 _MAX_WORDS = 4
 """Words with which the names of a group begin."""
+
+
+def split_path(image: File, mask: File | None, is_shared: bool) -> tuple[str, ...]:
+    """Return the names that may contain the split of an image.
+
+    Args:
+        image: the image.
+        mask: its mask or annotation file, if there is one.
+        is_shared: the annotation file describes many images.
+    """
+    if mask is None:
+        return image.folders
+    return (*image.folders, *mask.folders, *((mask.stem,) if is_shared else ()))
 
 
 class SplitFinder:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 from os.path import commonprefix
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.words import split_words
 
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
 Parts = tuple[str | int, ...]
 """A path, or a part of one, without suffix: literal texts, and the numbers of fields."""
 
@@ -25,13 +24,24 @@ _MAX_FOLDERS = 32
 
 
 class File(NamedTuple):
-    """A file name in parts."""
+    """The name of a file in parts."""
 
-    name: str
     base: str
-    """The name without suffix."""
-    suffix: str
-    """In lower case, with the dot."""
+    """Path without suffix and without the directory around the whole dataset."""
+    ending: str
+    """Suffix with the dot."""
+    name: str
+    """Name in `DatasetFiles`."""
+
+    @property
+    def suffix(self) -> str:
+        """Suffix in lower case, with the dot."""
+        return self.ending.lower()
+
+    @property
+    def path(self) -> str:
+        """Path that patterns are compared with."""
+        return self.base + self.ending
 
     @property
     def folder(self) -> str:
@@ -49,10 +59,14 @@ class File(NamedTuple):
         return self.base.rpartition("/")[2]
 
 
-def parse_name(name: str) -> File:
-    """Split a relative path with slashes."""
-    suffix = PurePosixPath(name).suffix
-    return File(name, name.removesuffix(suffix), suffix.lower())
+def parse_names(names: Sequence[str], top: str = "") -> list[File]:
+    """Split names, from whose beginning `top` is removed, in parts."""
+    paths = [name.removeprefix(top) for name in names]
+    bases = [path.rpartition(".")[0] if "." in path.rpartition("/")[2][1:] else path for path in paths]
+    return [
+        File(base, path[len(base) :], name)
+        for base, path, name in zip(bases, paths, names, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ def align(image: File, mask: File) -> PairTemplate | None:
 
 
 def _similar_suffixes(suffix: str) -> frozenset[str]:
-    return IMAGE_SUFFIXES if suffix in IMAGE_SUFFIXES else frozenset({suffix})
+    return frozenset(IMAGE_SUFFIXES) if suffix in IMAGE_SUFFIXES else frozenset({suffix})
 
 
 def _shift(parts: Parts, offset: int) -> Parts:
@@ -208,6 +222,18 @@ def split_off_common(names: Sequence[str]) -> tuple[str, list[str], str]:
     tail = commonprefix([entry[::-1] for entry in rests])[::-1]
     middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
     return "".join(head), middles, "".join(tail)
+
+
+def replace_text(path: Parts, text: str, field: int) -> Parts:
+    """Replace `text` in the literal parts of a path by a field."""
+    replaced: list[str | int] = []
+    for part in path:
+        if isinstance(part, int) or not text or text not in part:
+            replaced.append(part)
+        else:
+            head, _, tail = part.rpartition(text)
+            replaced += [entry for entry in (head, field, tail) if entry != ""]
+    return tuple(replaced)
 
 
 def read_fields(parts: Parts, file: File) -> dict[int, str]:
