@@ -85,7 +85,7 @@ def find_label_classes(statistics: LabelStatistics, table: ClassTable | None) ->
     if free < _COVERED and background == _BACKGROUND and _BACKGROUND not in texts:
         del draft.classes[0]
         class_map = draft.build("ignore")
-        draft.notes.append(f"unsure: pixels without a shape are ignored ({free:.1%} of all)")
+        draft.notes.append(f"pixels without a shape are ignored ({free:.1%} of all)")
     else:
         draft.notes.append(f"pixels without a shape are the class {background} ({free:.0%} of all)")
     return Classes(class_map=class_map, encoding="polygons", notes=tuple(draft.notes))

@@ -72,6 +72,8 @@ def _class_rows(inspection: Inspection) -> Iterator[str]:
 
 def _absent_classes(inspection: Inspection) -> list[str]:
     """Return a note about classes that occur in no mask of the sample."""
+    if inspection.classes.known_as:
+        return []
     names = inspection.classes.class_map.names
     absent = [names[i] for i in np.flatnonzero(inspection.pixels[: len(names)] == 0)]
     if not absent:
