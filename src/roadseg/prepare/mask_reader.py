@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from roadseg.config.class_map import NUM_LABEL_IDS, ClassMap, Color
+from roadseg.prepare.annotations.shapes import rasterize, read_shapes
 from roadseg.prepare.color_table import ColorTable
 from roadseg.prepare.lut import count_values, look_up
 from roadseg.prepare.masks import MaskEncoding, read_mask
@@ -30,6 +31,7 @@ class MaskReader:
     """Reads masks of one encoding; the methods may be called by several threads."""
 
     def __init__(self, class_map: ClassMap, encoding: MaskEncoding, max_pixels: int) -> None:
+        self._class_map = class_map
         self._encoding = encoding
         self._max_pixels = max_pixels
         self._tables = {size: class_map.table(size) for size in (256, NUM_LABEL_IDS)}
@@ -37,11 +39,13 @@ class MaskReader:
         self._colors = ColorTable(class_map, encoding.color_tolerance) if is_colors else None
 
     def read(self, path: Path) -> Mask:
-        """Read a mask file.
+        """Read a mask file, or draw the shapes of an annotation file.
 
         Raises:
             InputError: the mask is damaged, of an unsupported kind, or has an unknown value.
         """
+        if path.suffix == ".json":
+            return Mask(rasterize(read_shapes(path), self._class_map), 0, {})
         values, palette, has_palette = read_mask(path, self._max_pixels, self._encoding)
         if self._colors is not None:
             if palette is None:
