@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.matching import derive_pattern, match_files
-from roadseg.prepare.discovery.pairing import Candidate, MaskKind, choose, find_candidates
+from roadseg.prepare.discovery.pairing import Candidate, choose, find_candidates
 from roadseg.prepare.discovery.patterns import Patterns, build_patterns
-from roadseg.prepare.discovery.probes import Prober
+from roadseg.prepare.discovery.probes import MaskKind, Prober
 from roadseg.prepare.discovery.shared_annotations import find_shared_annotations
 from roadseg.prepare.discovery.templates import File
 from roadseg.system.errors import InputError
@@ -111,7 +111,9 @@ class _Given:
         if self.images is None and self.masks is None:
             return candidate
         pairs = [pair for pair in candidate.matches.pairs if self._matches(pair)]
-        return replace(candidate, matches=candidate.matches._replace(pairs=pairs)) if pairs else None
+        return (
+            replace(candidate, matches=candidate.matches._replace(pairs=pairs)) if pairs else None
+        )
 
     def _matches(self, pair: tuple[File, File]) -> bool:
         return all(

@@ -9,9 +9,14 @@ from roadseg.prepare.discovery.choice import Choice, choose_patterns
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.id_lists import IdList, find_list_split
 from roadseg.prepare.discovery.matching import MatchedFiles, match_files
-from roadseg.prepare.discovery.pairing import MaskKind, spread
-from roadseg.prepare.discovery.probes import Prober
-from roadseg.prepare.discovery.splits import SplitFinder, split_path, suggest_group_by, val_ids_expression
+from roadseg.prepare.discovery.pairing import spread
+from roadseg.prepare.discovery.probes import MaskKind, Prober
+from roadseg.prepare.discovery.splits import (
+    SplitFinder,
+    split_path,
+    suggest_group_by,
+    val_ids_expression,
+)
 from roadseg.prepare.discovery.templates import File, parse_names
 from roadseg.prepare.discovery.words import Split
 from roadseg.system.errors import InputError
@@ -155,9 +160,7 @@ def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
         yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
 
 
-def _count_notes(
-    files: Sequence[File], matched: MatchedFiles, num_unmasked: int
-) -> Iterator[str]:
+def _count_notes(files: Sequence[File], matched: MatchedFiles, num_unmasked: int) -> Iterator[str]:
     if num_unmasked:
         total = len(matched.images)
         yield f"{num_unmasked:,} of {total:,} images have no mask and are skipped (data.unmasked)"

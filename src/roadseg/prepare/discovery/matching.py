@@ -66,7 +66,9 @@ def derive_pattern(known: FilePattern, pairs: Sequence[tuple[File, File]]) -> st
     for first, second in pairs[:: max(1, len(pairs) // _NUM_EXAMPLES)]:
         match = known.match(first.path)
         parts: Parts = (second.base,)
-        for field, text in sorted((match.values if match else {}).items(), key=lambda i: -len(i[1])):
+        for field, text in sorted(
+            (match.values if match else {}).items(), key=lambda i: -len(i[1])
+        ):
             parts = replace_text(parts, text, known.fields.index(field))
         texts = (escape(p) if isinstance(p, str) else tokens[known.fields[p]] for p in parts)
         found["".join(texts)] += 1

@@ -151,10 +151,12 @@ def _judge(
     """Decide which side of a template has the masks; None if there are no masks."""
     if not template.mask_suffixes & {*IMAGE_SUFFIXES}:
         probes = [prober.image(file.name) for file, _ in pairs]
-        kinds: list[MaskKind | None] = [prober.kind(file.name) for _, file in pairs]
         has_photos = not _is_flat([probe for probe in probes if probe is not None])
-        kind = next((kind for kind in kinds if kind in ("labelme", "yolo")), None)
-        return kind and Candidate(template, kind, has_photos)
+        for _, file in pairs:
+            kind = prober.kind(file.name)
+            if kind in ("labelme", "yolo"):
+                return Candidate(template, kind, has_photos)
+        return None
     sides = [[probe for file in side if (probe := prober.image(file.name))] for side in zip(*pairs)]
     if not all(sides):
         return None
@@ -165,8 +167,8 @@ def _judge(
     scores = [mask_score(texts(parts)) for parts in (template.image, template.mask)]
     if not _is_flat(masks) and not (scores[0] <= 0 < scores[1]):
         return None
-    kind: MaskKind = "colors" if any(probe.kind == "colors" for probe in masks) else "ids"
-    return Candidate(template, kind, not _is_flat(images), is_lossy)
+    has_colors = any(probe.kind == "colors" for probe in masks)
+    return Candidate(template, "colors" if has_colors else "ids", not _is_flat(images), is_lossy)
 
 
 def _mask_key(parts: Parts, probes: Sequence[ImageProbe]) -> tuple[bool, int, int]:

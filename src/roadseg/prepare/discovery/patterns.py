@@ -78,7 +78,9 @@ def _assign_roles(
 ) -> dict[int, str]:
     """Return the name of each varying field in the patterns, _ANYTHING or _ALTERNATIVES."""
     template = candidate.template
-    on_image, on_mask = ({p for p in side if isinstance(p, int)} for side in (template.image, template.mask))
+    on_image, on_mask = (
+        {p for p in side if isinstance(p, int)} for side in (template.image, template.mask)
+    )
     values = {field: texts for field, texts in _values(paired).items() if len(texts) > 1}
     stems = [field for field in sorted(on_image) if field >= template.num_folders]
     stems = [field for field in stems if field in values] or stems[-1:]

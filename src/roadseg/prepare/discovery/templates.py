@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
-from os.path import commonprefix
+from itertools import takewhile
 from typing import NamedTuple
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.words import split_words
-
 
 Parts = tuple[str | int, ...]
 """A path, or a part of one, without suffix: literal texts, and the numbers of fields."""
@@ -62,7 +61,9 @@ class File(NamedTuple):
 def parse_names(names: Sequence[str], top: str = "") -> list[File]:
     """Split names, from whose beginning `top` is removed, in parts."""
     paths = [name.removeprefix(top) for name in names]
-    bases = [path.rpartition(".")[0] if "." in path.rpartition("/")[2][1:] else path for path in paths]
+    bases = [
+        path.rpartition(".")[0] if "." in path.rpartition("/")[2][1:] else path for path in paths
+    ]
     return [
         File(base, path[len(base) :], name)
         for base, path, name in zip(bases, paths, names, strict=True)
@@ -85,7 +86,9 @@ class PairTemplate:
     def swap(self) -> "PairTemplate":
         """Return the template in which image and mask change places."""
         suffixes = self.mask_suffixes, self.image_suffixes
-        return PairTemplate(self.mask, self.image, self.num_folders, *suffixes, self.num_differences)
+        return PairTemplate(
+            self.mask, self.image, self.num_folders, *suffixes, self.num_differences
+        )
 
     def match(self, files: Iterable[File]) -> "Matches":
         """Find the files of both templates; one that fits both is a mask."""
@@ -186,9 +189,9 @@ def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
     A name that is the beginning or the end of the other one is a field too, as in `trainannot`.
     """
     words = split_words(left), split_words(right)
-    start = _trim(commonprefix(words))
+    start = _trim(_common_start(words))
     rests = [names[len(start) :][::-1] for names in words]
-    end = _trim(commonprefix(rests))[::-1]
+    end = _trim(_common_start(rests))[::-1]
     head, tail = "".join(start), "".join(end)
     if not head and not tail:
         shorter, longer = sorted((left, right), key=len)
@@ -197,6 +200,12 @@ def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
     if not head and not tail:
         return None
     return _cut(left, head, tail), _cut(right, head, tail)
+
+
+def _common_start(names: Iterable[Sequence[str]]) -> list[str]:
+    """Return the words with which all names begin."""
+    columns = zip(*names, strict=False)
+    return [column[0] for column in takewhile(lambda column: len({*column}) == 1, columns)]
 
 
 def _trim(words: list[str]) -> list[str]:
@@ -217,9 +226,9 @@ def _cut(name: str, head: str, tail: str) -> Parts:
 def split_off_common(names: Sequence[str]) -> tuple[str, list[str], str]:
     """Return the words with which all `names` begin, what is between, and the end."""
     words = [split_words(name) for name in names]
-    head = commonprefix(words)
+    head = _common_start(words)
     rests = [entry[len(head) :] for entry in words]
-    tail = commonprefix([entry[::-1] for entry in rests])[::-1]
+    tail = _common_start([entry[::-1] for entry in rests])[::-1]
     middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
     return "".join(head), middles, "".join(tail)
 
