@@ -1,7 +1,7 @@
 """Choose among the ways to pair images with masks, or follow the patterns of the user."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
@@ -25,9 +25,11 @@ class Choice:
 
     patterns: Patterns
     kind: MaskKind
-    described: Mapping[File, File] | None
+    described: Mapping[File, File] | None = None
     """Images -> the shared annotation file that describes them; None if masks are not shared."""
-    notes: tuple[str, ...]
+    masks: frozenset[File] = frozenset()
+    """All masks, also those of test images, and those that could be used instead."""
+    notes: tuple[str, ...] = ()
 
 
 def choose_patterns(
@@ -65,6 +67,7 @@ def choose_patterns(
         patterns=patterns,
         kind=best.kind,
         described=dict(best.matches.pairs) if best.is_shared else None,
+        masks=best.mask_files.union(*(other.mask_files for other in others)),
         notes=tuple(_notes(best, others, patterns)),
     )
 
@@ -75,14 +78,14 @@ def _choose_given(
     """Return the user's patterns of images and masks with the content of the masks."""
     if shared:
         described = dict(shared[0].matches.pairs)
-        return Choice(patterns=patterns, kind=shared[0].kind, described=described, notes=())
+        return Choice(patterns=patterns, kind=shared[0].kind, described=described)
     masks = list(match_files(files, patterns).masks.values())
     examples = [mask.name for mask in masks[:: max(1, len(masks) // _NUM_EXAMPLES)]]
     prober.load(examples)
     for name in examples:
         kind = prober.kind(name)
         if kind is not None and kind not in ("coco", "cvat"):
-            return Choice(patterns=patterns, kind=kind, described=None, notes=())
+            return Choice(patterns=patterns, kind=kind)
     raise InputError(f"{examples[0] if examples else patterns.masks}: not a mask or annotations")
 
 
@@ -150,12 +153,7 @@ def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> 
         )
     if not best.has_photos:
         yield "unsure: the images have few colors, like masks; check that the two are not swapped"
-    found = {f"{build_patterns(other).masks} ({other.kind})": None for other in others[:_NUM_SHOWN]}
-    if found:
-        yield (
-            f"{patterns.masks} ({best.kind}) is used; there are also {', '.join(found)}, which "
-            "data.masks can choose"
-        )
+    yield from _other_notes(best, others, patterns)
     if patterns.num_unused_masks:
         yield (
             f"{patterns.num_unused_masks} images of the test split have masks, which are not used "
@@ -163,14 +161,36 @@ def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> 
         )
 
 
+def _other_notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:
+    """Yield the masks and the images that could be used instead."""
+    found: dict[str, dict[str, None]] = {"masks": {}, "images": {}}
+    used_pairs = set(best.matches.pairs)
+    for other in others:
+        if used_pairs.issuperset(other.matches.pairs):
+            continue
+        text = build_patterns(other)
+        if not other.mask_files <= best.mask_files:
+            found["masks"][f"{text.masks} ({other.kind})"] = None
+        elif other.template.num_differences == best.template.num_differences:
+            found["images"][text.images] = None
+    for option, used in (("masks", f"{patterns.masks} ({best.kind})"), ("images", patterns.images)):
+        others_shown = [text for text in found[option] if text != used][:_NUM_SHOWN]
+        if others_shown:
+            yield f"{used} is used; data.{option} can also choose {', '.join(others_shown)}"
+
+
 def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
     images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
-    folders = Counter(file.folder or "the top directory" for file in images).most_common()
-    shown = ", ".join(f"{folder} ({count})" for folder, count in folders[:_NUM_SHOWN])
-    more = len(folders) - _NUM_SHOWN
     boxes = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
     return InputError(
-        f"no masks found: {len(images):,} images in {shown}"
-        f"{f' and {more} more directories' if more > 0 else ''}{boxes}; name the pattern with "
-        "--masks, such as labels/{id}.png"
+        f"no masks found: {len(images):,} images in {count_by_folder(images)}{boxes}; name the "
+        "pattern with --masks, such as labels/{id}.png"
     )
+
+
+def count_by_folder(files: Iterable[File]) -> str:
+    """Return the directories with most of the files, with their numbers, for a message."""
+    folders = Counter(file.folder or "the top directory" for file in files).most_common()
+    shown = ", ".join(f"{folder} ({count:,})" for folder, count in folders[:_NUM_SHOWN])
+    more = len(folders) - _NUM_SHOWN
+    return f"{shown} and {more:,} more directories" if more > 0 else shown

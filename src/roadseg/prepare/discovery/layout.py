@@ -1,15 +1,16 @@
 """Find the layout of a dataset: the file patterns of its images and masks, and its splits."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from roadseg.prepare.decoding import MAX_PIXELS
-from roadseg.prepare.discovery.choice import Choice, choose_patterns
+from roadseg.prepare.discovery.choice import Choice, choose_patterns, count_by_folder
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.id_lists import IdList, find_list_split
 from roadseg.prepare.discovery.matching import MatchedFiles, match_files
 from roadseg.prepare.discovery.pairing import spread
+from roadseg.prepare.discovery.patterns import guess_test_images
 from roadseg.prepare.discovery.probes import MaskKind, Prober
 from roadseg.prepare.discovery.splits import (
     SplitFinder,
@@ -84,33 +85,40 @@ def discover_layout(
     parsed = _parse_names(files.names, images or masks)
     prober = Prober(files, max_pixels)
     choice = choose_patterns(parsed, files, prober, images, masks)
-    matched = match_files(parsed, choice.patterns)
+    patterns, matched = choice.patterns, match_files(parsed, choice.patterns)
+    unused = [file for file in matched.others if file not in choice.masks]
+    if patterns.test_images is None and (test_images := guess_test_images(unused)):
+        patterns = replace(patterns, test_images=test_images)
+        matched = match_files(parsed, patterns)
+        unused = [file for file in matched.others if file not in choice.masks]
     pairs = {
         image: mask
         for image, mask in matched.masks.items()
         if choice.described is None or image in choice.described
     }
     if not pairs:
-        patterns = f"{choice.patterns.images} and {choice.patterns.masks}"
-        raise InputError(f"{patterns} match no image with its mask; set --images and --masks")
+        raise InputError(
+            f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
+            "patterns with --images and --masks"
+        )
     ids = {image: image_id for image, image_id in matched.images if image in pairs}
     val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
     group_by = None if val_ids else suggest_group_by(ids.values())
-    num_unmasked = len(matched.images) - len(pairs)
+    unmasked = [image for image, _ in matched.images if image not in pairs]
     some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
     prober.load(some)
     return Layout(
-        images=choice.patterns.images,
-        masks=choice.patterns.masks,
-        test_images=choice.patterns.test_images,
-        unmasked="skip" if num_unmasked else "error",
+        images=patterns.images,
+        masks=patterns.masks,
+        test_images=patterns.test_images,
+        unmasked="skip" if unmasked else "error",
         val_ids=val_ids,
         group_by=group_by,
         kind=choice.kind,
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
         sizes=prober.sizes(some),
-        notes=(*choice.notes, *_count_notes(parsed, matched, num_unmasked), *split_notes),
+        notes=(*choice.notes, *_count_notes(matched, unmasked, unused), *split_notes),
     )
 
 
@@ -160,9 +168,15 @@ def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
         yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
 
 
-def _count_notes(files: Sequence[File], matched: MatchedFiles, num_unmasked: int) -> Iterator[str]:
-    if num_unmasked:
-        total = len(matched.images)
-        yield f"{num_unmasked:,} of {total:,} images have no mask and are skipped (data.unmasked)"
+def _count_notes(
+    matched: MatchedFiles, unmasked: Sequence[File], unused: Sequence[File]
+) -> Iterator[str]:
+    if unmasked:
+        yield (
+            f"{len(unmasked):,} of {len(matched.images):,} images have no mask and are skipped, "
+            f"such as {unmasked[0].path} (data.unmasked)"
+        )
     if matched.num_unused_masks:
-        yield f"unsure: {matched.num_unused_masks:,} masks have no image"
+        yield f"unsure: there are masks without an image: {matched.num_unused_masks:,}"
+    if unused:
+        yield f"unsure: images in these directories are not used: {count_by_folder(unused)}"

@@ -5,7 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from roadseg.config.file_pattern import FilePattern, image_pattern, join_id, mask_pattern
+from roadseg.config.file_pattern import (
+    IMAGE_SUFFIXES,
+    FilePattern,
+    image_pattern,
+    join_id,
+    mask_pattern,
+)
 from roadseg.prepare.discovery.patterns import Patterns, escape
 from roadseg.prepare.discovery.templates import File, Parts, replace_text
 
@@ -24,6 +30,8 @@ class MatchedFiles:
     test_images: list[File]
     num_unused_masks: int
     """Masks without an image."""
+    others: list[File]
+    """Image files that no pattern matches."""
 
 
 def match_files(files: Iterable[File], patterns: Patterns) -> MatchedFiles:
@@ -33,13 +41,16 @@ def match_files(files: Iterable[File], patterns: Patterns) -> MatchedFiles:
     if patterns.test_images is not None:
         expressions.append(image_pattern(patterns.test_images))
     found: list[list[tuple[File, dict[str, str]]]] = [[], [], []]
+    others = []
     for file in files:
         matches = [
             (match.num_literal, i, match.values)
             for i, pattern in enumerate(expressions)
             if (match := pattern.match(file.path)) is not None
         ]
-        if matches:
+        if not matches and file.suffix in IMAGE_SUFFIXES:
+            others.append(file)
+        elif matches:
             _, kind, values = max(matches, key=lambda match: match[0])
             found[kind].append((file, values))
     by_fields = {_key(values, masks): file for file, values in found[1]}
@@ -49,6 +60,7 @@ def match_files(files: Iterable[File], patterns: Patterns) -> MatchedFiles:
         masks={file: by_fields[key] for file, key in keys.items() if key in by_fields},
         test_images=[file for file, _ in found[2]],
         num_unused_masks=len(by_fields.keys() - {*keys.values()}),
+        others=others,
     )
 
 

@@ -3,12 +3,15 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import TypeVar
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
+from roadseg.prepare.discovery.merging import merge_splits
 from roadseg.prepare.discovery.probes import ImageProbe, MaskKind, Prober
 from roadseg.prepare.discovery.templates import (
+    NO_MATCHES,
     File,
     Matches,
     PairTemplate,
@@ -40,12 +43,17 @@ class Candidate:
     """The images do not look like masks themselves."""
     is_lossy: bool = False
     """The masks are JPEG files."""
-    matches: Matches = Matches([], [], [])
+    matches: Matches = NO_MATCHES
 
     @property
     def num_pairs(self) -> int:
         """Number of images with a mask."""
         return len(self.matches.pairs)
+
+    @cached_property
+    def mask_files(self) -> frozenset[File]:
+        """The masks of all images."""
+        return frozenset(mask for _, mask in self.matches.pairs)
 
     @property
     def is_shared(self) -> bool:
@@ -78,6 +86,10 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
         candidate
         for template, pairs in chosen.items()
         if (candidate := _judge(template, pairs, prober)) is not None
+    ]
+    by_template = {candidate.template: candidate for candidate in candidates}
+    candidates += [
+        replace(by_template[one], template=merged) for merged, one in merge_splits(by_template)
     ]
     has_photos = any(candidate.has_photos for candidate in candidates)
     return [
@@ -132,6 +144,7 @@ def _neighbors(files: Sequence[File], samples: Set[File]) -> Iterator[tuple[File
         lambda file: (words[file], file.folders),
         lambda file: (words[file], file.folders[::-1]),
         lambda file: (words[file][::-1], file.folders),
+        lambda file: (file.folders, words[file]),
     ]
     for order in orders:
         ordered = sorted(files, key=order)  # type: ignore[arg-type]
@@ -157,7 +170,10 @@ def _judge(
             if kind in ("labelme", "yolo"):
                 return Candidate(template, kind, has_photos)
         return None
-    sides = [[probe for file in side if (probe := prober.image(file.name))] for side in zip(*pairs)]
+    sides = [
+        [probe for file in side if (probe := prober.image(file.name))]
+        for side in zip(*pairs, strict=True)
+    ]
     if not all(sides):
         return None
     if _mask_key(template.image, sides[0]) > _mask_key(template.mask, sides[1]):

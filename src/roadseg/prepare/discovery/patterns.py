@@ -8,8 +8,14 @@ from typing import NamedTuple
 
 from roadseg.prepare.discovery.pairing import Candidate
 from roadseg.prepare.discovery.splits import SplitFinder, split_path
-from roadseg.prepare.discovery.templates import File, Parts, read_fields, split_off_common
-from roadseg.prepare.discovery.words import Split, find_split
+from roadseg.prepare.discovery.templates import (
+    LOCAL_FIELD,
+    File,
+    Parts,
+    read_fields,
+    split_off_common,
+)
+from roadseg.prepare.discovery.words import Split, find_split, mask_score
 
 _MAX_ALTERNATIVES = 12
 _ANYTHING = "*"
@@ -46,17 +52,33 @@ def build_patterns(candidate: Candidate) -> Patterns:
     paired = [row for row in train if row.mask is not None]
     roles = _assign_roles(candidate, train, paired)
     template = candidate.template
-    images = suffixes(row.image for row in train)
-    masks = suffixes(row.mask for row in paired if row.mask is not None)
+    images = _render(template.image, roles, paired) + suffixes(row.image for row in paired)
+    masks = [row.mask for row in paired if row.mask is not None]
     test_images = None
     if test:
         test_images = _render(template.image, roles, test) + suffixes(row.image for row in test)
     return Patterns(
-        images=_render(template.image, roles, paired) + images,
-        masks=_render(template.mask, roles, paired) + masks,
-        test_images=test_images,
+        images=images,
+        masks=_render(template.mask, roles, paired) + suffixes(masks),
+        test_images=None if test_images == images else test_images,
         num_unused_masks=sum(row.mask is not None for row in test),
     )
+
+
+def guess_test_images(files: Iterable[File]) -> str | None:
+    """Return a pattern for images, of which no pattern has any yet, in directories for tests."""
+    test = [file for file in files if "test" in map(find_split, file.folders)]
+    test = [file for file in test if mask_score(file.folders) <= 0]
+    if not test:
+        return None
+    (depth, _), *_ = Counter(len(file.folders) for file in test).most_common(1)
+    test = [file for file in test if len(file.folders) == depth]
+    is_unique = len({file.stem for file in test}) == len(test)
+    names = []
+    for place, texts in enumerate(zip(*(file.folders for file in test), strict=True)):
+        varying = _ANYTHING if is_unique else f"{{folder{place + 1}}}"
+        names.append(escape(texts[0]) if len({*texts}) == 1 else varying)
+    return "/".join((*names, "{id}")) + suffixes(test)
 
 
 def _read_rows(candidate: Candidate) -> list[_Row]:
@@ -82,7 +104,7 @@ def _assign_roles(
         {p for p in side if isinstance(p, int)} for side in (template.image, template.mask)
     )
     values = {field: texts for field, texts in _values(paired).items() if len(texts) > 1}
-    stems = [field for field in sorted(on_image) if field >= template.num_folders]
+    stems = [field for field in sorted(on_image) if template.num_folders <= field < LOCAL_FIELD]
     stems = [field for field in stems if field in values] or stems[-1:]
     roles: dict[int, str] = {}
     folders = []
@@ -95,10 +117,12 @@ def _assign_roles(
         else:
             roles[field] = _ALTERNATIVES if "split" in roles.values() else "split"
     split = [field for field, role in roles.items() if role == "split"]
-    if _is_redundant(train, folders, stems, split):
+    if stems and _is_redundant(train, folders, stems, split):
         roles |= dict.fromkeys(folders, _ANYTHING)
     else:
-        roles |= zip(folders, ("folder", *(f"folder{i}" for i in range(2, 99))), strict=False)
+        roles |= {field: f"folder{place or ''}" for place, field in enumerate(folders)}
+    if not stems and folders:
+        roles[folders[-1]] = "id"
     return roles | dict(zip(stems, ("id", "id2"), strict=False))
 
 
@@ -108,7 +132,10 @@ def _is_redundant(
     """Check whether the file names begin with their directories, and are unique without them."""
     keys = {tuple(row.fields[field] for field in (*split, *stems)) for row in rows}
     return len(keys) == len(rows) and all(
-        row.fields[stems[0]].startswith(row.fields[field]) for field in folders for row in rows
+        row.fields[stem].startswith(row.fields[field])
+        for stem in stems[:1]
+        for field in folders
+        for row in rows
     )
 
 

@@ -13,14 +13,15 @@ from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.pairing import Candidate
 from roadseg.prepare.discovery.probes import probe_text
 from roadseg.prepare.discovery.templates import (
+    LOCAL_FIELD,
     File,
     Matches,
     PairTemplate,
     Parts,
     join_parts,
+    make_field,
     read_fields,
     replace_text,
-    split_off_common,
 )
 from roadseg.prepare.discovery.words import find_split, split_words
 
@@ -30,8 +31,6 @@ _MAX_FILES = 48
 """JSON and XML files that are looked into."""
 _MAX_SAME_NAME = 100
 """Images of one name in different directories that are compared."""
-_LOCAL = 1000
-"""Fields from this number on are only in the paths of annotation files."""
 _MAX_BYTES = 256 << 20
 """Bytes that are read of each; COCO lists the images first."""
 _NAMES = {
@@ -132,7 +131,7 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
         names.append(name)
         num_folders += 1
     if len(set(paths)) > 1:
-        paths = [_differing_part(_LOCAL, [entry.file.base for entry in group])[0]]
+        paths = [make_field(LOCAL_FIELD, [entry.file.base for entry in group])[0]]
     if not all(read_fields(paths[0], entry.file) or len(group) == 1 for entry in group):
         return _build_candidate([max(group, key=lambda entry: len(entry.images))], files)
     suffixes = frozenset(IMAGE_SUFFIXES), frozenset({group[0].file.suffix})
@@ -154,16 +153,10 @@ def _share_field(
         texts: name of the directory that each file describes.
         paths: path of each file; if the part appears in it again, that is a field of its own.
     """
-    name, middles = _differing_part(field, texts)
+    name, middles = make_field(field, texts)
     replaced = list(paths)
-    for number in (field, _LOCAL + 1 + field):
+    for number in (field, LOCAL_FIELD + 1 + field):
         replaced = [replace_text(p, m, number) for p, m in zip(replaced, middles, strict=True)]
         if len(set(replaced)) == 1:
             return name, replaced
     return name, list(paths)
-
-
-def _differing_part(field: int, texts: Sequence[str]) -> tuple[Parts, list[str]]:
-    """Return the parts of names that differ in one field, and the text of the field in each."""
-    head, middles, tail = split_off_common(texts)
-    return tuple(part for part in (head, field, tail) if part != ""), middles

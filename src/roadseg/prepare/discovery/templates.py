@@ -15,6 +15,8 @@ from typing import NamedTuple
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.words import split_words
 
+LOCAL_FIELD = 1000
+"""Fields from this number on are in the paths of only images or only masks."""
 Parts = tuple[str | int, ...]
 """A path, or a part of one, without suffix: literal texts, and the numbers of fields."""
 
@@ -120,13 +122,20 @@ class Matches(NamedTuple):
     """Masks without an image."""
 
 
+NO_MATCHES = Matches([], [], [])
+
+
 def align(image: File, mask: File) -> PairTemplate | None:
-    """Return the template of two paths, None if their file names share no word."""
-    stems = _align_names(image.stem, mask.stem)
+    """Return the template of two paths, None if they have no directory or word in common."""
     folders = _align_folders(image.folders, mask.folders)
-    if stems is None or folders is None:
+    if folders is None:
         return None
     num_folders = len({part for name in folders[0] for part in name if isinstance(part, int)})
+    stems = _align_names(image.stem, mask.stem)
+    if stems is None and num_folders:  # a directory for each image
+        stems = (image.stem,), (mask.stem,)
+    if stems is None:
+        return None
     sides = [
         join_parts([*names, _shift(stem, num_folders)])
         for names, stem in zip(folders, stems, strict=True)
@@ -231,6 +240,12 @@ def split_off_common(names: Sequence[str]) -> tuple[str, list[str], str]:
     tail = _common_start([entry[::-1] for entry in rests])[::-1]
     middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
     return "".join(head), middles, "".join(tail)
+
+
+def make_field(field: int, texts: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the parts of names that differ in one field, and the text of the field in each."""
+    head, middles, tail = split_off_common(texts)
+    return tuple(part for part in (head, field, tail) if part != ""), middles
 
 
 def replace_text(path: Parts, text: str, field: int) -> Parts:
