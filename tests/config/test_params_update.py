@@ -17,6 +17,7 @@ def test_only_the_lines_of_new_values_change(tmp_path: Path):
     changes = {
         "data.source": "datasets/my set: a",
         "data.images": "{split:train,val}/{id}.jpg",
+        "data.masks": "{split:train,val}/{id}.json",
         "data.test_images": None,
         "remap.scale": 0.5,
         "split.group_by": "^([^_]+)_",
