@@ -7,8 +7,10 @@ with masks.
 """
 
 import argparse
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from roadseg.system.errors import InputError, escape_unprintable
@@ -58,10 +60,9 @@ def run(args: argparse.Namespace) -> None:
     data = load_params(args.params).data
     require_not_written("data.source", args.source, stage_outputs(root / "dvc.yaml"))
     source, name = _source(args.source, root), _name(args.name, args.source)
-    with open_files(Path(args.source), Limits.of(data)) as files:
-        found = inspect_dataset(
-            files, root / "classes", data.max_pixels, images=args.images, masks=args.masks
-        )
+    patterns = {"images": args.images, "masks": args.masks}
+    with open_files(Path(args.source), Limits.of(data)) as files, _name_source(args.source):
+        found = inspect_dataset(files, root / "classes", data.max_pixels, **patterns)
     configuration = configure(found, source, name, root / "classes", root / "splits")
     if not args.force:
         require_no_conflict(args.params, configuration)
@@ -75,6 +76,15 @@ def run(args: argparse.Namespace) -> None:
     written = [args.params, *configuration.files, sheet]
     print(f"init: wrote {', '.join(map(str, written))}")
     print("init: look at the contact sheet, then run: dvc repro")
+
+
+@contextlib.contextmanager
+def _name_source(source: str) -> Iterator[None]:
+    """Begin the message of an InputError with the data set."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def _source(source: str, root: Path) -> str:
