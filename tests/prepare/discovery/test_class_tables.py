@@ -63,10 +63,10 @@ def test_the_table_nearest_to_the_root_is_found():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("class_dict.csv", "name,r,g\n", "line 1: no column 'b'; expected 'name,r,g,b'"),
-        ("class_dict.csv", "", "line 1: no column 'name'; expected 'name,r,g,b'"),
+        ("class_dict.csv", "name,r,g\n", "line 1: no column 'b'; expected name, r, g, b"),
+        ("class_dict.csv", "", "line 1: no column 'name'; expected name, r, g, b"),
         ("class_dict.csv", "name,r,g,b\n", "has no classes"),
-        ("class_dict.csv", "name,r,g,b\na,1,2\n", "line 2: 3 fields, expected 4"),
+        ("class_dict.csv", "name,r,g,b\na,1,2\n", "line 2: has 3 of 4 fields"),
         (
             "class_dict.csv",
             "name,r,g,b\na,1,2,256\n",

@@ -114,12 +114,12 @@ def _read_columns(
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
     header = [field.strip().casefold() for field in next(reader, [])]
     if missing := [column for column in columns if column not in header]:
-        raise _LineError(1, f"no column {missing[0]!r}; expected {delimiter.join(columns)!r}")
+        raise _LineError(1, f"no column {missing[0]!r}; expected {', '.join(columns)}")
     for fields in reader:
         if not any(field.strip() for field in fields):
             continue
         if len(fields) < len(header):
-            raise _LineError(reader.line_num, f"{len(fields)} fields, expected {len(header)}")
+            raise _LineError(reader.line_num, f"has {len(fields)} of {len(header)} fields")
         values = dict(zip(header, fields, strict=False))
         yield reader.line_num, {column: values[column].strip() for column in columns}
 
