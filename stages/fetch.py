@@ -16,7 +16,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params", "pipeline", "out", "downloads")
     params = load_params(args.params)
     data, sample = params.data, params.sample.model_dump()
-    naming = FilePatterns(images=data.images, masks=data.masks, test_images=data.test_images)
+    naming = FilePatterns(
+        images=data.images,
+        masks=data.masks,
+        test_images=data.test_images,
+        skip_unmasked=data.unmasked == "skip",
+    )
     limits = Limits.of(data)
     # in the main repository, even if the experiment runs in a copy of it
     downloads = repository_path(args.downloads)
@@ -26,6 +31,10 @@ def main(argv: list[str] | None = None) -> None:
     manifest = fetch(
         data.source, data.sha256, naming, limits, sample, args.out, store, outputs, encoding
     )
+    if manifest.num_unmasked:
+        print(
+            f"fetch: left out {manifest.num_unmasked:,} images without a mask (data.unmasked: skip)"
+        )
     print(
         f"fetch: {manifest.num_train} images with masks and {manifest.num_test} without "
         f"from {manifest.source} (sha256 {manifest.sha256[:12]}...) in {args.out}"

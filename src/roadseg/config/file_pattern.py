@@ -8,7 +8,7 @@ form NFC, so it does not matter whether é is one character or two.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ SHARED_SUFFIXES = (".json", ".xml")
 """Of files that may describe many images; their patterns may lack fields."""
 
 _CHARACTER = r"[^/\\\x00-\x1f\x7f\ud800-\udfff]"  # no control characters, no undecodable bytes
+_ANY_CHARACTER = "[^/]"
 _TOKEN = re.compile(r"(\*|\{[^{}/]*\})")
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)(?::(.*))?\}", re.ASCII)
 _SUFFIX = re.compile(r"(?P<stem>.+)\.(?:(?P<one>\w+)|\{(?P<many>\w+(?:,\w+)+)\})", re.ASCII)
@@ -65,18 +66,28 @@ class FilePattern:
         found = self._expression.fullmatch(name)
         if found is None:
             return None
-        values = found.groupdict()
-        free = sum(len(values.pop(group)) for group in list(values) if group.startswith("any"))
-        values = {group.removeprefix("field_"): text for group, text in values.items()}
-        return PatternMatch(values, len(name) - free - sum(len(values[f]) for f in self._free))
+        values = _field_values(found)
+        wild = sum(len(text) for group, text in found.groupdict().items() if group[:3] == "any")
+        return PatternMatch(values, len(name) - wild - sum(len(values[f]) for f in self._free))
+
+    def match_stem(self, name: str) -> tuple[dict[str, str], str] | None:
+        """Match a path that may have another suffix or characters that are not allowed.
+
+        Returns:
+            the text of each field, and the suffix in lower case; None if the path does not fit.
+        """
+        found = self._stem_expression.fullmatch(unicodedata.normalize("NFC", name))
+        return None if found is None else (_field_values(found), found["suffix"].lower())
+
+    @cached_property
+    def _stem_expression(self) -> re.Pattern[str]:
+        return re.compile(rf"{_to_regex(self.stem, _ANY_CHARACTER)}(?P<suffix>\.[^./]+)")
 
     @cached_property
     def levels(self) -> list[re.Pattern[str]]:
-        """Expressions for the NFC names of the directories and of the file with any suffix."""
-        *folders, file = self.stem.split("/")
-        return [re.compile(_to_regex(name)) for name in folders] + [
-            re.compile(_to_regex(file) + r"\..*", re.DOTALL)
-        ]
+        """Expressions for the names of the directories, and of the file as in `match_stem`; NFC."""
+        *folders, file = (_to_regex(level, _ANY_CHARACTER) for level in self.stem.split("/"))
+        return [*map(re.compile, folders), re.compile(rf"{file}\.[^./]+")]
 
     def __repr__(self) -> str:
         return f"FilePattern({self.text!r})"
@@ -124,28 +135,33 @@ def _is_relative(text: str) -> bool:
     return "" not in text.split("/") and "\\" not in text and not forbidden
 
 
-def _to_regex(text: str) -> str:
+def _field_values(found: re.Match[str]) -> dict[str, str]:
+    groups = found.groupdict().items()
+    return {name.removeprefix("field_"): text for name, text in groups if name[:6] == "field_"}
+
+
+def _to_regex(text: str, character: str = _CHARACTER) -> str:
     parts = _TOKEN.split(text)
-    return "".join(map(_token_regex, range(len(parts)), parts))
+    return "".join(_token_regex(place, part, character) for place, part in enumerate(parts))
 
 
-def _token_regex(place: int, part: str) -> str:
+def _token_regex(place: int, part: str, character: str) -> str:
     """Translate a part of a pattern; those at odd places are tokens."""
     if place % 2 == 0:
         if "{" in part or "}" in part:
             raise ValueError("should have a closing brace for each opening one")
         return re.escape(part)
     if part == "*":
-        return f"(?P<any{place}>{_CHARACTER}*)"
+        return f"(?P<any{place}>{character}*)"
     field = _FIELD.fullmatch(part)
     if field is None:
         return f"(?:{_choices(part[1:-1], part)})"
-    inner = f"{_CHARACTER}+" if field[2] is None else _choices(field[2], part)
+    inner = f"{character}+" if field[2] is None else _choices(field[2], part)
     return f"(?P<field_{field[1]}>{inner})"
 
 
 def _choices(text: str, token: str) -> str:
-    choices: Iterable[str] = text.split(",")
+    choices = text.split(",")
     if "*" in text or not all(choices) or ("," not in text and ":" not in token):
         raise ValueError(f"should have braces like {{id}}, {{a,b}} or {{name:a,b}}, not {token}")
     return "|".join(map(re.escape, choices))

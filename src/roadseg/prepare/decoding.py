@@ -9,7 +9,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import (
     BmpImagePlugin,
@@ -25,6 +25,7 @@ from PIL import (
 )
 from tqdm import tqdm
 
+from roadseg.prepare.libtiff_errors import raise_libtiff_errors
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import out_of_memory_as
 
@@ -86,6 +87,12 @@ class _BmpFile(BmpImagePlugin.BmpImageFile):
 
 class _TiffFile(TiffImagePlugin.TiffImageFile):
     """TiffImageFile without Pillow's process-wide limit on the size; `open_image` has its own."""
+
+    def load(self) -> Any:
+        if not self.tile:  # Pillow's load calls it again after the pixels are decoded
+            return super().load()
+        with raise_libtiff_errors():
+            return super().load()
 
     def load_prepare(self) -> None:
         if self._im is None:

@@ -1,116 +1,133 @@
-"""Unpack an untrusted zip archive: only files of the dataset, and only into its directory."""
+"""Unpack an untrusted archive: only files of the dataset, and only into its directory."""
 
+import contextlib
 import errno
-import re
-import shutil
-import stat
+import gzip
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from roadseg.prepare.fetch.file_patterns import FilePatterns
+from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.limits import Limits
+from roadseg.prepare.fetch.members import Archive, DamagedArchiveError, Member
+from roadseg.prepare.fetch.tar_archive import TarArchive, is_tar
+from roadseg.prepare.fetch.zip_archive import ZipArchive
 from roadseg.prepare.layout import FOLDERS
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path
 
 _UNPACKING_ERRORS = (
-    # raised by zipfile and the decompressors on damaged archives
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    *(struct.error, ValueError, OverflowError, RuntimeError, IndexError),
+    # raised by the libraries on damaged archives
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, gzip.BadGzipFile),
+    *(struct.error, ValueError, OverflowError, RuntimeError, IndexError, tarfile.TarError),
 )
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Accepted compression; with the other methods, a small chunk may unpack to any size at once."""
-_METHOD_NAMES = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
-_HARMLESS_SIZE = 64 << 20
-"""Bytes; an archive that unpacks to less may have any compression ratio."""
+_FOREIGN_FORMATS = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "rar",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""First bytes of archives that are not read."""
+START_BYTES = tarfile.BLOCKSIZE
+"""Number of bytes by which an archive is recognized."""
+_ZIP_START, _GZIP_START = b"PK", b"\x1f\x8b"
+ARCHIVE_SUFFIXES = _ZIP, _TAR, _TAR_GZ = ".zip", ".tar", ".tar.gz"
 
 
-class DamagedArchiveError(InputError):
-    """The archive is corrupt or truncated; downloading it again may help."""
+@contextlib.contextmanager
+def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
+    """Open a zip, tar or tar.gz archive; the format is recognized by content, not by name.
+
+    Raises:
+        InputError: another format, too many files or bytes, or a name that leads out of the
+            archive; the message begins with `path`. Errors within the block get it, too.
+        DamagedArchiveError: truncated or damaged.
+    """
+    kind, packed = archive_suffix(path), path.stat().st_size
+    complete = f"not a complete {kind[1:]} archive"
+    try:
+        with contextlib.ExitStack() as stack:
+            if kind == _ZIP:
+                opened = stack.enter_context(zipfile.ZipFile(path))
+                yield ZipArchive(opened, packed, limits)
+            else:
+                file = gzip.GzipFile(path) if kind == _TAR_GZ else path.open("rb")
+                yield TarArchive(stack.enter_context(file), packed, limits)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except _UNPACKING_ERRORS as error:
+        raise DamagedArchiveError(f"{path}: {complete}: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: a negative offset in the zip's directory
+            raise
+        raise DamagedArchiveError(f"{path}: {complete}: {error.strerror}") from None
 
 
-def unpack(archive: Path, root: Path, patterns: FilePatterns, limits: Limits) -> dict[str, str]:
-    """Unpack the images and masks of a zip archive into `root`; skip other members.
+def archive_suffix(path: Path) -> str:
+    """Return .zip, .tar or .tar.gz by the content of a file; .zip if it is none of them.
 
-    Returns:
-        member's name -> its path below `root`, in KITTI's layout.
+    Raises:
+        InputError: it is an archive of another format.
+    """
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    for magic, name in _FOREIGN_FORMATS.items():
+        if start.startswith(magic):
+            raise InputError(
+                f"{path}: {name} is not supported; unpack it and set data.source to the directory, "
+                "or pack it as zip, tar or tar.gz"
+            )
+    if start.startswith(_GZIP_START):
+        return _TAR_GZ
+    return _TAR if is_tar(start) else _ZIP  # a zip may have anything before it
+
+
+def starts_like_archive(start: bytes) -> bool:
+    """True if a file with these first START_BYTES may be a zip, tar or tar.gz archive."""
+    return start.startswith((_ZIP_START, _GZIP_START)) or is_tar(start)
+
+
+def unpack(path: Path, root: Path, patterns: FilePatterns, limits: Limits) -> MatchedFiles:
+    """Unpack the images and masks of an archive into `root`; skip other members.
 
     Raises:
         InputError: above `limits`, or a member is encrypted, a link, stored twice, or outside the
             archive's directory; names the archive and the member.
-        DamagedArchiveError: not a zip, overlapping members, or damaged (CRCs are checked).
+        DamagedArchiveError: overlapping members, or damaged (CRCs are checked).
     """
+    with open_archive(path, limits) as archive:
+        matched = _match(archive, patterns)
+        wanted = [member for member in archive.members if member.name in matched.places]
+        archive.require_readable(wanted)
+        for folder in (*FOLDERS, *([ANNOTATIONS] if matched.annotations else [])):
+            (root / folder).mkdir(parents=True)
+        for member in tqdm(wanted, "unpack", unit="file", disable=None):
+            _write_member(archive, member, root / matched.places[member.name])
+    return matched
+
+
+def _match(archive: Archive, patterns: FilePatterns) -> MatchedFiles:
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = opened.infolist()
-            _require_harmless([member.filename for member in members], limits)
-            places = patterns.places(member.filename for member in members)
-            wanted = [member for member in members if member.filename in places]
-            _require_plain(wanted)
-            _require_within_limits(wanted, archive, limits)
-            for folder in FOLDERS:
-                (root / folder).mkdir(parents=True, exist_ok=True)
-            for member in tqdm(wanted, "unpack", unit="file", disable=None):
-                _write_member(opened, member, root / places[member.filename])
-    except InputError as error:
-        raise type(error)(f"{archive}: {error}") from None
-    except _UNPACKING_ERRORS as error:
-        raise DamagedArchiveError(f"{archive}: not a complete zip archive: {error}") from None
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: a negative offset in the zip's directory
-            raise
-        reason = f"not a complete zip archive: {error.strerror}"
-        raise DamagedArchiveError(f"{archive}: {reason}") from None
-    return places
+        matched = patterns.match(member.name for member in archive.members)
+    except InputError:
+        archive.names.require_utf8()  # the more likely reason
+        raise
+    archive.names.require_utf8(matched.places)
+    return matched
 
 
-def _require_harmless(names: Sequence[str], limits: Limits) -> None:
-    if len(names) > limits.files:
-        raise InputError(f"has {len(names):,} files; data.max_files allows {limits.files:,}")
-    for name in names:
-        if ".." in re.split(r"[/\\]", name) or re.match(r"[/\\]|[A-Za-z]:", name):
-            raise InputError(f"{name[:200]!r} is a path outside the archive; do not trust it")
-
-
-def _require_plain(members: Sequence[zipfile.ZipInfo]) -> None:
-    for member in members:
-        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise InputError(f"{member.filename} is a link or a device, not an image")
-        if member.flag_bits & 1:
-            raise InputError(f"{member.filename} is encrypted; unpack the archive yourself")
-        if member.compress_type not in _METHODS:
-            method = _METHOD_NAMES.get(member.compress_type, f"method {member.compress_type}")
-            raise InputError(
-                f"{member.filename} is compressed with {method}; compress the archive with deflate"
-            )
-
-
-def _require_within_limits(
-    members: Sequence[zipfile.ZipInfo], archive: Path, limits: Limits
-) -> None:
-    """Check the sizes that `members` declare; unpacking stops at the declared size."""
-    total, packed = sum(member.file_size for member in members), archive.stat().st_size
-    if sum(member.compress_size for member in members) > packed:
-        raise DamagedArchiveError("members overlap, or the directory of the archive is damaged")
-    if total > limits.bytes:
-        raise InputError(f"unpacks to {total:,} bytes; data.max_gigabytes allows {limits.bytes:,}")
-    if total > _HARMLESS_SIZE and total > limits.ratio * packed:
-        raise InputError(
-            f"unpacks to {total:,} bytes, {total / packed:.0f} times its size; data.max_ratio "
-            f"allows {limits.ratio:g}"
-        )
-
-
-def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+def _write_member(archive: Archive, member: Member, path: Path) -> None:
     try:
-        with attach_path(path), opened.open(member) as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-            if target.tell() != member.file_size:
-                raise EOFError(f"{target.tell()} of {member.file_size} bytes were unpacked")
+        with attach_path(path), path.open("wb") as target:
+            for chunk in archive.read_chunks(member):
+                target.write(chunk)
+            if target.tell() != member.size:
+                raise EOFError(f"{target.tell()} of {member.size} bytes were unpacked")
     except _UNPACKING_ERRORS as error:
-        raise DamagedArchiveError(f"{member.filename} is damaged: {error}") from None
+        raise DamagedArchiveError(f"{member.name} is damaged: {error}") from None

@@ -1,4 +1,4 @@
-"""Download one zip archive over HTTP(S); an interrupted transfer is resumed."""
+"""Download one archive over HTTP(S); an interrupted transfer is resumed."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from roadseg.prepare.fetch.archive import START_BYTES, starts_like_archive
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path, read_json, replace_file, write_json
 
@@ -24,8 +25,7 @@ TIMEOUT = (10.0, 60.0)
 _MAX_WAIT = 300.0
 """Longest Retry-After that is honoured, in seconds."""
 _CHUNK = 1 << 20  # bytes
-_ZIP = b"PK"  # first bytes of a zip archive
-_BY_HAND = "download the zip in a browser and set data.source to its path"
+_BY_HAND = "download the archive in a browser and set data.source to its path"
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _RETRYABLE = (
     requests.ConnectionError,
@@ -110,7 +110,7 @@ def download(
     pause: float = 1.0,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> None:
-    """Download the zip archive at `url` to `path`; resume an interrupted transfer.
+    """Download the archive at `url` to `path`; resume an interrupted transfer.
 
     The bytes are in `path`.part until all have arrived. The next call continues from them if the
     server still has the same version (If-Range), whose validator is in `path`.json. A path must not
@@ -224,10 +224,17 @@ def _write_body(
         ) as bar,
     ):
         while chunk := response.raw.read1(_CHUNK):  # unlike `read`, loses no bytes on an error
-            if received == 0 and not chunk.startswith(_ZIP[: len(chunk)]):
-                kind = response.headers.get("Content-Type", "something else")[:100]
-                shown = hide_credentials(url)
-                raise InputError(f"{shown}: the server sent {kind}, not a zip archive; {_BY_HAND}")
+            if received == 0:
+                while not starts_like_archive(chunk) and len(chunk) < START_BYTES:
+                    if not (more := response.raw.read1(START_BYTES - len(chunk))):
+                        break
+                    chunk += more
+                if not starts_like_archive(chunk):
+                    kind = response.headers.get("Content-Type", "something else")[:100]
+                    shown = hide_credentials(url)
+                    raise InputError(
+                        f"{shown}: the server sent {kind}, not a zip or tar archive; {_BY_HAND}"
+                    )
             received += len(chunk)
             if received > limit:
                 raise too_large_error(url, "more", limit)

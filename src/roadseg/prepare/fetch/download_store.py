@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.prepare.fetch.archive import DamagedArchiveError
+from roadseg.prepare.fetch.archive import ARCHIVE_SUFFIXES, archive_suffix
 from roadseg.prepare.fetch.download import download, read_facts, too_large_error
+from roadseg.prepare.fetch.members import DamagedArchiveError
 from roadseg.system.files import file_sha256, write_json
 from roadseg.system.locks import hold_lock
 
-_EVICTABLE = re.compile(r"[0-9a-f]{64}\.(zip|part)")
+_EVICTABLE = re.compile(r"[0-9a-f]{64}\.(zip|tar|tar\.gz|part)")
 
 
 @dataclass(frozen=True)
 class DownloadStore:
     """A directory of archives; one process at a time uses it, others wait.
 
-    SHA256.zip is an archive. KEY is the SHA-256 of a URL, with credentials and query: KEY.json has
-    the SHA-256 of the archive that the URL served; KEY.part is an unfinished download.
+    SHA256.zip, .tar or .tar.gz is an archive. KEY is the SHA-256 of a URL, with credentials and
+    query: KEY.json has the SHA-256 of the archive that the URL served; KEY.part is an unfinished
+    download.
     """
 
     folder: Path
@@ -33,7 +35,7 @@ class DownloadStore:
     def archive(self, url: str, sha256: str | None, limit: int) -> Iterator[Path]:
         """Yield the path of the archive at `url`; download it if it is not in the store.
 
-        The name of the file is its SHA-256, which has been verified. If the block raises
+        The stem of its name is its SHA-256, which has been verified. If the block raises
         DamagedArchiveError, the archive is removed.
 
         Args:
@@ -55,8 +57,10 @@ class DownloadStore:
 
     def _find(self, url: str, sha256: str | None, limit: int) -> Path | None:
         known = sha256 or read_facts(self._facts_path(url)).get("sha256", "")
-        path = self.folder / f"{known}.zip"
-        if not re.fullmatch("[0-9a-f]{64}", known) or not path.is_file():
+        if not re.fullmatch("[0-9a-f]{64}", known):
+            return None
+        paths = [self.folder / f"{known}{suffix}" for suffix in ARCHIVE_SUFFIXES]
+        if (path := next(filter(Path.is_file, paths), None)) is None:
             return None
         if file_sha256(path) != known:
             path.unlink()
@@ -71,7 +75,7 @@ class DownloadStore:
         whole = self.folder / _key(url)
         download(url, whole, limit)
         sha256 = file_sha256(whole)
-        path = self.folder / f"{sha256}.zip"
+        path = self.folder / f"{sha256}{archive_suffix(whole)}"
         facts = read_facts(self._facts_path(url))
         write_json(self._facts_path(url), {**facts, "sha256": sha256})
         os.replace(whole, path)

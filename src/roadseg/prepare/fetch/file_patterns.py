@@ -1,98 +1,161 @@
-"""Patterns of file names that find the images and masks of a dataset, and their ids.
+"""Find the images and masks of a dataset by their names, and choose their ids and places.
 
-In a pattern, {id} is the id of an image, * is anything and {a,b} are alternatives, each within the
-name of one directory or file: `leftImg8bit/{train,val}/*/{id}_leftImg8bit.png`.
+`roadseg.config.file_pattern` describes the syntax of the patterns.
 """
 
-import glob
-import itertools
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from roadseg.prepare.layout import IMAGE_SUFFIXES, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.config.file_pattern import ANNOTATION_SUFFIXES, FilePattern, join_id
+from roadseg.prepare.fetch.folder import find_files, is_ignored
+from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.system.errors import InputError
 
-_PART = r"[^/\\:\x00-\x1f\ud800-\udfff]"  # no separators, control characters, undecodable bytes
-_TOKENS = re.compile(r"(\{id\}|\*|\{[^{}/,]+(?:,[^{}/,]+)+\})")
-_IMAGE_SUFFIXES = (
-    # regular expressions; only PNG and JPEG are read, the others are reported
-    *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tiff?", "bmp", "gif", "heic", "heif", "avif"),
-    *("jp2", "ppm", "pgm", "exr"),
+ANNOTATIONS = "annotations"
+"""Directory of the annotation files until they are converted to one file per image."""
+_SUFFIX_SPELLINGS = {".jpeg": ".jpg", ".tiff": ".tif"}
+_SAME_IMAGE = (".png", ".jpg", ".jpeg")
+"""Suffixes of files of which only one may have an id, even if the pattern has only one of them."""
+_REPORTED = (
+    # suffixes of images; only some of these formats are read
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic"),
+    *(".heif", ".avif", ".jp2", ".ppm", ".pgm", ".exr"),
 )
+_LONGEST_NAME = 255
+"""Longest name of a file in usual file systems, characters."""
+
+
+@dataclass(frozen=True)
+class MatchedFiles:
+    """The files of a dataset among the names in its directory or archive."""
+
+    places: dict[str, str]
+    """Name -> path in KITTI's layout, or in ANNOTATIONS; sorted by path."""
+    annotations: dict[str, list[str]]
+    """Name of each annotation file -> names of the images that it may describe."""
+    num_unmasked: int
+    """Number of images that are left out because they have no mask."""
+
+
+class _File(NamedTuple):
+    name: str
+    kind: str
+    """Directory of KITTI's layout."""
+    values: dict[str, str]
+    """The fields of the pattern."""
+    image_id: str
+    """Empty for an annotation file that may describe many images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilePatterns:
-    """Patterns of paths relative to the directory of a dataset, or to the root of its zip."""
+    """Patterns of paths relative to the directory of a dataset, or to the root of its archive."""
 
     images: str
-    """Images with masks, PNG or JPEG."""
+    """Images with masks."""
     masks: str
-    """Masks, PNG."""
+    """Masks or annotation files."""
     test_images: str | None
     """Images without masks; None if there are none."""
+    skip_unmasked: bool = False
+    """Leave out images that match `images` but have no mask; otherwise they are an error."""
 
     def by_folder(self) -> dict[str, str]:
         """Return the patterns by directory of KITTI's layout."""
         patterns = {TRAIN_IMAGES: self.images, TRAIN_MASKS: self.masks}
         return patterns if self.test_images is None else {**patterns, TEST_IMAGES: self.test_images}
 
-    def places(self, names: Iterable[str]) -> dict[str, str]:
-        """Map each file of the dataset to its path in KITTI's layout, FOLDER/ID.png or .jpg.
+    def match(self, names: Iterable[str]) -> MatchedFiles:
+        """Find the files of the dataset, and their places: FOLDER/ID and a suffix.
 
-        A path consists of a known directory and an id without separators, so it cannot lead out of
+        A place consists of a known directory and an id without separators, so it cannot lead out of
         the dataset. There may be one more directory around everything than in the patterns. Hidden
-        files and the files that macOS adds to archives are skipped.
+        files and the files that macOS adds to archives are skipped. A name that matches two
+        patterns belongs to the one with more literal characters.
 
         Args:
             names: relative paths with slashes.
 
-        Returns:
-            name -> path in KITTI's layout, sorted by path.
-
         Raises:
             InputError: two files have the same id, an image lies where a pattern expects one but
-                does not match it, or no file matches.
+                does not match it, an annotation file has no image, or no file matches.
         """
-        names = [name for name in names if not _is_hidden(name)]
-        expressions = {kind: _compile(pattern) for kind, pattern in self.by_folder().items()}
-        top = _top_folder(names, list(expressions.values()))
-        taken: dict[str, str] = {}
+        names = [name for name in names if not is_ignored(name)]
+        patterns = self._parse()
+        top = _top_folder(names, list(patterns.values()))
+        found: dict[str, _File] = {}
         others: list[str] = []
         for name in names:
-            kind, image_id = _match(name, top, expressions)
-            if not image_id:
-                if name.startswith(top):
-                    others.append(name)
+            if not name.startswith(top):
                 continue
-            key = _key(kind, image_id)
-            if key in taken:
-                raise InputError(_repeated_id(taken[key], name, image_id))
-            taken[key] = name
-        if not taken:
+            if (file := _match(name, top, patterns)) is None:
+                others.append(name)
+                continue
+            first = found.setdefault(_key(file.kind, file.image_id or name), file)
+            if first is not file:
+                raise InputError(_repeated_id(first.name, name, file.image_id))
+        if not found:
             raise InputError(f"no file matches {' or '.join(self.by_folder().values())}")
-        for kind, pattern in self.by_folder().items():
-            _require_no_unmatched_image(kind, pattern, top, others, taken)
-        # matched a second time instead of holding the matches of a large dataset in memory
-        matches = ((name, *_match(name, top, expressions)) for name in taken.values())
-        placed = [(f"{kind}/{image_id}{_suffix(name)}", name) for name, kind, image_id in matches]
-        del taken
-        return {name: place for place, name in sorted(placed)}
+        for kind in patterns:
+            _require_no_unmatched_image(kind, patterns, top, others, found)
+        return self._place(found.values())
+
+    def _parse(self) -> dict[str, FilePattern]:
+        return {kind: FilePattern(text) for kind, text in self.by_folder().items()}
+
+    def _place(self, files: Collection[_File]) -> MatchedFiles:
+        """Choose the places of the files; leave out images without a mask."""
+        images = {file.image_id: file for file in files if file.kind == TRAIN_IMAGES}
+        masks = {file.image_id: file for file in files if file.kind == TRAIN_MASKS}
+        shared = sorted(file.name for file in files if not file.image_id)
+        can_skip = self.skip_unmasked and masks and not shared
+        unmasked = images.keys() - masks.keys() if can_skip else set()
+        stems = {name: str(number) for number, name in enumerate(shared)}
+        places = {
+            file.name: _place(file.name, file.kind, file.image_id or stems[file.name])
+            for file in files
+            if file.kind != TRAIN_IMAGES or file.image_id not in unmasked
+        }
+        annotations = [
+            file for file in files if places.get(file.name, "").startswith(f"{ANNOTATIONS}/")
+        ]
+        return MatchedFiles(
+            dict(sorted(places.items(), key=lambda item: item[1])),
+            self._described_images(annotations, list(images.values())),
+            len(unmasked),
+        )
+
+    def _described_images(
+        self, annotations: Collection[_File], images: Sequence[_File]
+    ) -> dict[str, list[str]]:
+        """Map each annotation file to the images whose fields have the same values."""
+        fields = sorted(next(iter(annotations)).values) if annotations else []
+        by_values: dict[tuple[str, ...], list[str]] = {}
+        for image in images:
+            by_values.setdefault(tuple(image.values[f] for f in fields), []).append(image.name)
+        described = {}
+        for file in sorted(annotations):
+            names = by_values.get(tuple(file.values[f] for f in fields))
+            if names is None:
+                raise InputError(f"{file.name} has no image in {self.images}")
+            described[file.name] = sorted(names)
+        return described
+
+    def require_masks(self, unmasked: Iterable[str]) -> None:
+        """Raise InputError about images without a mask, unless they are to be skipped."""
+        names = sorted(unmasked)
+        if names and not self.skip_unmasked:
+            also = f", and {len(names) - 1:,} more images have none" if len(names) > 1 else ""
+            raise InputError(
+                f"{names[0]} has no mask in {self.masks}{also}; add what is missing, or set "
+                "data.unmasked to skip to leave such images out"
+            )
 
     def files(self, root: Path) -> list[str]:
         """List the files below `root` that may belong to the dataset, relative to `root`."""
-        for top in ("", "*/"):
-            found: set[str] = set()
-            for pattern in self.by_folder().values():
-                for shell in _glob_patterns(f"{top}{pattern.rpartition('.')[0]}.*"):
-                    paths = filter(_is_file, root.glob(shell))
-                    found |= {path.relative_to(root).as_posix() for path in paths}
-            if found:
-                break
-        return sorted(found)
+        return find_files(root, [pattern.levels for pattern in self._parse().values()])
 
 
 KITTI = FilePatterns(
@@ -102,56 +165,14 @@ KITTI = FilePatterns(
 )
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(_to_regex(pattern, f"(?P<id>{_PART}+)", f"{_PART}*"))
-
-
-def _to_regex(pattern: str, image_id: str, anything: str) -> str:
-    """Translate a pattern; `image_id` and `anything` replace {id} and *."""
-    special = {"{id}": image_id, "*": anything}
-    parts = _TOKENS.split(pattern)
-    for place in range(1, len(parts), 2):
-        alternatives = "|".join(map(re.escape, _alternatives(parts[place])))
-        parts[place] = special.get(parts[place], f"(?:{alternatives})")
-    parts[::2] = map(re.escape, parts[::2])
-    return "".join(parts)
-
-
-def _alternatives(token: str) -> list[str]:
-    return token[1:-1].split(",")
-
-
-def _glob_patterns(pattern: str) -> Iterator[str]:
-    """Expand {a,b}, which `Path.glob` does not support, to one glob pattern for each choice."""
-    choices = [
-        ["*"]
-        if part in ("{id}", "*")
-        else [glob.escape(text) for text in (_alternatives(part) if place % 2 else [part])]
-        for place, part in enumerate(_TOKENS.split(pattern))
-    ]
-    for chosen in itertools.product(*choices):
-        yield re.sub(r"\*+", "*", "".join(chosen))
-
-
-def _is_file(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: broken symbolic link; copy the file that it refers to")
-    return path.is_file()
-
-
-def _is_hidden(name: str) -> bool:
-    parts = name.split("/")
-    return parts[0] == "__MACOSX" or any(p.startswith(".") and p not in (".", "..") for p in parts)
-
-
-def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) -> str:
+def _top_folder(names: Iterable[str], patterns: Sequence[FilePattern]) -> str:
     """Return the directory around the dataset with a trailing slash, empty if there is none."""
     tops = set()
     for name in names:
         top, _, rest = name.partition("/")
-        if any(expression.fullmatch(name) for expression in expressions):
+        if any(pattern.match(name) for pattern in patterns):
             return ""
-        if any(expression.fullmatch(rest) for expression in expressions):
+        if any(pattern.match(rest) for pattern in patterns):
             tops.add(f"{top}/")
     if len(tops) > 1:
         first, second, *_ = sorted(tops)
@@ -159,47 +180,68 @@ def _top_folder(names: Iterable[str], expressions: Sequence[re.Pattern[str]]) ->
     return tops.pop() if tops else ""
 
 
-def _match(name: str, top: str, expressions: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
-    """Return directory and id of the pattern that `name` matches, or two empty strings."""
-    kind, image_id = "", ""
-    for other, expression in expressions.items() if name.startswith(top) else ():
-        if found := expression.fullmatch(name[len(top) :]):
-            if kind:
-                raise InputError(f"{name} matches the patterns of both {kind} and {other}")
-            kind, image_id = other, found["id"]
-    return kind, image_id
+def _match(name: str, top: str, patterns: Mapping[str, FilePattern]) -> _File | None:
+    """Find the pattern that `name` matches with most literal characters."""
+    matches = [
+        (found.num_literal, kind, found.values)
+        for kind, pattern in patterns.items()
+        if (found := pattern.match(name[len(top) :]))
+    ]
+    if not matches:
+        return None
+    most = max(num_literal for num_literal, *_ in matches)
+    best = [(kind, values) for num_literal, kind, values in matches if num_literal == most]
+    if len(best) > 1:
+        first, second = (patterns[kind].text for kind, _ in best[:2])
+        raise InputError(f"{name} matches both {first} and {second}; make one of them longer")
+    kind, values = best[0]
+    fields = _id_fields(kind, patterns)
+    is_shared = values.keys() != set(fields)
+    return _File(name, kind, values, "" if is_shared else join_id(values, fields))
+
+
+def _id_fields(kind: str, patterns: Mapping[str, FilePattern]) -> tuple[str, ...]:
+    return patterns[TEST_IMAGES if kind == TEST_IMAGES else TRAIN_IMAGES].fields
 
 
 def _require_no_unmatched_image(
-    kind: str, pattern: str, top: str, names: Iterable[str], taken: Mapping[str, str]
+    kind: str,
+    patterns: Mapping[str, FilePattern],
+    top: str,
+    names: Iterable[str],
+    found: Mapping[str, _File],
 ) -> None:
-    """Raise InputError if `names` has an image that `pattern` matches except for its suffix.
+    """Raise InputError if `names` has an image that a pattern matches except for its suffix.
 
     Skipping it silently would lose data. A name that extends another image's id by a separator and
     more, such as a_colors.png next to a.png, is a companion file and skipped.
     """
-    stem = _to_regex(pattern.rpartition(".")[0], "([^/]+)", "[^/]*")
-    expression = re.compile(f"{stem}\\.({'|'.join(_IMAGE_SUFFIXES)})", re.IGNORECASE)
+    pattern, fields = patterns[kind], _id_fields(kind, patterns)
+    if set(pattern.suffixes) <= set(ANNOTATION_SUFFIXES):
+        return
     for name in names:
-        if found := expression.fullmatch(name[len(top) :]):
-            image_id = found[1]
-            twin = taken.get(_key(kind, image_id))
-            if twin and _suffix(name) in IMAGE_SUFFIXES:
-                raise InputError(_repeated_id(twin, name, image_id))
-            ends = (end for end in range(1, len(image_id)) if not image_id[end].isalnum())
-            if not twin and not any(_key(kind, image_id[:end]) in taken for end in ends):
-                raise InputError(f"{name!r} does not match {pattern}; rename or move it")
+        values, suffix = pattern.match_stem(name[len(top) :]) or ({}, "")
+        if suffix in _REPORTED:
+            image_id = join_id(values, fields)
+            twin = found.get(_key(kind, image_id))
+            if twin and suffix in _SAME_IMAGE:
+                raise InputError(_repeated_id(twin.name, name, image_id))
+            ends = range(1, min(len(image_id), _LONGEST_NAME))
+            beginnings = (image_id[:end] for end in ends if not image_id[end].isalnum())
+            if not twin and not any(_key(kind, text) in found for text in beginnings):
+                raise InputError(f"{name!r} does not match {pattern.text}; rename or move it")
 
 
 def _key(kind: str, image_id: str) -> str:
     """Return a key that is equal for names that some file systems take for the same file."""
-    return f"{kind}/{unicodedata.normalize('NFC', image_id).casefold()}"
+    return f"{kind}/{image_id.casefold()}"
 
 
-def _suffix(name: str) -> str:
-    """Return the suffix in lower case, .jpg for .jpeg."""
+def _place(name: str, kind: str, stem: str) -> str:
+    """Return the path of a file in KITTI's layout."""
     suffix = PurePosixPath(name).suffix.lower()
-    return ".jpg" if suffix == ".jpeg" else suffix
+    folder = ANNOTATIONS if suffix in ANNOTATION_SUFFIXES else kind
+    return f"{folder}/{stem}{_SUFFIX_SPELLINGS.get(suffix, suffix)}"
 
 
 def _repeated_id(first: str, second: str, image_id: str) -> str:

@@ -16,11 +16,13 @@ class Manifest(StrictModel):
     bytes: int
     """Size of the archive, or of all files of a directory."""
     sha256: str
-    """SHA-256 of the archive; for a directory, `folder_sha256`."""
+    """SHA-256 of the archive; of a directory, `folder_sha256`."""
     num_train: int
     """Images with masks."""
     num_test: int
     """Images without masks."""
+    num_unmasked: int = 0
+    """Images that `data.unmasked: skip` has left out; not set if there are none."""
     train_sizes: dict[str, int]
     """Number of images with masks by HEIGHTxWIDTH in pixels."""
     licence: str

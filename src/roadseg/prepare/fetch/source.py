@@ -1,4 +1,4 @@
-"""Fetch a dataset: synthetic, downloaded, from a local zip or from a local directory."""
+"""Fetch a dataset: synthetic, downloaded, from a local archive or from a local directory."""
 
 import hashlib
 import re
@@ -13,19 +13,22 @@ from tqdm import tqdm
 
 from roadseg.config.json_files import write_model
 from roadseg.config.pipeline import require_not_written
-from roadseg.prepare.fetch.archive import DamagedArchiveError, unpack
+from roadseg.prepare.fetch.archive import unpack
+from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
 from roadseg.prepare.fetch.download import hide_credentials
 from roadseg.prepare.fetch.download_store import DownloadStore
-from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns
+from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, KITTI, FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
-from roadseg.prepare.layout import FOLDERS, check_dataset
+from roadseg.prepare.fetch.members import DamagedArchiveError
+from roadseg.prepare.layout import FOLDERS, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
 from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.system.errors import InputError
 from roadseg.system.files import (
     atomic_folder,
     attach_path,
     file_sha256,
+    list_names,
     repository_path,
 )
 from streetscenes.dataset import write_dataset
@@ -35,7 +38,11 @@ KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 LICENCES = {
     "sample": "MIT, as this project: generated, no photograph in it",
     "kitti": "CC BY-NC-SA 3.0: attribution, non-commercial, share alike (KITTI, Geiger et al.)",
+    "camvid": CAMVID_LICENCE,
 }
+_URLS = {"kitti": KITTI_URL, "camvid": CAMVID_URL}
+_PATTERNS = {"sample": KITTI, "camvid": CAMVID}
+"""Sources whose file names are known, so that `data.images` and the other patterns are not read."""
 _OTHER_LICENCE = "as stated by whoever offers it"
 
 
@@ -60,11 +67,11 @@ def fetch(
     """Copy the dataset `source` to `out`, check it, and write out/manifest.json.
 
     Args:
-        source: `sample`, `kitti`, an http(s) URL, or the path of a zip or a directory, relative to
-            the root of the repository.
-        sha256: expected SHA-256 of the zip, or `folder_sha256` of a directory or the sample; None:
-            it is only recorded.
-        patterns: find the files of the source; ignored for the sample.
+        source: `sample`, `kitti`, `camvid`, an http(s) URL, or the path of an archive or a
+            directory, relative to the root of the repository.
+        sha256: expected SHA-256 of the archive, or `folder_sha256` of a directory or the sample;
+            None: it is only recorded.
+        patterns: find the files of the source; not used for `sample` and `camvid`.
         limits: limits on the size of the source.
         sample: arguments of `write_dataset`.
         out: directory in KITTI's layout; replaced as a whole, unchanged after an error.
@@ -76,12 +83,14 @@ def fetch(
         InputError: names the file or URL, without credentials, and the fix.
     """
     shown = hide_credentials(source)
+    patterns = _PATTERNS.get(source, patterns)
     with atomic_folder(out) as root:
-        origin, places = _copy(source, sha256, patterns, limits, sample, root, store, outputs)
+        origin, matched = _copy(source, sha256, patterns, limits, sample, root, store, outputs)
         try:
+            num_unmasked = matched.num_unmasked + _remove_unmasked(root, matched, patterns)
             dataset = check_dataset(root, limits.pixels, encoding)
         except InputError as error:
-            text = _use_original_names(str(error), patterns, places)
+            text = _use_original_names(str(error), patterns, matched.places)
             raise InputError(f"{shown}: {text}") from None
         manifest = Manifest(
             source=shown,
@@ -92,8 +101,30 @@ def fetch(
             train_sizes=dict(Counter("{}x{}".format(*p.size) for p in dataset.train.values())),
             licence=LICENCES.get(source, _OTHER_LICENCE),
         )
+        if num_unmasked:
+            manifest = manifest.model_copy(update={"num_unmasked": num_unmasked})
         write_model(root / MANIFEST, manifest)
     return manifest
+
+
+def _remove_unmasked(root: Path, matched: MatchedFiles, patterns: FilePatterns) -> int:
+    """Remove images without a mask, and return their number.
+
+    Raises:
+        InputError: there are such images, and `patterns` does not allow to skip them.
+    """
+    masked = {PurePath(name).stem for name in list_names(root / TRAIN_MASKS)}
+    unmasked = {
+        name: root / place
+        for name, place in matched.places.items()
+        if PurePath(place).parent == PurePath(TRAIN_IMAGES) and PurePath(place).stem not in masked
+    }
+    if not masked:
+        return 0  # reported by check_dataset
+    patterns.require_masks(unmasked)
+    for path in unmasked.values():
+        path.unlink()
+    return len(unmasked)
 
 
 def _copy(
@@ -105,17 +136,13 @@ def _copy(
     root: Path,
     store: DownloadStore,
     outputs: Set[str],
-) -> tuple[_Origin, dict[str, str]]:
-    """Copy the images and masks of `source` into `root`.
-
-    Returns:
-        the origin, and for each file its name in the source -> its path below `root`.
-    """
+) -> tuple[_Origin, MatchedFiles]:
+    """Copy the images and masks of `source` into `root`."""
     shown = hide_credentials(source)
-    if source.lower().startswith(("http://", "https://")) or source == "kitti":
-        url = KITTI_URL if source == "kitti" else source
-        with store.archive(url, sha256, limits.bytes) as archive:
-            return _copy_zip(archive, archive.stem, shown, sha256, patterns, limits, root)
+    if source.lower().startswith(("http://", "https://")) or source in _URLS:
+        with store.archive(_URLS.get(source, source), sha256, limits.bytes) as archive:
+            digest = archive.name.partition(".")[0]
+            return _copy_archive(archive, digest, shown, sha256, patterns, limits, root)
     if source == "sample":
         try:
             write_dataset(root, **sample)
@@ -125,20 +152,20 @@ def _copy(
             ) from None
         origin = _folder_origin(root, KITTI.files(root))
         _require_sha256(origin, sha256, source)
-        return origin, {}
+        return origin, MatchedFiles({}, {}, 0)
     require_not_written("data.source", source, outputs)
     path = repository_path(source)
     if path.is_dir():
         return _copy_folder(path, source, sha256, patterns, limits, root, outputs)
     if path.is_file():
-        return _copy_zip(path, file_sha256(path), shown, sha256, patterns, limits, root)
+        return _copy_archive(path, file_sha256(path), shown, sha256, patterns, limits, root)
     raise InputError(
         f"data.source: {shown!r}: no such file or directory ({repository_path(shown)}); "
-        "use sample, kitti, an http(s) URL, or a path relative to the root of the repository"
+        "use sample, kitti, camvid, an http(s) URL, or a path relative to the repository's root"
     )
 
 
-def _copy_zip(
+def _copy_archive(
     archive: Path,
     digest: str,
     shown: str,
@@ -146,10 +173,12 @@ def _copy_zip(
     patterns: FilePatterns,
     limits: Limits,
     root: Path,
-) -> tuple[_Origin, dict[str, str]]:
+) -> tuple[_Origin, MatchedFiles]:
     origin = _Origin(archive.stat().st_size, digest)
     _require_sha256(origin, sha256, shown)
     try:
+        if shown == "camvid":
+            verify_camvid(archive, limits)
         return origin, unpack(archive, root, patterns, limits)
     except InputError as error:  # users do not know the name of a downloaded archive
         raise type(error)(str(error).replace(str(archive), shown)) from None
@@ -163,11 +192,12 @@ def _copy_folder(
     limits: Limits,
     root: Path,
     outputs: Set[str],
-) -> tuple[_Origin, dict[str, str]]:
+) -> tuple[_Origin, MatchedFiles]:
     try:
-        places = patterns.places(patterns.files(folder))
+        matched = patterns.match(patterns.files(folder))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    places = matched.places
     for parent in sorted({PurePath(name).parent for name in places}):  # may be an output
         require_not_written("data.source", str(PurePath(source, parent)), outputs)
     if len(places) > limits.files:
@@ -181,12 +211,12 @@ def _copy_folder(
         )
     origin = _folder_origin(folder, places)
     _require_sha256(origin, sha256, source)
-    for kind in FOLDERS:
+    for kind in (*FOLDERS, *([ANNOTATIONS] if matched.annotations else [])):
         (root / kind).mkdir(parents=True)
     for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
         with attach_path(root / place):
             shutil.copyfile(folder / name, root / place)
-    return origin, places
+    return origin, matched
 
 
 def _use_original_names(text: str, patterns: FilePatterns, places: dict[str, str]) -> str:
