@@ -56,7 +56,8 @@ def choose_patterns(
     candidates = find_shared_annotations(files, dataset)
     if given.images is None or given.masks is None:
         candidates += find_candidates(files, prober)
-    candidates = choose([fit for candidate in candidates if (fit := given.restrict(candidate))])
+    fits = [fit for candidate in candidates if (fit := given.restrict(candidate)) is not None]
+    candidates = choose(fits, sum(file.suffix in IMAGE_SUFFIXES for file in files))
     if images is not None and masks is not None:
         return _choose_given(files, prober, Patterns(images, masks, None), candidates)
     if not candidates:
@@ -129,7 +130,7 @@ class _Given:
         pairs = best.matches.pairs
         if self.images:
             masks = derive_pattern(self.images, pairs)
-            return replace(patterns, images=self.images.text, masks=masks or patterns.masks)
+            return Patterns(self.images.text, masks or patterns.masks, patterns.test_images)
         if self.masks:
             images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
             return replace(patterns, images=images or patterns.images, masks=self.masks.text)
@@ -153,6 +154,11 @@ def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> 
         )
     if not best.has_photos:
         yield "unsure: the images have few colors, like masks; check that the two are not swapped"
+    if best.num_missing:
+        yield (
+            f"unsure: {patterns.masks} also describes images that do not exist "
+            f"({best.num_missing:,}); add them, or remove their entries"
+        )
     yield from _other_notes(best, others, patterns)
     if patterns.num_unused_masks:
         yield (

@@ -8,9 +8,9 @@ from roadseg.prepare.decoding import MAX_PIXELS
 from roadseg.prepare.discovery.choice import Choice, choose_patterns, count_by_folder
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.id_lists import IdList, find_list_split
-from roadseg.prepare.discovery.matching import MatchedFiles, match_files
+from roadseg.prepare.discovery.matching import DatasetMatch, match_files
 from roadseg.prepare.discovery.pairing import spread
-from roadseg.prepare.discovery.patterns import guess_test_images
+from roadseg.prepare.discovery.patterns import Patterns, guess_test_images
 from roadseg.prepare.discovery.probes import MaskKind, Prober
 from roadseg.prepare.discovery.splits import (
     SplitFinder,
@@ -85,12 +85,7 @@ def discover_layout(
     parsed = _parse_names(files.names, images or masks)
     prober = Prober(files, max_pixels)
     choice = choose_patterns(parsed, files, prober, images, masks)
-    patterns, matched = choice.patterns, match_files(parsed, choice.patterns)
-    unused = [file for file in matched.others if file not in choice.masks]
-    if patterns.test_images is None and (test_images := guess_test_images(unused)):
-        patterns = replace(patterns, test_images=test_images)
-        matched = match_files(parsed, patterns)
-        unused = [file for file in matched.others if file not in choice.masks]
+    patterns, matched = _match(parsed, choice)
     pairs = {
         image: mask
         for image, mask in matched.masks.items()
@@ -101,10 +96,10 @@ def discover_layout(
             f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
             "patterns with --images and --masks"
         )
-    ids = {image: image_id for image, image_id in matched.images if image in pairs}
+    unmasked = [*matched.unmasked, *(image for image in matched.masks if image not in pairs)]
+    ids = {image: matched.ids[image] for image in pairs}
     val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
     group_by = None if val_ids else suggest_group_by(ids.values())
-    unmasked = [image for image, _ in matched.images if image not in pairs]
     some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
     prober.load(some)
     return Layout(
@@ -118,7 +113,7 @@ def discover_layout(
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
         sizes=prober.sizes(some),
-        notes=(*choice.notes, *_count_notes(matched, unmasked, unused), *split_notes),
+        notes=(*choice.notes, *_count_notes(matched, unmasked, choice), *split_notes),
     )
 
 
@@ -168,15 +163,32 @@ def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
         yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
 
 
-def _count_notes(
-    matched: MatchedFiles, unmasked: Sequence[File], unused: Sequence[File]
-) -> Iterator[str]:
+def _match(files: Sequence[File], choice: Choice) -> tuple[Patterns, DatasetMatch]:
+    """Match the chosen patterns, with test images that are not next to the other images."""
+    patterns = choice.patterns
+    try:
+        matched = match_files(files, patterns)
+    except InputError:
+        if patterns.wide_images is None:
+            raise
+        patterns = replace(patterns, images=patterns.wide_images)
+        matched = match_files(files, patterns)
+    others = [file for file in matched.others if file not in choice.masks]
+    if patterns.test_images is None and (test_images := guess_test_images(others)):
+        patterns = replace(patterns, test_images=test_images)
+        matched = match_files(files, patterns)
+    return patterns, matched
+
+
+def _count_notes(matched: DatasetMatch, unmasked: Sequence[File], choice: Choice) -> Iterator[str]:
     if unmasked:
+        total = len(matched.masks) + len(matched.unmasked)
         yield (
-            f"{len(unmasked):,} of {len(matched.images):,} images have no mask and are skipped, "
-            f"such as {unmasked[0].path} (data.unmasked)"
+            f"{len(unmasked):,} of {total:,} images have no mask and are skipped, such as "
+            f"{unmasked[0].path} (data.unmasked)"
         )
     if matched.num_unused_masks:
         yield f"unsure: there are masks without an image: {matched.num_unused_masks:,}"
-    if unused:
-        yield f"unsure: images in these directories are not used: {count_by_folder(unused)}"
+    others = [file for file in matched.others if file not in choice.masks]
+    if others:
+        yield f"unsure: images in these directories are not used: {count_by_folder(others)}"

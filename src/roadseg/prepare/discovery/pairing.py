@@ -28,9 +28,13 @@ _NUM_SAMPLES = 400
 """Files for which a partner is looked for."""
 _WINDOW = 8
 """Neighbors in each order of the names that are tried as partners."""
-_NUM_TEMPLATES = 16
+_NUM_TEMPLATES = 15
 """Templates whose files are looked into."""
-_NUM_EXAMPLES = 4
+_MIN_FRACTION = 0.1
+"""Fewest examples of a template that is looked into, relative to those of the first one."""
+_NUM_EXAMPLES = 3
+_FEW_IMAGES = 5
+"""Image files among which a single pair is not a coincidence."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Candidate:
     is_lossy: bool = False
     """The masks are JPEG files."""
     matches: Matches = NO_MATCHES
+    num_missing: int = 0
+    """Images that shared annotation files describe and that do not exist."""
 
     @property
     def num_pairs(self) -> int:
@@ -67,7 +73,7 @@ class Candidate:
         return (
             *(not self.has_photos, self.is_lossy, _KINDS.index(self.kind)),
             *(second_choice_score(mask), max(mask_score(image), 0), -mask_score(mask)),
-            *(self.template.num_differences, -self.num_pairs, self.template.mask),
+            *(self.template.num_differences, -self.num_pairs, str(self.template.mask)),
         )
 
 
@@ -79,8 +85,13 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
         prober: looks into examples.
     """
     proposals = propose_templates(files)
-    counts = sorted(proposals.items(), key=lambda item: (-len(item[1]), item[0].num_differences))
-    chosen = {template: spread(pairs, _NUM_EXAMPLES) for template, pairs in counts[:_NUM_TEMPLATES]}
+    ranked = sorted(proposals.items(), key=lambda item: (-len(item[1]), item[0].num_differences))
+    fewest = max((len(pairs) for pairs in proposals.values()), default=0) * _MIN_FRACTION
+    chosen = {
+        template: spread(pairs, _NUM_EXAMPLES)
+        for template, pairs in ranked[:_NUM_TEMPLATES]
+        if len(pairs) >= fewest
+    }
     prober.load(file.name for pairs in chosen.values() for file in chain(*pairs))
     candidates = [
         candidate
@@ -99,10 +110,11 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
     ]
 
 
-def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
+def choose(candidates: Sequence[Candidate], num_images: int) -> list[Candidate]:
     """Sort the candidates, the best one first, and leave out those that pair few images."""
     most = max((candidate.num_pairs for candidate in candidates), default=0)
-    many = [candidate for candidate in candidates if 2 * candidate.num_pairs > most]
+    fewest = max(most // 2, 0 if num_images < _FEW_IMAGES else 1)
+    many = [candidate for candidate in candidates if candidate.num_pairs > fewest]
     return sorted(many, key=lambda candidate: candidate.rank)
 
 
@@ -181,7 +193,8 @@ def _judge(
     images, masks = sides
     is_lossy = any(probe.is_lossy for probe in masks)
     scores = [mask_score(texts(parts)) for parts in (template.image, template.mask)]
-    if not _is_flat(masks) and not (scores[0] <= 0 < scores[1]):
+    is_named = scores[0] <= 0 < scores[1]
+    if _is_flat(images) == _is_flat(masks) and not is_named:
         return None
     has_colors = any(probe.kind == "colors" for probe in masks)
     return Candidate(template, "colors" if has_colors else "ids", not _is_flat(images), is_lossy)

@@ -40,6 +40,8 @@ class Patterns:
     test_images: str | None
     num_unused_masks: int = 0
     """Masks of test images."""
+    wide_images: str | None = None
+    """Pattern of the images with the suffixes of those that have no mask, too."""
 
 
 def build_patterns(candidate: Candidate) -> Patterns:
@@ -52,7 +54,9 @@ def build_patterns(candidate: Candidate) -> Patterns:
     paired = [row for row in train if row.mask is not None]
     roles = _assign_roles(candidate, train, paired)
     template = candidate.template
-    images = _render(template.image, roles, paired) + suffixes(row.image for row in paired)
+    stem = _render(template.image, roles, paired)
+    images = stem + suffixes(row.image for row in paired)
+    wide_images = stem + suffixes(row.image for row in train)
     masks = [row.mask for row in paired if row.mask is not None]
     test_images = None
     if test:
@@ -62,6 +66,7 @@ def build_patterns(candidate: Candidate) -> Patterns:
         masks=_render(template.mask, roles, paired) + suffixes(masks),
         test_images=None if test_images == images else test_images,
         num_unused_masks=sum(row.mask is not None for row in test),
+        wide_images=None if wide_images == images else wide_images,
     )
 
 

@@ -3,8 +3,9 @@
 import html
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -44,6 +45,8 @@ class _Annotations(NamedTuple):
     kind: Literal["coco", "cvat"]
     images: list[File]
     """The images that it describes and that exist."""
+    num_missing: int
+    """Images that it describes and that do not exist."""
 
 
 def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> list[Candidate]:
@@ -62,10 +65,12 @@ def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> lis
     for name, data in dataset.read_each(texts, _MAX_BYTES):
         kind = probe_text(data).kind
         if kind == "coco" or kind == "cvat":
-            described = _find_images(texts[name], _image_names(data, kind), images)
+            names_in_it = list(_image_names(data, kind))
+            described = _find_images(texts[name], names_in_it, images)
             if described:
+                missing = len(set(names_in_it)) - len(described)
                 key = kind, _name_without_split(texts[name].base)
-                groups[key].append(_Annotations(texts[name], kind, described))
+                groups[key].append(_Annotations(texts[name], kind, described, missing))
     return [_build_candidate(sorted(group), files) for _, group in sorted(groups.items())]
 
 
@@ -87,21 +92,21 @@ def _image_names(data: bytes, kind: Literal["coco", "cvat"]) -> Iterator[str]:
             name = str(json.loads(text)) if kind == "coco" else html.unescape(text)
         except ValueError:
             continue
-        yield name.replace("\\", "/").removeprefix("./")
+        yield unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
 
 
 def _find_images(
-    text: File, names: Iterator[str], images: Mapping[str, Sequence[File]]
+    text: File, names: Iterable[str], images: Mapping[str, Sequence[File]]
 ) -> list[File]:
-    """Return the files of image names; of equal names, the one with a similar directory."""
+    """Return the files whose paths end in `names`; of several, the one in a similar directory."""
     words = set(split_words(text.base))
     similarity = cache(lambda folder: len(words & set(split_words(folder))))
     found: dict[File, None] = {}
     for name in names:
         same = images.get(name.rpartition("/")[2], ())[:_MAX_SAME_NAME]
-        nested = [file for file in same if f"/{file.name}".endswith(f"/{name}")]
+        same = [file for file in same if f"/{file.name}".endswith(f"/{name}")]
         if same:
-            found[max(nested or same, key=lambda file: similarity(file.folder))] = None
+            found[max(same, key=lambda file: similarity(file.folder))] = None
     return list(found)
 
 
@@ -140,7 +145,11 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
     fits = [f for f in files if f.suffix in IMAGE_SUFFIXES and read_fields(image, f)]
     pairs = [(file, described[file]) for file in fits if file in described]
     unmasked = [file for file in fits if file not in described]
-    return Candidate(template, group[0].kind, True, matches=Matches(pairs, unmasked, []))
+    return Candidate(
+        *(template, group[0].kind, True),
+        matches=Matches(pairs, unmasked, []),
+        num_missing=sum(entry.num_missing for entry in group),
+    )
 
 
 def _share_field(
