@@ -57,15 +57,15 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"{args.params}: no such file; run roadseg init in the root of a clone of the project"
         )
-    data = load_params(args.params).data
+    params = load_params(args.params)
     require_not_written("data.source", args.source, stage_outputs(root / "dvc.yaml"))
     source, name = _source(args.source, root), _name(args.name, args.source)
     patterns = {"images": args.images, "masks": args.masks}
-    with open_files(Path(args.source), Limits.of(data)) as files, _name_source(args.source):
-        found = inspect_dataset(files, root / "classes", data.max_pixels, **patterns)
+    with open_files(Path(args.source), Limits.of(params.data)) as files, _name_source(args.source):
+        found = inspect_dataset(files, root / "classes", params.data.max_pixels, **patterns)
     configuration = configure(found, source, name, root / "classes", root / "splits")
     if not args.force:
-        require_no_conflict(args.params, configuration)
+        require_no_conflict(params, configuration)
     sheet = root / f"contact-sheet-{name}.png"
     with atomic_file(sheet) as temporary:
         title = f"{name}: images and masks (white: ignored)"

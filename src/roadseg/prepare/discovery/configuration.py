@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.config.class_map import ClassMap, read_class_map
-from roadseg.config.params import load_params
+from roadseg.config.params import Params, load_params
 from roadseg.config.params_update import update_params
-from roadseg.config.schema import read_yaml
 from roadseg.prepare.discovery.inspection import Inspection
 from roadseg.prepare.discovery.scale import suggest_scale
 from roadseg.system.errors import InputError
@@ -78,28 +77,27 @@ def configure(
     return Configuration(params=params, class_map=class_map, val_ids=val_ids)
 
 
-def require_no_conflict(params: Path, configuration: Configuration) -> None:
+def require_no_conflict(params: Params, configuration: Configuration) -> None:
     """Refuse to replace what the user has configured.
 
     Raises:
-        InputError: `params` has another source, or another source or split with other values, or a
-            file exists with another content.
+        InputError: `params` has another data set or split, or a file exists with another content.
     """
-    sections = read_yaml(params)
+    sections = params.model_dump()
     current = {key: sections[key.split(".")[0]][key.split(".")[1]] for key in configuration.params}
     changed = [key for key, value in configuration.params.items() if current[key] != value]
     if current["data.source"] == "sample":  # the other values are those of the sample
         changed = [key for key in changed if key in _SPLIT_KEYS and current[key] is not None]
     elif "data.source" in changed:
         changed = ["data.source"]
-    found = [f"{key} is {current[key]!r}" for key in changed]
+    found = [f"params.yaml: {key} is {current[key]!r}" for key in changed]
     found += [
         f"{path} has another content"
         for path, text in configuration.files.items()
         if path.exists() and path.read_bytes() != text.encode()
     ]
     if found:
-        raise InputError(f"{params}: {', '.join(found)}; use --force to replace it, or --name")
+        raise InputError(f"{'; '.join(found)}; use --force to replace it, or another --name")
 
 
 def write_configuration(params: Path, configuration: Configuration) -> None:
