@@ -86,11 +86,9 @@ def discover_layout(
     prober = Prober(files, max_pixels)
     choice = choose_patterns(parsed, files, prober, images, masks)
     patterns, matched = _match(parsed, choice)
-    pairs = {
-        image: mask
-        for image, mask in matched.masks.items()
-        if choice.described is None or image in choice.described
-    }
+    pairs = matched.masks
+    if choice.described is not None:
+        pairs = {image: choice.described[image] for image in pairs if image in choice.described}
     if not pairs:
         raise InputError(
             f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
@@ -155,8 +153,8 @@ def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
         yield f"unsure: {test.name} is used for validation, because there is no validation list"
     elif val is not None and test is not None and test.images - val.images:
         yield (
-            f"unsure: {len(test.images - val.images)} images of {test.name} have masks and would be "
-            "trained on; move them to another directory to keep them for a test"
+            f"unsure: {len(test.images - val.images)} images of {test.name} have masks and are "
+            "trained on; move them to another directory to keep them for testing"
         )
     chosen = val or test
     if chosen is not None and chosen.num_unknown:

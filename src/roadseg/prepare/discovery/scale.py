@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 _SCALES = (1.0, 0.75, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
-_MAX_PIXELS = 0.53e6
+_MAX_PIXELS = 0.55e6
 """Pixels of a prepared image; KITTI's images of 375x1242 and Cityscapes' at half size have less."""
 _MIN_SIDE = 32
 """Pixels; the U-Net halves the sides four times."""

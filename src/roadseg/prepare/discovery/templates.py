@@ -93,17 +93,21 @@ class PairTemplate:
         )
 
     def match(self, files: Iterable[File]) -> "Matches":
-        """Find the files of both templates; one that fits both is a mask."""
+        """Find the files of both templates; a file that fits both belongs to the longer one."""
         shared = {part for part in self.mask if isinstance(part, int)} & {*self.image}
         groups = [f"f{field}" for field in sorted(shared)]
-        image, mask = _compile(self.image), _compile(self.mask)
         images: dict[tuple[str, ...], File] = {}
         masks: dict[tuple[str, ...], File] = {}
+        sides = [
+            (num_literal(self.mask), _compile(self.mask), self.mask_suffixes, masks),
+            (num_literal(self.image), _compile(self.image), self.image_suffixes, images),
+        ]
+        sides.sort(key=lambda side: -side[0])
         for file in files:
-            if file.suffix in self.mask_suffixes and (found := mask.fullmatch(file.base)):
-                masks.setdefault(tuple(found[group] for group in groups), file)
-            elif file.suffix in self.image_suffixes and (found := image.fullmatch(file.base)):
-                images.setdefault(tuple(found[group] for group in groups), file)
+            for _, expression, suffixes, found in sides:
+                if file.suffix in suffixes and (match := expression.fullmatch(file.base)):
+                    found.setdefault(tuple(match[group] for group in groups), file)
+                    break
         return Matches(
             [(file, masks[key]) for key, file in images.items() if key in masks],
             [file for key, file in images.items() if key not in masks],
@@ -195,7 +199,7 @@ def _align_folders(
 def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
     """Return the parts of two names; the words with which both begin or end are fields.
 
-    A name that is the beginning or the end of the other one is a field too, as in `trainannot`.
+    A name with which the other one begins is a field too, as in `trainannot`.
     """
     words = split_words(left), split_words(right)
     start = _trim(_common_start(words))
@@ -205,7 +209,6 @@ def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
     if not head and not tail:
         shorter, longer = sorted((left, right), key=len)
         head = shorter if longer.startswith(shorter) else ""
-        tail = shorter if longer.endswith(shorter) and not head else ""
     if not head and not tail:
         return None
     return _cut(left, head, tail), _cut(right, head, tail)
@@ -258,6 +261,11 @@ def replace_text(path: Parts, text: str, field: int) -> Parts:
             head, _, tail = part.rpartition(text)
             replaced += [entry for entry in (head, field, tail) if entry != ""]
     return tuple(replaced)
+
+
+def num_literal(parts: Parts) -> int:
+    """Number of literal characters."""
+    return sum(len(part) for part in parts if isinstance(part, str))
 
 
 def read_fields(parts: Parts, file: File) -> dict[int, str]:
