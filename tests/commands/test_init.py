@@ -186,7 +186,7 @@ def test_own_values_are_only_replaced_with_force(project: Path):
         main(["init", "datasets/two"])
     edited = first["classes/one.yaml"] + b"# my remark\n"
     (project / "classes/one.yaml").write_bytes(edited)
-    with pytest.raises(InputError, match="classes/one.yaml has another content"):
+    with pytest.raises(InputError, match=r"classes/one.yaml has another content"):
         main(["init", "datasets/one"])
     assert read_all(project) == first | {
         "classes/one.yaml": first["classes/one.yaml"] + b"# my remark\n"
