@@ -265,7 +265,6 @@ def test_patterns_can_be_given(project: Path):
         (["nowhere"], "nowhere"),
         (["data/raw"], "data/raw, which the pipeline deletes"),
         (["street", "--name", "../a"], "--name: '../a' should have only letters, digits, _ and -"),
-        (["street", "--params", "gone/params.yaml"], "gone/params.yaml: no such file; run roadseg"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str, project: Path):
@@ -274,3 +273,27 @@ def test_wrong_arguments(arguments: list[str], message: str, project: Path):
     with pytest.raises(InputError, match=re.escape(message)):
         main(["init", *arguments])
     assert read_all(project) == before
+
+
+def test_it_runs_only_in_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"params.yaml: no such file; run roadseg init in"):
+        main(["init", "street"])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_folder_named_like_a_built_in_source_is_a_folder(project: Path):
+    LAYOUTS["binary"](project / "kitti")
+    main(["init", "kitti"])
+    assert load_params(Path("params.yaml")).data.source == "./kitti"
+    run_stage("fetch")
+    assert len(list(project.glob("data/raw/training/semantic/*"))) == 6
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_masks_of_another_size_are_named(project: Path):
+    LAYOUTS["binary"](project / "street")
+    path = project / "street/masks/street_2.png"
+    Image.open(path).crop((0, 0, 40, 40)).save(path)
+    with pytest.raises(InputError, match=r"masks/street_2.png and images/street_2.jpg have diff"):
+        main(["init", "street"])

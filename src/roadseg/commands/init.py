@@ -15,6 +15,7 @@ from pathlib import Path
 
 from roadseg.system.errors import InputError, escape_unprintable
 
+_PARAMS = Path("params.yaml")
 _SUFFIXES = re.compile(r"\.(zip|tar|tgz|tar\.\w+)$", re.IGNORECASE)
 
 
@@ -30,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks", metavar="PATTERN", help="data.masks, such as 'labels/{id}.png', if you know it"
     )
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     parser.add_argument(
         "--force", action="store_true", help="replace the configuration of another data set"
     )
@@ -52,28 +52,27 @@ def run(args: argparse.Namespace) -> None:
     from roadseg.reporting.contact_sheet import save_contact_sheet
     from roadseg.system.files import atomic_file
 
-    root = args.params.parent
-    if not args.params.is_file():
+    if not _PARAMS.is_file():
         raise InputError(
-            f"{args.params}: no such file; run roadseg init in the root of a clone of the project"
+            f"{_PARAMS}: no such file; run roadseg init in the root of a clone of the project"
         )
-    params = load_params(args.params)
-    require_not_written("data.source", args.source, stage_outputs(root / "dvc.yaml"))
-    source, name = _source(args.source, root), _name(args.name, args.source)
+    params = load_params(_PARAMS)
+    require_not_written("data.source", args.source, stage_outputs(Path("dvc.yaml")))
+    name, class_maps = _name(args.name, args.source), Path("classes")
     patterns = {"images": args.images, "masks": args.masks}
     with open_files(Path(args.source), Limits.of(params.data)) as files, _name_source(args.source):
-        found = inspect_dataset(files, root / "classes", params.data.max_pixels, **patterns)
-    configuration = configure(found, source, name, root / "classes", root / "splits")
+        found = inspect_dataset(files, class_maps, params.data.max_pixels, **patterns)
+    configuration = configure(found, _source(args.source), name, class_maps, Path("splits"))
     if not args.force:
         require_no_conflict(params, configuration)
-    sheet = root / f"contact-sheet-{name}.png"
+    sheet = Path(f"contact-sheet-{name}.png")
     with atomic_file(sheet) as temporary:
         title = f"{name}: images and masks (white: ignored)"
         save_contact_sheet(temporary, title, found.examples, found.classes.class_map)
-        write_configuration(args.params, configuration)
+        write_configuration(_PARAMS, configuration)
     lines = [f"init: {args.source}", *summarize(found, configuration)]
     print(*map(escape_unprintable, lines), sep="\n")
-    written = [args.params, *configuration.files, sheet]
+    written = [_PARAMS, *configuration.files, sheet]
     print(f"init: wrote {', '.join(map(str, written))}")
     print("init: look at the contact sheet, then run: dvc repro")
 
@@ -87,10 +86,15 @@ def _name_source(source: str) -> Iterator[None]:
         raise InputError(f"{source}: {error}") from None
 
 
-def _source(source: str, root: Path) -> str:
-    """Return data.source: relative to the root of the project if it is in there."""
-    path, top = Path(os.path.abspath(source)), Path(os.path.abspath(root))
-    return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
+def _source(source: str) -> str:
+    """Return data.source: relative to the working directory if it is in there."""
+    from roadseg.prepare.fetch.source import LICENCES
+
+    path = Path(os.path.abspath(source))
+    if not path.is_relative_to(Path.cwd()):
+        return str(path)
+    relative = path.relative_to(Path.cwd()).as_posix()
+    return f"./{relative}" if relative in LICENCES else relative  # not the built-in source
 
 
 def _name(name: str | None, source: str) -> str:

@@ -12,7 +12,7 @@ from roadseg.config.params import Params, load_params
 from roadseg.config.params_update import update_params
 from roadseg.prepare.discovery.inspection import Inspection
 from roadseg.prepare.discovery.scale import suggest_scale
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_file
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 _-]*(?<! )")
@@ -126,7 +126,7 @@ def _format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -
         remarks: a comment for each class, such as its fraction of the pixels.
     """
     values = class_map.model_dump(exclude_unset=True)
-    lines = [f"# {title}"]
+    lines = [f"# {escape_unprintable(title)}"]
     lines += [f"{key}: {_flow(value)}" for key, value in values.items() if key != "classes"]
     lines.append("classes:")
     lines += [

@@ -202,11 +202,15 @@ def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> lis
             image = to_upright_rgb(opened, name)
         image.thumbnail(_THUMBNAIL)
         images[name] = np.asarray(image)
-    return [
-        Example(pair.image_id, images[pair.image], class_ids)
-        for pair, class_ids in sample.small_masks.items()
-        if images[pair.image].shape[:2] == class_ids.shape
-    ]
+    examples = []
+    for pair, class_ids in sample.small_masks.items():
+        if images[pair.image].shape[:2] != class_ids.shape:
+            raise InputError(
+                f"{pair.mask} and {pair.image} have different sizes; a mask needs the size of its "
+                "image, and the image's EXIF rotation"
+            )
+        examples.append(Example(pair.image_id, images[pair.image], class_ids))
+    return examples
 
 
 def _select_evenly(pairs: Sequence[Pair], count: int) -> list[Pair]:
