@@ -171,7 +171,7 @@ def test_mixed_grays_need_a_tolerance_too():
 def test_compressed_masks_are_colors():
     found = find(painted(*[ROAD, CAR] * 50, (127, 65, 128)), name="masks/a.jpg")
     assert set(colors(found).values()) == {ROAD, CAR}
-    assert found.color_tolerance == 16
+    assert found.color_tolerance == 32
 
 
 def test_more_values_than_classes_are_refused():

@@ -32,9 +32,10 @@ _MANY = 3
 """If there are so many times more rare values than others, they are mixtures."""
 _MOST_RARE = 32
 """Number of rare colors up to which each is taken as a class."""
-_SAME_COLOR = 16
-"""Difference per channel below which compressed colors are taken as one."""
+_SAME_COLOR, _SAME_LOSSY_COLOR = 16, 32
+"""Difference per channel below which mixed and compressed colors are taken as one."""
 _MAX_TOLERANCE = 128
+_NO_NAMES = "unsure: classes have no names; rename class_0, class_1 and so on in the class map"
 
 
 def find_mask_classes(
@@ -110,7 +111,7 @@ def _id_classes(
         names = {0: TableClass("background"), max(ids): TableClass("object")}
     elif not names:
         names = {label_id: TableClass(f"class_{label_id}") for label_id in sorted(ids)}
-        draft.notes.append("unsure: the classes have no names; rename them in the class map")
+        draft.notes.append(_NO_NAMES)
     colors = _class_colors(names, palette)
     for label_id, entry in names.items():
         draft.add(entry.name, colors[label_id], label_ids=[label_id])
@@ -155,12 +156,20 @@ def _painted_classes(
     encoding: str,
     is_lossy: bool = False,
 ) -> Classes:
+    """Find the classes of masks in colors.
+
+    Args:
+        by_color: classes of the table.
+        is_lossy: the masks are JPEG files.
+    """
     draft, tolerance = ClassMapDraft(), 0
     found = sorted(counts.pixels, key=lambda color: (-counts.pixels[color], color))
     is_named = counts.pixels.keys() <= by_color.keys() | _UNNAMED_COLORS
     if is_lossy or (not is_named and _has_mixed_colors(counts)):
-        frequent = _frequent_colors(found, counts, list(by_color))
-        tolerance = max(_SAME_COLOR, _largest_distance(found, frequent))
+        distance = _SAME_LOSSY_COLOR if is_lossy else _SAME_COLOR
+        common = [color for color in found if counts.largest_fractions[color] >= _RARE]
+        frequent = _distinct_colors([*by_color, *common], distance)
+        tolerance = max(distance, _largest_distance(found, frequent))
         draft.notes.append(
             f"unsure: the masks have {len(found):,} colors, as if anti-aliased or compressed; each "
             f"pixel gets the nearest of {len(frequent)} colors (data.color_tolerance)"
@@ -168,18 +177,7 @@ def _painted_classes(
         found = frequent
     for color, entry in by_color.items():
         draft.add(entry.name, color, is_painted=True)
-    others = [color for color in found if color not in by_color]
-    for color in others:
-        if by_color and color in _UNNAMED_COLORS:
-            draft.ignored_colors.append(list(color))
-            draft.notes.append(f"unsure: color {list(color)} is ignored; the class table lacks it")
-        elif color == _BLACK:
-            draft.add("background", color, is_painted=True)
-        else:
-            name = (
-                "object" if len(others) == 2 and _BLACK in others else f"class_{len(draft.classes)}"
-            )
-            draft.add(name, color, is_painted=True)
+    _add_unnamed(draft, [color for color in found if color not in by_color], bool(by_color))
     return Classes(
         class_map=draft.build(),
         mask_values="colors",
@@ -189,16 +187,29 @@ def _painted_classes(
     )
 
 
-def _frequent_colors(
-    found: list[Color], counts: ValueCounts[Color], named: list[Color]
-) -> list[Color]:
-    """Return the colors `named` in a table, and frequent ones that differ from all others."""
-    frequent = list(named)
-    for color in found:
-        is_frequent = counts.largest_fractions[color] >= _RARE
-        if is_frequent and (not frequent or _largest_distance([color], frequent) >= _SAME_COLOR):
-            frequent.append(color)
-    return frequent
+def _add_unnamed(draft: ClassMapDraft, colors: list[Color], has_table: bool) -> None:
+    """Add the colors that no table names, the most frequent first."""
+    if not has_table and len(colors) == 2 and _BLACK in colors:
+        names = dict(zip(sorted(colors), ("background", "object"), strict=True))
+    else:
+        names = {_BLACK: "background"}
+    for color in colors:
+        if has_table and color in _UNNAMED_COLORS:
+            draft.ignored_colors.append(list(color))
+            draft.notes.append(f"unsure: color {list(color)} is ignored; the class table lacks it")
+        else:
+            draft.add(names.get(color, f"class_{len(draft.classes)}"), color, is_painted=True)
+    if not names.keys() >= set(colors) - _UNNAMED_COLORS:
+        draft.notes.append(_NO_NAMES)
+
+
+def _distinct_colors(colors: list[Color], distance: int) -> list[Color]:
+    """Return the colors without those that are nearer than `distance` to an earlier one."""
+    distinct: list[Color] = []
+    for color in colors:
+        if not distinct or _largest_distance([color], distinct) >= distance:
+            distinct.append(color)
+    return distinct
 
 
 def _largest_distance(colors: list[Color], centers: list[Color]) -> int:
