@@ -7,10 +7,8 @@ with masks.
 """
 
 import argparse
-import contextlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from roadseg.system.errors import InputError, escape_unprintable
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     require_not_written("data.source", args.source, stage_outputs(Path("dvc.yaml")))
     name, class_maps = _name(args.name, args.source), Path("classes")
     patterns = {"images": args.images, "masks": args.masks}
-    with open_files(Path(args.source), Limits.of(params.data)) as files, _name_source(args.source):
+    with open_files(Path(args.source), Limits.of(params.data)) as files:
         found = inspect_dataset(files, class_maps, params.data.max_pixels, **patterns)
     configuration = configure(found, _source(args.source), name, class_maps, Path("splits"))
     if not args.force:
@@ -75,15 +73,6 @@ def run(args: argparse.Namespace) -> None:
     written = [_PARAMS, *configuration.files, sheet]
     print(f"init: wrote {', '.join(map(str, written))}")
     print("init: look at the contact sheet, then run: dvc repro")
-
-
-@contextlib.contextmanager
-def _name_source(source: str) -> Iterator[None]:
-    """Begin the message of an InputError with the data set."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
 
 
 def _source(source: str) -> str:

@@ -18,7 +18,7 @@ from roadseg.system.errors import InputError
 
 Color = tuple[int, int, int]
 """Red, green and blue, 0..255."""
-_MAX_BYTES = 1 << 16
+MAX_BYTES = 1 << 16
 """Limit on the size of a table; 254 classes need a tenth of it."""
 
 
@@ -76,8 +76,8 @@ def read_class_table(name: str, data: bytes) -> ClassTable:
     reader = _reader(name)
     if reader is None:
         raise InputError(f"{name}: not a known class table")
-    if len(data) > _MAX_BYTES:
-        raise InputError(f"{name}: {len(data):,} bytes; a class table has at most {_MAX_BYTES:,}")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name}: over {MAX_BYTES:,} bytes; a class table is smaller")
     try:
         rows = list(reader(data.decode("utf-8-sig")))
         if not rows:

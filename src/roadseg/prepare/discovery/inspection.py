@@ -16,7 +16,12 @@ from PIL import Image
 
 from roadseg.prepare.annotations.shapes import rasterize
 from roadseg.prepare.decoding import open_image, to_upright_rgb, upright_size
-from roadseg.prepare.discovery.class_tables import ClassTable, find_class_table, read_class_table
+from roadseg.prepare.discovery.class_tables import (
+    MAX_BYTES,
+    ClassTable,
+    find_class_table,
+    read_class_table,
+)
 from roadseg.prepare.discovery.classes import Classes
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.label_classes import find_label_classes, read_labels
@@ -171,7 +176,7 @@ def _inspect_shapes(
 
 def _read_table(files: DatasetFiles) -> ClassTable | None:
     name = find_class_table(files.names)
-    return None if name is None else read_class_table(name, files.read(name))
+    return None if name is None else read_class_table(name, files.read(name, MAX_BYTES + 1))
 
 
 @contextlib.contextmanager

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from roadseg.config.class_map import ClassMap
-from roadseg.prepare.annotations.convert import read_annotations
+from roadseg.prepare.annotations.convert import MAX_BYTES, read_annotations
 from roadseg.prepare.annotations.shapes import Shapes, rasterize
 from roadseg.prepare.discovery.class_tables import ClassTable
 from roadseg.prepare.discovery.classes import Classes, ClassMapDraft
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.known_classes import voc_color
 from roadseg.prepare.discovery.layout import Layout
+from roadseg.system.errors import InputError
 
 _BACKGROUND = "background"
 _ANY_SIZE = (1 << 16, 1 << 16)
@@ -45,6 +46,9 @@ def read_labels(
     for pair in layout.pairs:
         images.setdefault(pair.mask, []).append(pair.image)
     found = LabelStatistics(Counter(), {})
+    for mask in images:
+        if (size := files.size(mask)) > MAX_BYTES:
+            raise InputError(f"{mask}: {size:,} bytes; the limit is {MAX_BYTES:,}")
 
     def image_size(image: str) -> tuple[int, int]:
         return sample.get(image, _ANY_SIZE)  # the shapes of other images are not kept
@@ -53,8 +57,12 @@ def read_labels(
         for image, source, annotated in read_annotations(data, mask, images[mask], image_size):
             found.labels.update(shape.label for shape in annotated.shapes)
             if image in sample:
-                size = {"height": annotated.height, "width": annotated.width}
-                found.shapes[image] = Shapes(source=source, shapes=list(annotated.shapes), **size)
+                found.shapes[image] = Shapes(
+                    source=source,
+                    height=annotated.height,
+                    width=annotated.width,
+                    shapes=list(annotated.shapes),
+                )
     return found
 
 
