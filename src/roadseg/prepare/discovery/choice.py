@@ -1,12 +1,12 @@
 """Choose among the ways to pair images with masks, or follow the patterns of the user."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.matching import derive_pattern, match_files
+from roadseg.prepare.discovery.matching import derive_pattern, match_files, parse_pattern
 from roadseg.prepare.discovery.pairing import Candidate, choose, find_candidates
 from roadseg.prepare.discovery.patterns import Patterns, build_patterns
 from roadseg.prepare.discovery.probes import MaskKind, Prober
@@ -51,7 +51,10 @@ def choose_patterns(
     Raises:
         InputError: there are no images or no masks.
     """
-    given = _Given(_parse("images", image_pattern, images), _parse("masks", mask_pattern, masks))
+    given = _Given(
+        parse_pattern("images", image_pattern, images) if images is not None else None,
+        parse_pattern("masks", mask_pattern, masks) if masks is not None else None,
+    )
     given.require_files(files)
     candidates = find_shared_annotations(files, dataset)
     if given.images is None or given.masks is None:
@@ -135,15 +138,6 @@ class _Given:
             images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
             return replace(patterns, images=images or patterns.images, masks=self.masks.text)
         return patterns
-
-
-def _parse(
-    option: str, parse: Callable[[str], FilePattern], text: str | None
-) -> FilePattern | None:
-    try:
-        return None if text is None else parse(text)
-    except ValueError as error:
-        raise InputError(f"--{option}: {error}, got {text!r}") from None
 
 
 def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:

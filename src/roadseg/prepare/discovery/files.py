@@ -13,8 +13,8 @@ from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.members import Archive, Member
 from roadseg.system.errors import InputError
 
-MAX_BYTES = 1 << 30
-"""Bytes that are read of one file."""
+MAX_BYTES = 512 << 20
+"""Bytes that are read of one file; COCO's largest annotation file has 448 MB."""
 
 
 class StoredFile(NamedTuple):
@@ -98,12 +98,13 @@ def _list_archive(archive: Archive) -> Iterator[StoredFile]:
 def _member_reader(archive: Archive, member: Member) -> Callable[[int], bytes]:
     def read(limit: int) -> bytes:
         archive.require_readable([member])
-        content = bytearray()
+        chunks: list[bytes] = []
         for chunk in archive.read_chunks(member):
-            content += chunk
-            if len(content) >= limit:
+            chunks.append(chunk[:limit])
+            limit -= len(chunk)
+            if limit <= 0:
                 break
-        return bytes(content[:limit])
+        return b"".join(chunks)
 
     return read
 

@@ -2,15 +2,23 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
-from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern
+from roadseg.config.file_pattern import (
+    IMAGE_SUFFIXES,
+    FilePattern,
+    image_pattern,
+    mask_pattern,
+    require_same_fields,
+)
 from roadseg.prepare.discovery.patterns import Patterns, escape
 from roadseg.prepare.discovery.templates import File, Parts, replace_text
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.system.errors import InputError
 
 _TOKEN = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _NUM_EXAMPLES = 100
@@ -39,6 +47,10 @@ def match_files(files: Sequence[File], patterns: Patterns) -> DatasetMatch:
     Raises:
         InputError: the patterns match no file, the same id twice, or nearly match an image.
     """
+    expression = parse_pattern("images", image_pattern, patterns.images)
+    parse_pattern("masks", partial(_parse_masks, expression), patterns.masks)
+    if patterns.test_images is not None:
+        parse_pattern("test-images", image_pattern, patterns.test_images)
     by_name = {file.name: file for file in files}
     matched = FilePatterns(
         images=patterns.images,
@@ -54,7 +66,6 @@ def match_files(files: Sequence[File], patterns: Patterns) -> DatasetMatch:
     pairs = {file: masks[image_id] for image_id, file in images.items() if image_id in masks}
     for mask, described in matched.annotations.items():
         pairs |= {by_name[image]: by_name[mask] for image in described}
-    expression = image_pattern(patterns.images)
     rest = [f for f in files if f.suffix in IMAGE_SUFFIXES and f.name not in matched.places]
     unmasked = [file for file in rest if expression.match(file.path)]
     return DatasetMatch(
@@ -65,6 +76,24 @@ def match_files(files: Sequence[File], patterns: Patterns) -> DatasetMatch:
         num_unused_masks=len(masks.keys() - images.keys()),
         others=sorted(set(rest).difference(unmasked)),
     )
+
+
+def parse_pattern(option: str, parse: Callable[[str], FilePattern], text: str) -> FilePattern:
+    """Parse the pattern that `option` of the command gives.
+
+    Raises:
+        InputError: the pattern is invalid.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InputError(f"--{option}: {error}, got {text!r}") from None
+
+
+def _parse_masks(images: FilePattern, text: str) -> FilePattern:
+    masks = mask_pattern(text)
+    require_same_fields(images, masks)
+    return masks
 
 
 def derive_pattern(known: FilePattern, pairs: Sequence[tuple[File, File]]) -> str | None:

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TypeVar
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
+from roadseg.prepare.discovery.alignment import align
 from roadseg.prepare.discovery.merging import merge_splits
 from roadseg.prepare.discovery.probes import ImageProbe, MaskKind, Prober
 from roadseg.prepare.discovery.templates import (
@@ -16,7 +17,6 @@ from roadseg.prepare.discovery.templates import (
     Matches,
     PairTemplate,
     Parts,
-    align,
 )
 from roadseg.prepare.discovery.words import mask_score, second_choice_score, split_words
 
@@ -73,7 +73,8 @@ class Candidate:
         return (
             *(not self.has_photos, self.is_lossy, _KINDS.index(self.kind)),
             *(second_choice_score(mask), max(mask_score(image), 0), -mask_score(mask)),
-            *(self.template.num_differences, -self.num_pairs, str(self.template.mask)),
+            *(self.template.num_differences, -self.num_pairs),
+            *(str(self.template.mask), str(self.template.image)),
         )
 
 

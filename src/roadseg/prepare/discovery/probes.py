@@ -14,6 +14,8 @@ from roadseg.system.errors import InputError
 MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
 """Content of masks: label ids, colors, or the format of annotation files."""
 
+_MAX_BYTES = 128 << 20
+"""Bytes that are read of a file; a larger image is not looked into."""
 _NUM_ROWS = 128
 """Rows of an image that are looked at."""
 _FEW_VALUES = 16
@@ -56,7 +58,7 @@ class Prober:
 
     def load(self, names: Iterable[str]) -> None:
         """Look into files, in the order in which they are stored."""
-        for name, data in self._files.read_each(set(names) - self._found.keys()):
+        for name, data in self._files.read_each(set(names) - self._found.keys(), _MAX_BYTES):
             if name.lower().endswith((".json", ".xml", ".txt")):
                 self._found[name] = probe_text(data)
             else:

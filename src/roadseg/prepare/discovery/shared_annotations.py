@@ -32,7 +32,7 @@ _MAX_FILES = 48
 """JSON and XML files that are looked into."""
 _MAX_SAME_NAME = 100
 """Images of one name in different directories that are compared."""
-_MAX_BYTES = 256 << 20
+_MAX_BYTES = 128 << 20
 """Bytes that are read of each; COCO lists the images first."""
 _NAMES = {
     "coco": re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")'),
