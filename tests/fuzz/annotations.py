@@ -112,7 +112,7 @@ def make_case(work: Path, name: str, content: bytes, *image_names: str) -> Case:
     def check() -> None:
         check_prepared_data(work, CLASS_MAP.num_classes, len(image_names))
 
-    return Case([FETCH, REMAP], (name,), check)
+    return Case([FETCH, REMAP], (name, masks), check)
 
 
 def write_yaml(path: Path, value: object) -> None:
