@@ -18,21 +18,21 @@ _INDENT = 15  # characters, width of the first column
 def summarize(inspection: Inspection, configuration: Configuration) -> Iterator[str]:
     """Yield the lines of a summary: files, encoding, splits, classes, and notes."""
     layout, classes, params = inspection.layout, inspection.classes, configuration.params
-    rows = {
-        "images": f"{len(layout.pairs):,} with masks, {_sizes(inspection)}",
-        "": layout.images,
-        "masks": f"{classes.encoding}; {inspection.sample_text} read",
-        " ": layout.masks,
-        "test images": f"{len(layout.test_names):,}" if layout.test_images else "none",
-        "  ": layout.test_images or "",
-        "first pair": layout.pairs[0].image,
-        "   ": layout.pairs[0].mask,
-        "validation": _validation(inspection, params["split.val_ids"]),
-        "scale": f"{params['remap.scale']:g}",
-        "classes": f"{params['remap.classes']}"
-        + (f", names from {inspection.table}" if inspection.table else ""),
-    }
-    yield from (f"  {key.strip():<{_INDENT}}{text}" for key, text in rows.items() if text)
+    table = f", names from {inspection.table}" if inspection.table else ""
+    rows = [
+        ("images", f"{len(layout.pairs):,} with masks, {_sizes(inspection)}"),
+        ("", layout.images),
+        ("masks", f"{classes.encoding}; {inspection.sample_text} read"),
+        ("", layout.masks),
+        ("test images", f"{len(layout.test_names):,}" if layout.test_images else "none"),
+        ("", layout.test_images),
+        ("first pair", layout.pairs[0].image),
+        ("", layout.pairs[0].mask),
+        ("validation", _validation(inspection, params["split.val_ids"])),
+        ("scale", f"{params['remap.scale']:g}"),
+        ("classes", f"{params['remap.classes']}{table}"),
+    ]
+    yield from (f"  {key:<{_INDENT}}{text}" for key, text in rows if text)
     yield from _class_rows(inspection)
     for note in (*layout.notes, *classes.notes, *_absent_classes(inspection)):
         yield from textwrap.wrap(note, _WIDTH, initial_indent="- ", subsequent_indent="  ")
