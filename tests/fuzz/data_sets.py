@@ -1,5 +1,6 @@
 """Hostile data sets for `roadseg init`, and class tables."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -35,7 +36,7 @@ def init(argv: list[str]) -> None:
 
 
 def damage_data_set(rng: random.Random, work: Path) -> Case:
-    """Damage, remove, rename or copy some files of a public layout."""
+    """Damage, remove, rename or copy some files of a public layout; it may be in an archive."""
     LAYOUTS[rng.choice(list(LAYOUTS))](work / SET)
     shutil.copy(ROOT / "params.yaml", work)
     shutil.copy(ROOT / "dvc.yaml", work)
@@ -45,7 +46,17 @@ def damage_data_set(rng: random.Random, work: Path) -> Case:
     same = [path for path in files if path.suffix == suffix]
     for path in rng.sample(same, rng.choice((1, len(same)))):
         _damage(rng, path, files)
-    return Case([Step(init, ["init", SET], WRITTEN)], (SET,), lambda: _check_configuration(work))
+    source = SET
+    if rng.random() < 0.3:
+        for path in (work / SET, *(work / SET).rglob("*")):
+            os.utime(path, (1e9, 1e9))  # zip files contain it
+        kind = rng.choice(("zip", "gztar"))
+        path = Path(shutil.make_archive(str(work / SET), kind, work, SET))
+        source = path.name
+        if kind == "zip" and rng.random() < 0.5:
+            path.write_bytes(mutate_bytes(rng, path.read_bytes()))
+    step = Step(init, ["init", source], WRITTEN)
+    return Case([step], (SET,), lambda: _check_configuration(work, source))
 
 
 def _damage(rng: random.Random, path: Path, files: list[Path]) -> None:
@@ -67,9 +78,9 @@ def _damage(rng: random.Random, path: Path, files: list[Path]) -> None:
         path.unlink()
 
 
-def _check_configuration(work: Path) -> None:
+def _check_configuration(work: Path, source: str) -> None:
     params = load_params(work / "params.yaml")
-    assert params.data.source == SET, "another data.source"
+    assert params.data.source == source, "another data.source"
     read_class_map(find_class_map(params.remap.classes, work / "classes"))
 
 
