@@ -1,5 +1,6 @@
 """Hostile images and masks, for fetch (from a directory) and remap."""
 
+import dataclasses
 import io
 import os
 import random
@@ -24,16 +25,23 @@ MODES += ("RGBa", "La", "I;16", "I;16B", "I;16L", "I;16N")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000")
 
 
-def make_case(work: Path, check: Callable[[], None] = lambda: None, *names: str) -> Case:
-    """Build a case of fetch, then remap."""
+def make_case(
+    work: Path, check: Callable[[], None] = lambda: None, *names: str, colors: int | None = None
+) -> Case:
+    """Build a case of fetch, then remap; `colors` is the tolerance if masks are painted."""
     copy_in(work, "params.yaml")
+    if colors is not None:
+        path = work / "params.yaml"
+        text = path.read_text().replace("mask_values: ids", "mask_values: colors")
+        path.write_text(text.replace("color_tolerance: 0", f"color_tolerance: {colors}"))
     write_old_outputs(work, "data/raw/", "data/prepared/", "plots/frequency.csv")
 
     def check_all() -> None:
         check_prepared_data(work)
         check()
 
-    return Case([FETCH, REMAP], names or (NAME, Path(NAME).stem), check_all)
+    remap = dataclasses.replace(REMAP, may_warn=True)  # about damaged EXIF data
+    return Case([FETCH, remap], names or (NAME, Path(NAME).stem), check_all)
 
 
 def replace_file(
@@ -117,10 +125,10 @@ def write_png_by_hand(rng: random.Random, work: Path) -> Case:
     (work / "pictures" / folder / NAME).write_bytes(png.join_chunks(chunks))
 
     def check() -> None:
-        table, _ = TWELVE.table()
+        table, _ = TWELVE.table(1 << 16)
         name = Path(NAME).with_suffix(".npy").name
         if is_mask:
-            assert depth == 8 or color_type == 3
+            assert depth < 16 or color_type == 0, "bits were lost"
             found = np.load(work / "data/prepared/masks" / name)
             assert (found == table[values[:, :, 0]]).all(), "other class ids than were drawn"
         elif depth == 8:
@@ -199,6 +207,92 @@ def _change(rng: random.Random, folder: Path, path: Path) -> None:
         os.rename(path, os.fsencode(folder) + b"/\xff\xfe.png")
 
 
+ENCODERS = {
+    # name of the format -> options of the lossless writer
+    **{"PNG": {}, "BMP": {}, "TIFF": {}, "GIF": {"optimize": False}, "WEBP": {"lossless": True}},
+}
+
+
+def mutate_other_format(rng: random.Random, work: Path) -> Case:
+    """Damage a BMP, TIFF, GIF or WebP file of an image or mask."""
+    folder, kind = rng.choice(FOLDERS), rng.choice(list(ENCODERS)[1:])
+    image = Image.open(io.BytesIO(original(folder)))
+    options = dict(ENCODERS[kind])
+    if kind == "TIFF":
+        options["compression"] = rng.choice((None, "tiff_lzw", "packbits", "jpeg", "zstd"))
+    if kind in ("TIFF", "GIF") and rng.random() < 0.2:
+        options |= {"save_all": True, "append_images": [image.copy()]}
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    change = rng.choice((mutate_bytes, mutate_bytes, truncate_bytes))
+    return replace_file(work, folder, change(rng, buffer.getvalue()))
+
+
+def paint_mask(rng: random.Random, work: Path) -> Case:
+    """Paint a mask in the colors of the class map, with noise, in any format and mode."""
+    kind, tolerance = rng.choice(list(ENCODERS)), rng.choice((0, 0, 1, 8, 128))
+    copy_in(work, "pictures")
+    drawn = np.random.default_rng(rng.randrange(1 << 32))
+    for path in sorted((work / "pictures" / TRAIN_MASKS).iterdir()):
+        class_ids = TWELVE.table()[0][np.asarray(Image.open(path))]
+        colors = TWELVE.colors[class_ids].astype(int)
+        noise = rng.choice((0, 0, 0, 1, 9)) if path.name == NAME else 0
+        colors = (colors + drawn.integers(-noise, noise + 1, colors.shape)).clip(0, 255)
+        image = Image.fromarray(colors.astype(np.uint8))
+        if kind == "GIF" or rng.random() < 0.3:
+            image = image.quantize(256)
+        elif rng.random() < 0.3 and kind != "BMP":
+            image.putalpha(rng.randrange(1, 256))
+        image.save(path, kind, **ENCODERS[kind])
+    expected = np.load(valid_workspace() / "data/prepared/masks" / NAME.replace(".png", ".npy"))
+
+    def check() -> None:
+        found = np.load(work / "data/prepared/masks" / NAME.replace(".png", ".npy"))
+        assert noise <= tolerance, "an unknown color was accepted"
+        assert (found == expected).all(), "other class ids than were painted"
+
+    return make_case(work, check, colors=tolerance)
+
+
+def use_odd_palette(rng: random.Random, work: Path) -> Case:
+    """Write palette masks of label ids whose palettes may differ or be short."""
+    copy_in(work, "pictures")
+    kind, length = rng.choice(("PNG", "BMP", "TIFF", "GIF")), rng.choice((768, 768, 3, 102))
+    common = rng.randbytes(length)
+    odd = rng.sample(range(length // 3), rng.choice((0, 1, length // 3)))
+    differs = False
+    for path in sorted((work / "pictures" / TRAIN_MASKS).iterdir()):
+        mask, palette = Image.open(path), bytearray(common)
+        for index in odd if path.name == NAME else ():
+            palette[3 * index] ^= 1
+            differs = differs or mask.histogram()[index] > 0
+        mask.putpalette(bytes(palette))
+        mask.save(path, kind, **ENCODERS[kind])
+
+    def check() -> None:
+        assert not differs, "palettes that differ were accepted"
+
+    return make_case(work, check, "_10")
+
+
+def use_deep_mask(rng: random.Random, work: Path) -> Case:
+    """Write a mask of 16 bits, as label ids or, which is refused, as colors."""
+    copy_in(work, "pictures")
+    path = work / "pictures" / TRAIN_MASKS / NAME
+    ids = np.asarray(Image.open(path)).astype(np.uint16)
+    if rng.random() < 0.5:
+        ids = ids.copy()
+        ids[rng.randrange(32), rng.randrange(48)] = rng.choice((255, 256, 263, 65535))
+    Image.fromarray(ids).save(path, rng.choice(("PNG", "TIFF")))
+    colors = 0 if rng.random() < 0.2 else None
+
+    def check() -> None:
+        assert colors is None, "16 bits were read as a color"
+        assert ids.max() < 34, "an id without a class was accepted"
+
+    return make_case(work, check, colors=colors)
+
+
 KINDS: dict[str, CaseBuilder] = {
     "image mutated": mutate_image,
     "image cut": truncate_image,
@@ -207,4 +301,8 @@ KINDS: dict[str, CaseBuilder] = {
     "image chunks": use_odd_chunks,
     "image ids": use_odd_label_ids,
     "image layout": change_layout,
+    "image formats": mutate_other_format,
+    "image colors": paint_mask,
+    "image palettes": use_odd_palette,
+    "image 16 bits": use_deep_mask,
 }

@@ -16,5 +16,6 @@ def test_label_ids_above_255_are_written_with_16_bits(tmp_path: Path, label_ids,
         void=None, ignored_label_ids=[], unknown_label_ids="error", classes=classes
     )
     write_label_ids(tmp_path / "a.png", np.array([[0, 1]], dtype=np.uint8), class_map)
-    assert Image.open(tmp_path / "a.png").mode == mode
+    with Image.open(tmp_path / "a.png") as mask:
+        assert mask.mode == mode
     assert read_mask(tmp_path / "a.png", 10, LABEL_IDS).values.tolist() == [list(label_ids)]

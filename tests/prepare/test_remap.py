@@ -11,6 +11,7 @@ from PIL import Image
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare import remap
+from roadseg.prepare.annotations.shapes import Polygon, Shapes, write_shapes
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
@@ -94,6 +95,40 @@ def test_ignored_label_ids_become_the_ignore_index(raw_images: Path, tmp_path: P
     assert mask[0, 0] == IGNORE_INDEX  # the first stripe is void
     assert mask[0, 4] == 0  # the next is road
     assert pixels[IGNORE_INDEX] > 0
+
+
+def replace_mask_by_shapes(raw: Path, label: str) -> np.ndarray:
+    """Replace the first mask by two rectangles; return their label ids, (32, 48) uint8."""
+    (raw / TRAIN_MASKS / "000000_10.png").unlink()
+    shapes = [
+        Polygon(label="vehicle", points=[0, 0, 20, 0, 20, 9, 0, 9]),
+        Polygon(label=label, points=[10, 5, 47, 5, 47, 31, 10, 31]),
+    ]
+    path = raw / TRAIN_MASKS / "000000_10.json"
+    write_shapes(path, Shapes(source="set.json: image 'a'", height=32, width=48, shapes=shapes))
+    label_ids = np.full((32, 48), 7, dtype=np.uint8)
+    label_ids[:10, :21] = 26
+    label_ids[5:, 10:] = 23
+    return label_ids
+
+
+def test_shapes_become_the_same_arrays_as_a_mask_of_label_ids(tmp_path: Path):
+    sizes, class_map = [(32, 48)], KITTI12.model_copy(update={"background": "road"})
+    drawn = write_images(tmp_path / "shapes", 1, 0, sizes)
+    label_ids = replace_mask_by_shapes(drawn, "sky")
+    painted = write_images(tmp_path / "masks", 1, 0, sizes)
+    Image.fromarray(label_ids).save(painted / TRAIN_MASKS / "000000_10.png")
+    for raw, out in ((drawn, "a"), (painted, "b")):
+        remap_dataset(raw, tmp_path / out, class_map, 1.0)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_label_without_a_class_is_named_with_the_annotation_file(raw_images: Path, tmp_path: Path):
+    replace_mask_by_shapes(raw_images, "skyy")
+    class_map = KITTI12.model_copy(update={"background": "road", "unknown_label_ids": "error"})
+    message = r"^set.json: image 'a': label 'skyy' \(1 of 2 shapes\) .* did you mean 'sky'\?"
+    with pytest.raises(InputError, match=message):
+        remap_dataset(raw_images, tmp_path / "prepared", class_map, 1.0)
 
 
 def save_palette_masks(raw: Path) -> None:

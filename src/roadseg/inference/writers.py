@@ -1,8 +1,8 @@
 """Result files of `roadseg predict`.
 
 color/NAME.png          palette image in the colours of the classes; the indices are the class ids
-label_ids/NAME.png      mask in the format of KITTI, with the first label id of each class; 8 bits, or
-                        16 bits if one of them is above 255
+label_ids/NAME.png      mask in the format of KITTI, with the first label id of each class; of
+                        16 bits if one of them is above 255, otherwise 8
 overlay/NAME.jpg        mean of the image and the colours of the classes
 probabilities/NAME.npy  (K, H, W) float16, probability of each class (optional)
 classes.json            class id, name, colour and label id of each class

@@ -20,7 +20,7 @@ TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
 IMAGE_SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".gif", ".webp")
-MASK_SUFFIXES = IMAGE_SUFFIXES
+MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".json")
 FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from roadseg.config.class_map import NUM_LABEL_IDS, ClassMap, Color
+from roadseg.prepare.annotations.shapes import rasterize, read_shapes
 from roadseg.prepare.color_table import ColorTable
 from roadseg.prepare.lut import count_values, look_up
-from roadseg.prepare.masks import MaskEncoding, read_mask
+from roadseg.prepare.masks import MaskEncoding, MaskPixels, read_mask
 from roadseg.system.errors import InputError
 
 
@@ -30,6 +31,7 @@ class MaskReader:
     """Reads masks of one encoding; the methods may be called by several threads."""
 
     def __init__(self, class_map: ClassMap, encoding: MaskEncoding, max_pixels: int) -> None:
+        self._class_map = class_map
         self._encoding = encoding
         self._max_pixels = max_pixels
         self._tables = {size: class_map.table(size) for size in (256, NUM_LABEL_IDS)}
@@ -37,31 +39,35 @@ class MaskReader:
         self._colors = ColorTable(class_map, encoding.color_tolerance) if is_colors else None
 
     def read(self, path: Path) -> Mask:
-        """Read a mask file.
+        """Read a mask file, or draw the shapes of an annotation file.
 
         Raises:
             InputError: the mask is damaged, of an unsupported kind, or has an unknown value.
         """
-        values, palette, has_palette = read_mask(path, self._max_pixels, self._encoding)
-        if self._colors is not None:
-            if palette is None:
-                return _read_colors(path, values, self._colors)
-            return _read_palette(path, values, palette, self._colors)
-        if values.ndim == 3:
-            values = _gray_values(path, values)
-        counts = count_values(values)
+        if path.suffix == ".json":
+            return Mask(rasterize(read_shapes(path), self._class_map), 0, {})
+        pixels = read_mask(path, self._max_pixels, self._encoding)
+        if self._colors is None:
+            return self._read_label_ids(path, pixels)
+        if pixels.palette is None:
+            return _read_colors(path, pixels.values, self._colors)
+        return _read_palette(path, pixels.values, pixels.palette, self._colors)
+
+    def _read_label_ids(self, path: Path, pixels: MaskPixels) -> Mask:
+        label_ids = pixels.values if pixels.values.ndim == 2 else _gray_values(path, pixels.values)
+        counts = count_values(label_ids)
         table, known = self._tables[counts.size]
         if (unknown := np.flatnonzero((counts > 0) & ~known)).size:
             label_id = int(unknown[0])
             raise InputError(
                 f"{path}: label id {label_id} ({counts[label_id]} pixels) has no class; the first "
-                f"is at {_position(values == label_id)}; add the label id to the class map, or set "
-                "unknown_label_ids there"
+                f"is at {_position(label_ids == label_id)}; add the label id to the class map, or "
+                "set unknown_label_ids there"
             )
-        used = {}
-        if palette is not None and has_palette:
-            used = {int(index): _color(palette[index]) for index in np.flatnonzero(counts)}
-        return Mask(look_up(values, table), 0, used)
+        colors = {}
+        if pixels.palette is not None and pixels.has_palette:
+            colors = {int(i): _color(pixels.palette[i]) for i in np.flatnonzero(counts)}
+        return Mask(look_up(label_ids, table), 0, colors)
 
 
 def _read_colors(path: Path, pixels: np.ndarray, colors: ColorTable) -> Mask:
@@ -82,14 +88,15 @@ def _read_palette(path: Path, indices: np.ndarray, palette: np.ndarray, colors: 
 
 def _gray_values(path: Path, pixels: np.ndarray) -> np.ndarray:
     """Return the gray values of an RGB or RGBA image with R=G=B, (H, W) uint8."""
-    is_colored = (pixels[:, :, :1] != pixels[:, :, 1:3]).any(axis=2)
+    red, green, blue = (pixels[:, :, channel] for channel in range(3))
+    is_colored = (red != green) | (green != blue)
     if is_colored.any():
         color = list(_color(pixels.reshape(-1, pixels.shape[2])[is_colored.argmax()]))
         raise InputError(
             f"{path}: the pixel at {_position(is_colored)} has the color {color}, which is not a "
             "label id; if the masks have the colors of the class map, set data.mask_values: colors"
         )
-    return pixels[:, :, 0]
+    return red
 
 
 def _raise_unknown_color(

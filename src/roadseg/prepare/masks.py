@@ -14,6 +14,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from roadseg.prepare.annotations.shapes import read_shapes
 from roadseg.prepare.decoding import open_image, read_orientation, verify_checksums
 from roadseg.system.errors import InputError
 
@@ -54,11 +55,14 @@ class MaskPixels(NamedTuple):
 def read_mask_size(
     path: Path, name: str, max_pixels: int, encoding: MaskEncoding
 ) -> tuple[int, int]:
-    """Read (H, W) of a mask, and check by its header that `read_mask` supports it.
+    """Read (H, W) of a mask or of shapes, and check by its header that `read_mask` supports it.
 
     Raises:
         InputError: begins with `name`.
     """
+    if path.suffix == ".json":
+        shapes = read_shapes(path)
+        return shapes.height, shapes.width
     with open_image(path, name, max_pixels) as mask:
         _check_header(mask, name, encoding)
         return mask.height, mask.width

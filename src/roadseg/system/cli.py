@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ def run_main(main: Callable[[], None], less_memory: str = CLOSE_PROGRAMS) -> Non
         sys.stdout.reconfigure(errors="backslashreplace")
     # Pillow warns about damaged images; images that cannot be read raise an InputError instead
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # tqdm's monitor thread prints a warning if there is too little memory to start it
     tqdm.monitor_interval = 0
     if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & os.environ.keys():

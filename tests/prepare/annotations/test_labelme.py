@@ -91,9 +91,29 @@ def test_size_may_be_missing(size: dict):
         ({"points": [], "label": None}, r"shapes\[0\].label: should be a valid string"),
         ({"shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": "??"}, "not a PNG in base64"),
         ({"shape_type": "mask", "points": [[0, 0], [1, 1]]}, "mask: not a PNG"),
+        ({"points": [[0, 0], [1, 1], [1, 0]], "label": "\ud800"}, "label: should be valid Unicode"),
         ({"points": [[0, 0], [1, 1], [float("-inf"), 1]]}, "finite number, got -inf"),
     ],
 )
 def test_invalid_shape_is_an_error_with_its_position(shape: dict, message: str):
     with pytest.raises(InputError, match=rf"^a.json: shapes\[0\].*{message}|^a.json: {message}"):
         read(shape)
+
+
+def test_mask_with_more_pixels_than_the_image_is_not_decoded():
+    buffer = io.BytesIO()
+    Image.new("1", (100, 100)).save(buffer, "PNG")
+    mask = {"mask": base64.b64encode(buffer.getvalue()).decode(), "shape_type": "mask"}
+    with pytest.raises(InputError, match=r"shapes\[0\]: mask: 100x100 pixels; the limit is"):
+        read_labelme(
+            json.dumps(
+                {
+                    "imageHeight": 1000,
+                    "imageWidth": 1000,
+                    "shapes": [{"label": "car", "points": [[0, 0], [99, 99]], **mask}],
+                }
+            ).encode(),
+            "a.json",
+            5,
+            6,
+        )

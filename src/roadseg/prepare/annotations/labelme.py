@@ -47,7 +47,8 @@ def read_labelme(data: bytes, name: str, height: int, width: int) -> AnnotatedIm
 
     Args:
         name: the file, for error messages.
-        height: height of the image in pixels, if the file does not have it; `width` likewise.
+        height: height of the image in pixels, if the file does not have it; `width` likewise. A
+            mask may not have more pixels than height * width.
 
     Raises:
         InputError: names the file and the position of the shape.
@@ -58,11 +59,14 @@ def read_labelme(data: bytes, name: str, height: int, width: int) -> AnnotatedIm
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     size = file.imageHeight or height, file.imageWidth or width
-    shapes = [_build(shape, f"{name}: shapes[{i}]", size) for i, shape in enumerate(file.shapes)]
+    shapes = [
+        _build(shape, f"{name}: shapes[{i}]", size, height * width)
+        for i, shape in enumerate(file.shapes)
+    ]
     return AnnotatedImage("", *size, shapes)
 
 
-def _build(shape: _Shape, where: str, size: tuple[int, int]) -> Shape:
+def _build(shape: _Shape, where: str, size: tuple[int, int], max_pixels: int) -> Shape:
     kind, label = shape.shape_type or "polygon", normalize(shape.label)
     if kind not in (*_POLYGONS, *_TWO_POINTS):
         raise InputError(
@@ -77,7 +81,7 @@ def _build(shape: _Shape, where: str, size: tuple[int, int]) -> Shape:
         box = [x - radius, y - radius, x + radius, y + radius]
         return build_shape(Ellipse, where, size, label=label, box=box)
     if kind == "mask":
-        return _build_mask(shape, label, where, size)
+        return _build_mask(shape, label, where, size, max_pixels)
     if len(points) == 2 and kind == "rectangle":
         (x0, y0), (x1, y1) = points
         points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
@@ -85,13 +89,15 @@ def _build(shape: _Shape, where: str, size: tuple[int, int]) -> Shape:
     return build_shape(Polygon, where, size, label=label, points=flat)
 
 
-def _build_mask(shape: _Shape, label: str, where: str, size: tuple[int, int]) -> Shape:
+def _build_mask(
+    shape: _Shape, label: str, where: str, size: tuple[int, int], max_pixels: int
+) -> Shape:
     """Build a shape from a PNG that covers the box from the first to the second point."""
     try:
         data = base64.b64decode(shape.mask or "", validate=True)
     except ValueError:
         raise InputError(f"{where}: mask is not a PNG in base64") from None
-    with open_image(io.BytesIO(data), f"{where}: mask", size[0] * size[1]) as image:
+    with open_image(io.BytesIO(data), f"{where}: mask", max_pixels) as image:
         inside = np.asarray(image.convert("L")) > 0
     left, top = (int(coordinate) for coordinate in shape.points[0])
     changes = np.flatnonzero(np.diff(inside.ravel(), prepend=False, append=False))

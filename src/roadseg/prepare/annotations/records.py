@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -56,8 +57,7 @@ def read_json_object(
     def build(pairs: list[tuple[str, Any]]) -> Any:
         value = dict(pairs)
         if len(value) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = next(key for key in keys if keys.count(key) > 1)
+            ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
             raise InputError(f"{name}: the key {repeated!r} is in one object twice")
         return convert(value)
 

@@ -47,6 +47,11 @@ def _walk(root: Path, folder: str, patterns: Sequence[_Levels]) -> Iterator[str]
 
 def is_ignored(name: str) -> bool:
     """True for hidden files, those that macOS adds, and tables of class names."""
+    return is_hidden(name) or name.rpartition("/")[2] == _CLASS_TABLE
+
+
+def is_hidden(name: str) -> bool:
+    """True for hidden files and those that macOS adds to archives."""
     parts = name.split("/")
     hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-    return hidden or parts[0] == "__MACOSX" or parts[-1] == _CLASS_TABLE
+    return hidden or parts[0] == "__MACOSX"

@@ -1,0 +1,196 @@
+"""Choose among the ways to pair images with masks, or follow the patterns of the user."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
+from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.discovery.matching import derive_pattern, match_files, parse_pattern
+from roadseg.prepare.discovery.pairing import Candidate, choose, find_candidates
+from roadseg.prepare.discovery.patterns import Patterns, build_patterns
+from roadseg.prepare.discovery.probes import MaskKind, Prober
+from roadseg.prepare.discovery.shared_annotations import find_shared_annotations
+from roadseg.prepare.discovery.templates import File
+from roadseg.system.errors import InputError
+
+_NUM_EXAMPLES = 4
+_NUM_SHOWN = 3
+"""Directories, suffixes or patterns that a message lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The patterns of a dataset, and the content of its masks."""
+
+    patterns: Patterns
+    kind: MaskKind
+    described: Mapping[File, File] | None = None
+    """Images -> the shared annotation file that describes them; None if masks are not shared."""
+    masks: frozenset[File] = frozenset()
+    """All masks, also those of test images, and those that could be used instead."""
+    notes: tuple[str, ...] = ()
+
+
+def choose_patterns(
+    files: Sequence[File],
+    dataset: DatasetFiles,
+    prober: Prober,
+    images: str | None,
+    masks: str | None,
+) -> Choice:
+    """Return the most plausible patterns.
+
+    Args:
+        files: all files of the dataset, sorted.
+        dataset: reads files.
+        prober: looks into files.
+        images: pattern of the images, if the user gives it.
+        masks: pattern of the masks, if the user gives it.
+
+    Raises:
+        InputError: there are no images or no masks.
+    """
+    given = _Given(
+        parse_pattern("images", image_pattern, images) if images is not None else None,
+        parse_pattern("masks", mask_pattern, masks) if masks is not None else None,
+    )
+    given.require_files(files)
+    candidates = find_shared_annotations(files, dataset)
+    if given.images is None or given.masks is None:
+        candidates += find_candidates(files, prober)
+    fits = [fit for candidate in candidates if (fit := given.restrict(candidate)) is not None]
+    candidates = choose(fits, sum(file.suffix in IMAGE_SUFFIXES for file in files))
+    if images is not None and masks is not None:
+        return _choose_given(files, prober, Patterns(images, masks, None), candidates)
+    if not candidates:
+        raise _no_masks(files, prober)
+    best, *others = candidates
+    patterns = given.apply(build_patterns(best), best)
+    return Choice(
+        patterns=patterns,
+        kind=best.kind,
+        described=dict(best.matches.pairs) if best.is_shared else None,
+        masks=best.mask_files.union(*(other.mask_files for other in others)),
+        notes=tuple(_notes(best, others, patterns)),
+    )
+
+
+def _choose_given(
+    files: Sequence[File], prober: Prober, patterns: Patterns, shared: Sequence[Candidate]
+) -> Choice:
+    """Return the user's patterns of images and masks with the content of the masks."""
+    if shared:
+        described = dict(shared[0].matches.pairs)
+        return Choice(patterns=patterns, kind=shared[0].kind, described=described)
+    masks = list(match_files(files, patterns).masks.values())
+    examples = [mask.name for mask in masks[:: max(1, len(masks) // _NUM_EXAMPLES)]]
+    prober.load(examples)
+    for name in examples:
+        kind = prober.kind(name)
+        if kind is not None and kind not in ("coco", "cvat"):
+            return Choice(patterns=patterns, kind=kind)
+    raise InputError(f"{examples[0] if examples else patterns.masks}: not a mask or annotations")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The patterns that the user gives."""
+
+    images: FilePattern | None
+    masks: FilePattern | None
+
+    def require_files(self, files: Sequence[File]) -> None:
+        """Raise InputError if there are no images, or none that a pattern matches."""
+        if not any(file.suffix in IMAGE_SUFFIXES for file in files):
+            counts = Counter(file.suffix or "without suffix" for file in files)
+            types = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common(_NUM_SHOWN))
+            raise InputError(
+                f"no images found among {len(files):,} files{types and f': {types}'}; images end "
+                f"in {', '.join(IMAGE_SUFFIXES)}"
+            )
+        for option, pattern in (("images", self.images), ("masks", self.masks)):
+            if pattern is not None and not any(pattern.match(file.path) for file in files):
+                raise InputError(f"--{option}: no file matches {pattern.text}")
+
+    def restrict(self, candidate: Candidate) -> Candidate | None:
+        """Return the candidate with only the pairs that match; None if there are none."""
+        if self.images is None and self.masks is None:
+            return candidate
+        pairs = [pair for pair in candidate.matches.pairs if self._matches(pair)]
+        return (
+            replace(candidate, matches=candidate.matches._replace(pairs=pairs)) if pairs else None
+        )
+
+    def _matches(self, pair: tuple[File, File]) -> bool:
+        return all(
+            pattern is None or pattern.match(file.path) is not None
+            for pattern, file in zip((self.images, self.masks), pair, strict=True)
+        )
+
+    def apply(self, patterns: Patterns, best: Candidate) -> Patterns:
+        """Return the given patterns; the other one has the same fields."""
+        pairs = best.matches.pairs
+        if self.images:
+            masks = derive_pattern(self.images, pairs)
+            return Patterns(self.images.text, masks or patterns.masks, patterns.test_images)
+        if self.masks:
+            images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
+            return replace(patterns, images=images or patterns.images, masks=self.masks.text)
+        return patterns
+
+
+def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:
+    if best.is_lossy:
+        yield (
+            "unsure: the masks are JPEG files, in which the colors are not exact; use the original "
+            "masks if there are any"
+        )
+    if not best.has_photos:
+        yield "unsure: the images have few colors, like masks; check that the two are not swapped"
+    if best.num_missing:
+        yield (
+            f"unsure: {patterns.masks} also describes images that do not exist "
+            f"({best.num_missing:,}); add them, or remove their entries"
+        )
+    yield from _other_notes(best, others, patterns)
+    if patterns.num_unused_masks:
+        yield (
+            f"{patterns.num_unused_masks} images of the test split have masks, which are not used "
+            "(data.test_images)"
+        )
+
+
+def _other_notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:
+    """Yield the masks and the images that could be used instead."""
+    found: dict[str, dict[str, None]] = {"masks": {}, "images": {}}
+    used_pairs = set(best.matches.pairs)
+    for other in others:
+        if used_pairs.issuperset(other.matches.pairs):
+            continue
+        text = build_patterns(other)
+        if not other.mask_files <= best.mask_files:
+            found["masks"][f"{text.masks} ({other.kind})"] = None
+        elif other.template.num_differences == best.template.num_differences:
+            found["images"][text.images] = None
+    for option, used in (("masks", f"{patterns.masks} ({best.kind})"), ("images", patterns.images)):
+        others_shown = [text for text in found[option] if text != used][:_NUM_SHOWN]
+        if others_shown:
+            yield f"{used} is used; data.{option} can also choose {', '.join(others_shown)}"
+
+
+def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
+    images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
+    boxes = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
+    return InputError(
+        f"no masks found: {len(images):,} images in {count_by_folder(images)}{boxes}; name the "
+        "pattern with --masks, such as labels/{id}.png"
+    )
+
+
+def count_by_folder(files: Iterable[File]) -> str:
+    """Return the directories with most of the files, with their numbers, for a message."""
+    folders = Counter(file.folder or "the top directory" for file in files).most_common()
+    shown = ", ".join(f"{folder} ({count:,})" for folder, count in folders[:_NUM_SHOWN])
+    more = len(folders) - _NUM_SHOWN
+    return f"{shown} and {more:,} more directories" if more > 0 else shown

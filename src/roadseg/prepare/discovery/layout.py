@@ -1,0 +1,189 @@
+"""Find the layout of a dataset: the file patterns of its images and masks, and its splits."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from roadseg.prepare.decoding import MAX_PIXELS
+from roadseg.prepare.discovery.choice import Choice, choose_patterns, count_by_folder
+from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.discovery.id_lists import IdList, find_list_split
+from roadseg.prepare.discovery.matching import DatasetMatch, match_files
+from roadseg.prepare.discovery.pairing import spread
+from roadseg.prepare.discovery.patterns import Patterns, guess_test_images
+from roadseg.prepare.discovery.probes import MaskKind, Prober
+from roadseg.prepare.discovery.splits import (
+    SplitFinder,
+    split_path,
+    suggest_group_by,
+    val_ids_expression,
+)
+from roadseg.prepare.discovery.templates import File, parse_names
+from roadseg.prepare.discovery.words import Split
+from roadseg.system.errors import InputError, escape_unprintable
+
+_NUM_SIZES = 8
+"""Images whose sizes are read."""
+
+
+class Pair(NamedTuple):
+    """An image with its mask; both names are keys of `DatasetFiles.read`."""
+
+    image_id: str
+    """As the pipeline forms it from the patterns."""
+    image: str
+    mask: str
+    """A mask, or the annotation file that describes the image; many images may share one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Everything that the names of the files tell about a dataset."""
+
+    images: str
+    """data.images: pattern of the images with masks."""
+    masks: str
+    """data.masks: pattern of the masks or annotation files."""
+    test_images: str | None
+    """data.test_images: pattern of the images that are only rendered."""
+    unmasked: Literal["error", "skip"]
+    """data.unmasked: skip if `images` matches images without a mask."""
+    val_ids: str | tuple[str, ...] | None
+    """split.val_ids: a regular expression, the ids themselves, or None without predefined split."""
+    group_by: str | None
+    """split.group_by: a regular expression with one group; None with a predefined split."""
+    kind: MaskKind
+    """Content of the masks: label ids, colors, or the format of the annotation files."""
+    pairs: tuple[Pair, ...]
+    """The images with masks, sorted by id."""
+    test_names: tuple[str, ...]
+    """The files that `test_images` matches, sorted."""
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) in pixels of some images, for `suggest_scale`."""
+    notes: tuple[str, ...]
+    """Sentences for the user; those that begin with `unsure: ` need a decision or a look."""
+
+
+def discover_layout(
+    files: DatasetFiles,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Layout:
+    """Find the images and masks among `files`, and how they are paired and split.
+
+    Args:
+        files: the dataset.
+        images: pattern of the images, if the user knows it; None: it is found.
+        masks: pattern of the masks, if the user knows it; None: it is found.
+        max_pixels: larger images are not looked into.
+
+    Raises:
+        InputError: says what was found, what is missing and which option supplies it.
+    """
+    parsed = _parse_names(files.names, images or masks)
+    prober = Prober(files, max_pixels)
+    choice = choose_patterns(parsed, files, prober, images, masks)
+    patterns, matched = _match(parsed, choice)
+    pairs, ids = matched.masks, matched.ids
+    if not pairs:
+        raise InputError(
+            f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
+            "patterns with --images and --masks"
+        )
+    val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
+    group_by = None if val_ids else suggest_group_by(ids.values())
+    notes = [*choice.notes, *_count_notes(matched, choice), *split_notes]
+    some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
+    prober.load(some)
+    return Layout(
+        images=patterns.images,
+        masks=patterns.masks,
+        test_images=patterns.test_images,
+        unmasked="skip" if matched.unmasked else "error",
+        val_ids=val_ids,
+        group_by=group_by,
+        kind=choice.kind,
+        pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
+        test_names=tuple(sorted(image.name for image in matched.test_images)),
+        sizes=prober.sizes(some),
+        notes=tuple(map(escape_unprintable, notes)),
+    )
+
+
+def _parse_names(names: Sequence[str], given: str | None) -> list[File]:
+    """Split names in parts, without a directory around everything that is in no pattern."""
+    top = names[0].partition("/")[0] if names else ""
+    is_around = all(name.startswith(f"{top}/") for name in names)
+    is_given = given is not None and given.startswith(f"{top}/")
+    return parse_names(names, f"{top}/" if is_around and not is_given else "")
+
+
+def _find_val_ids(
+    dataset: DatasetFiles,
+    files: Sequence[File],
+    pairs: Mapping[File, File],
+    ids: Mapping[File, str],
+    choice: Choice,
+) -> tuple[str | tuple[str, ...] | None, list[str]]:
+    """Return split.val_ids, from the directories or from lists of ids, and notes."""
+    is_shared = choice.described is not None
+    paths = {image: split_path(image, mask, is_shared) for image, mask in pairs.items()}
+    finder = SplitFinder(paths.values())
+    val = {image for image, path in paths.items() if finder.find(path) == "val"}
+    notes = []
+    if not 0 < len(val) < len(pairs):
+        lists = find_list_split(dataset, files, pairs)
+        chosen = lists.get("val") or lists.get("test")
+        val = set(chosen.images) if chosen else set()
+        notes = list(_list_notes(lists))
+    if not 0 < len(val) < len(pairs):
+        return None, []
+    val_ids = {ids[image] for image in val}
+    return val_ids_expression(ids.values(), val_ids) or tuple(sorted(val_ids)), notes
+
+
+def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
+    val, test = lists.get("val"), lists.get("test")
+    if val is None and test is not None:
+        yield f"unsure: {test.name} is used for validation, because there is no validation list"
+    elif val is not None and test is not None and test.images - val.images:
+        yield (
+            f"unsure: {len(test.images - val.images)} images of {test.name} have masks and are "
+            "trained on; move them to another directory to keep them for testing"
+        )
+    chosen = val or test
+    if chosen is not None and chosen.num_unknown:
+        yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
+
+
+def _match(files: Sequence[File], choice: Choice) -> tuple[Patterns, DatasetMatch]:
+    """Match the chosen patterns, with test images that are not next to the other images."""
+    patterns = choice.patterns
+    try:
+        matched = match_files(files, patterns, choice.described)
+    except InputError:
+        if patterns.wide_images is None:
+            raise
+        patterns = replace(patterns, images=patterns.wide_images)
+        matched = match_files(files, patterns, choice.described)
+    others = [file for file in matched.others if file not in choice.masks]
+    if patterns.test_images is None and (test_images := guess_test_images(others)):
+        patterns = replace(patterns, test_images=test_images)
+        matched = match_files(files, patterns, choice.described)
+    return patterns, matched
+
+
+def _count_notes(matched: DatasetMatch, choice: Choice) -> Iterator[str]:
+    if matched.unmasked:
+        total = len(matched.masks) + len(matched.unmasked)
+        yield (
+            f"{len(matched.unmasked):,} of {total:,} images have no mask and are skipped, such as "
+            f"{matched.unmasked[0].path} (data.unmasked)"
+        )
+    if matched.num_unused_masks:
+        yield f"unsure: there are masks without an image: {matched.num_unused_masks:,}"
+    others = [file for file in matched.others if file not in choice.masks]
+    if others:
+        yield f"unsure: images in these directories are not used: {count_by_folder(others)}"
