@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import gzip
+import io
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tqdm import tqdm
 
@@ -58,10 +58,9 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
                 opened = stack.enter_context(zipfile.ZipFile(path))
                 yield ZipArchive(opened, packed, limits)
             else:
-                file: IO[bytes] = stack.enter_context(path.open("rb"))
-                if kind == _TAR_GZ:
-                    file = stack.enter_context(gzip.open(file))
-                yield TarArchive(file, packed, limits)
+                file: io.BufferedIOBase
+                file = gzip.GzipFile(path) if kind == _TAR_GZ else path.open("rb")
+                yield TarArchive(stack.enter_context(file), packed, limits)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from None
     except _UNPACKING_ERRORS as error:

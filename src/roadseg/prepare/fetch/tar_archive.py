@@ -6,7 +6,7 @@ end of the archive. Therefore only its parser of single headers is used.
 
 import tarfile
 from collections.abc import Iterator
-from typing import IO
+from io import BufferedIOBase
 
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.member_names import MemberNames
@@ -32,7 +32,7 @@ def is_tar(start: bytes) -> bool:
 class TarArchive(Archive):
     """A tar archive; it has no CRCs, but those of gzip are checked when it is opened."""
 
-    def __init__(self, file: IO[bytes], packed: int, limits: Limits) -> None:
+    def __init__(self, file: BufferedIOBase, packed: int, limits: Limits) -> None:
         """List the members of `file`, the uncompressed archive, whose file has `packed` bytes."""
         self._file, self._packed, self._limits = file, packed, limits
         entries = []
