@@ -156,7 +156,7 @@ REFUSED = {
     ),
     "name of old DOS": (
         rename(b"training/image_2/\xff\xfe0001_10.png", 0),
-        "file names are not UTF-8, but probably cp1251",
+        "file names are not UTF-8, but probably cp1252",
     ),
     "encrypted": (patch(DIRECTORY, 8, b"\x01\x00"), "is encrypted"),
     "strongly encrypted": (patch(DIRECTORY, 8, b"\x41\x00"), "is encrypted"),

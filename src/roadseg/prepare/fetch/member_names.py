@@ -71,5 +71,8 @@ def _is_utf8(name: bytes) -> bool:
 
 def _guess_encoding(names: Sequence[bytes]) -> str:
     sample = b"\n".join(names)[:_SAMPLE]
-    found = charset_normalizer.from_bytes(sample, cp_isolation=list(_ENCODINGS)).best()
-    return "cp1252" if found is None or found.encoding not in _ENCODINGS else found.encoding
+    order = list(_ENCODINGS)
+    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=order))
+    # the order of equally likely encodings changes from call to call
+    best = {match.encoding for match in matches if not matches[0] < match}
+    return next((encoding for encoding in order if encoding in best), "cp1252")
