@@ -143,8 +143,8 @@ class _Given:
 def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:
     if best.is_lossy:
         yield (
-            "unsure: the masks are JPEG files, in which the colors are not exact; set "
-            "data.color_tolerance, or get them as PNG"
+            "unsure: the masks are JPEG files, in which the colors are not exact; use the original "
+            "masks if there are any"
         )
     if not best.has_photos:
         yield "unsure: the images have few colors, like masks; check that the two are not swapped"
