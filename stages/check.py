@@ -14,6 +14,8 @@ def main(argv: list[str] | None = None) -> None:
     train, outputs = params.train, stage_outputs(args.pipeline)
     require_not_written("data.source", params.data.source, outputs)
     require_not_written("remap.classes", params.remap.classes, outputs)
+    if params.split.val_ids_file is not None:
+        require_not_written("split.val_ids", params.split.val_ids_file, outputs)
     if train.start is not None:
         require_not_written("train.start", train.start, outputs)
         if not (path := repository_path(train.start)).is_file():

@@ -22,12 +22,7 @@ def main(argv: list[str] | None = None) -> None:
         test_images=data.test_images,
         skip_unmasked=data.unmasked == "skip",
     )
-    limits = Limits(
-        files=data.max_files,
-        bytes=round(data.max_gigabytes * 1e9),
-        ratio=data.max_ratio,
-        pixels=data.max_pixels,
-    )
+    limits = Limits.of(data)
     # in the main repository, even if the experiment runs in a copy of it
     downloads = repository_path(args.downloads)
     store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))

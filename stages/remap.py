@@ -4,6 +4,7 @@ import sys
 
 from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import load_params
+from roadseg.config.tracked_files import is_tracked
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare.class_frequency import class_frequency
 from roadseg.prepare.masks import MaskEncoding
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     num_pixels = result.pixels.sum()
     print(f"remap: {num_pixels:,} pixels in {class_map.num_classes} classes of {class_map_file}")
-    if args.classes.resolve() not in class_map_file.resolve().parents:
+    if not is_tracked(class_map_file, args.classes):
         print(
             f"remap: DVC does not track {class_map_file}; it does if the file is in {args.classes}/"
         )

@@ -7,6 +7,7 @@ from roadseg.config.schema import read_yaml
 from tests.factories import ROOT
 
 _STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+_IN_GIT = {"--classes", "--splits"}
 _NO_OUTS = {"runs", ".ckpt", ".downloads"}  # written, but not tracked by DVC
 
 
@@ -17,7 +18,7 @@ def _options(stage: str) -> dict[str, str]:
     return {
         name.removeprefix("--"): path
         for name, path in options.items()
-        if name not in ("--params", "--pipeline", "--classes")
+        if name not in ("--params", "--pipeline", *_IN_GIT)
     }
 
 
@@ -38,6 +39,8 @@ def arguments(stage: str, source: Path, target: Path) -> list[str]:
         paths["pipeline"] = ROOT / "dvc.yaml"
     if stage == "remap":
         paths["classes"] = ROOT / "classes"
+    if stage == "split":
+        paths["splits"] = ROOT / "splits"
     paths |= {name: source / path for name, path in READ[stage].items()}
     paths |= {name: target / path for name, path in WRITTEN[stage].items()}
     return [word for name, path in paths.items() for word in (f"--{name}", str(path))]

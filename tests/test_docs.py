@@ -129,7 +129,7 @@ def test_stages_exist():
 def test_parameters_exist():
     sections = "|".join(PARAMS)
     keys = named(r"-S '?([a-z_]+(?:\.[a-z_]+)+)=")
-    keys += named(rf"^((?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)(?::.*|=.*)?$")
+    keys += named(rf"^((?!data\.yaml)(?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)(?::.*|=.*)?$")
     for key in keys:
         value = PARAMS
         for part in key.split("."):

@@ -5,6 +5,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -71,14 +72,15 @@ def test_version_is_printed_and_a_missing_command_is_an_error(capsys):
     ],
 )
 def test_missing_optional_package_is_an_error_with_the_install_command(
-    monkeypatch: pytest.MonkeyPatch, name: str, package: str, requirements: str
+    name: str, package: str, requirements: str
 ):
-    for module in list(sys.modules):
-        if module.split(".")[0] == package or module.startswith("roadseg."):
-            monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError) as caught:
-        main([name])
+    with mock.patch.dict(sys.modules):
+        for module in list(sys.modules):
+            if module.split(".")[0] == package or module.startswith("roadseg."):
+                del sys.modules[module]
+        sys.modules[package] = None
+        with pytest.raises(InputError) as caught:
+            main([name])
     extra = SUBCOMMANDS[name].extra
     assert str(caught.value) == (
         f'the package {package} is not installed; run: pip install "roadseg[{extra}]", or in the '

@@ -205,7 +205,9 @@ def test_map_is_found_by_name_or_by_path(tmp_path, monkeypatch):
     monkeypatch.chdir(copy)  # as in dvc exp run --temp
     (copy / "own.yaml").write_text((tmp_path / "own.yaml").read_text())
     assert find_class_map("own.yaml", CLASSES) == Path("own.yaml")
-    with pytest.raises(InputError, match=re.escape("use cityscapes19, kitti11, kitti12, or")):
+    with pytest.raises(
+        InputError, match=re.escape("use camvid11, cityscapes19, kitti11, kitti12, or")
+    ):
         find_class_map("kitti13", CLASSES)
 
 

@@ -12,12 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.prepare.annotations.convert import AnnotationFile, convert_annotations
-from roadseg.prepare.annotations.shapes import rasterize, read_shapes
-from roadseg.system.files import atomic_folder
 from tests.fuzz import png
-from tests.fuzz.case import Case, CaseBuilder, Step
+from tests.fuzz.case import Case, CaseBuilder
+from tests.fuzz.checks import check_prepared_data
 from tests.fuzz.mutation import (
     ODD_WORDS,
     mutate_bytes,
@@ -26,11 +23,11 @@ from tests.fuzz.mutation import (
     truncate_bytes,
 )
 from tests.fuzz.texts import encode_yaml
-from tests.fuzz.workspace import write_old_outputs
+from tests.fuzz.workspace import FETCH, REMAP, params, write_old_outputs
 from tests.prepare.annotations.grids import CLASS_MAP
 
-SIZES = {"train/a.png": (32, 48), "train/b.png": (20, 30)}
-OUT = "shapes"
+SIZES = {"train/a.png": (32, 48), "train/b.png": (33, 40)}
+COUNTS = "T14m0O01RU1"  # 36 4 29 3 29 4 1215
 SQUARE = [4, 4, 20, 4, 20, 15.5, 4, 15.5]
 COCO = {
     "images": [
@@ -46,13 +43,13 @@ COCO = {
             "image_id": 1,
             "category_id": 1,
             "iscrowd": 1,
-            "segmentation": {"size": [20, 30], "counts": [30, 4, 16, 3, 547]},
+            "segmentation": {"size": [33, 40], "counts": [36, 4, 29, 3, 1248]},
         },
         {
             "id": 4,
             "image_id": 1,
             "category_id": 1,
-            "segmentation": {"size": [20, 30], "counts": "]14`0O01`?"},
+            "segmentation": {"size": [33, 40], "counts": COUNTS},
         },
     ],
 }
@@ -85,7 +82,7 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <box label="tree" xtl="4.0" ytl="4.0" xbr="20.0" ybr="15.5" rotation="30.0" z_order="0"></box>
 <ellipse label="van" cx="14.0" cy="14.0" rx="6.0" ry="3.0" z_order="0"></ellipse>
 <mask label="car" rle="1, 2, 1" left="3" top="1" width="2" height="2" z_order="2"></mask>
-</image><image id="1" name="b.png" width="30" height="20"></image></annotations>
+</image><image id="1" name="b.png" width="40" height="33"></image></annotations>
 """
 HUGE = (1e300, -1e300, 2**31, -(2**31), 2**63, 1e9, 5000, -5000, 1e-320)
 NAN, INF = float("nan"), float("inf")
@@ -96,31 +93,31 @@ NAMES = (
 )
 
 
-def make_case(work: Path, name: str, data: bytes, *image_names: str) -> Case:
-    """Build a case that converts an annotation file, and draws its shapes."""
+def make_case(work: Path, name: str, content: bytes, *image_names: str) -> Case:
+    """Build a case of fetch, then remap, with an annotation file that describes these images."""
     for image_name in image_names:
         height, width = SIZES[image_name]
-        path = work / image_name
-        path.parent.mkdir(exist_ok=True)
+        path = work / "set" / image_name
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (width, height)).save(path)
-    (work / name).write_bytes(data)
-    write_old_outputs(work, f"{OUT}/")
-
-    def convert_and_draw(_argv: list[str]) -> None:
-        images = {image_name: Path(image_name) for image_name in image_names}
-        with atomic_folder(Path(OUT)) as folder:
-            convert_annotations([AnnotationFile(Path(name), name, images)], folder, 10**6)
-            for path in sorted(folder.iterdir()):
-                np.save(folder / f"{path.stem}.npy", rasterize(read_shapes(path), CLASS_MAP))
+    (work / "set" / name).write_bytes(content)
+    write_yaml(work / "classes.yaml", CLASS_MAP.model_dump())
+    masks = name.replace("/a.", "/{id}.")
+    changed = {"source": "set", "images": "train/{id}.png", "masks": masks, "test_images": None}
+    remap = {"classes": "classes.yaml", "scale": 1}
+    data = {**params()["data"], **changed}
+    write_yaml(work / "params.yaml", {**params(), "data": data, "remap": remap})
+    write_old_outputs(work, "data/raw/", "data/prepared/", "plots/frequency.csv")
 
     def check() -> None:
-        for path in (work / OUT).glob("*.npy"):
-            shapes, drawn = read_shapes(path.with_suffix(".json")), np.load(path)
-            assert drawn.shape == (shapes.height, shapes.width)
-            known = (drawn < CLASS_MAP.num_classes) | (drawn == IGNORE_INDEX)
-            assert known.all(), f"class ids {np.unique(drawn)}"
+        check_prepared_data(work, CLASS_MAP.num_classes, len(image_names))
 
-    return Case([Step(convert_and_draw, [], (OUT,))], (name,), check)
+    return Case([FETCH, REMAP], (name, masks), check)
+
+
+def write_yaml(path: Path, value: object) -> None:
+    """Write JSON, which is also YAML and faster to write."""
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def make_polygon(rng: random.Random) -> Any:
@@ -143,17 +140,17 @@ def make_polygon(rng: random.Random) -> Any:
 
 def make_run_lengths(rng: random.Random) -> dict[str, Any]:
     """Return run lengths that may not fill their image."""
-    size = rng.choice(([20, 30], [20, 30], [20, 30], [30, 20], [10**9, 10**9], [-1, 5], [], [20]))
+    size = rng.choice(([33, 40], [33, 40], [33, 40], [40, 33], [10**9, 10**9], [-1, 5], [], [20]))
     counts: Any = [rng.randrange(40) for _ in range(rng.randrange(40))]
     kind = rng.randrange(7)
     if kind in (0, 5, 6):
-        counts = [*counts[:20], 600 - sum(counts[:20])]
+        counts = [*counts[:20], 1320 - sum(counts[:20])]
     elif kind == 1:
-        counts = rng.choice(([10**18], [2**32 + 600], [-600, 1200], [0] * 1000 + [600], []))
+        counts = rng.choice(([10**18], [2**32 + 1320], [-1320, 2640], [0] * 1000 + [1320], []))
     elif kind == 2:
         counts = "".join(chr(rng.randrange(48, 112)) for _ in range(rng.randrange(60)))
     elif kind == 3:
-        counts = rng.choice(("", "o" * 5000, "]14`0O01`", "\x00", "é", "0" * 100_000))
+        counts = rng.choice(("", "o" * 5000, COUNTS[:-1], "\x00", "é", "0" * 100_000))
     elif kind == 4:
         counts = [*counts, rng.choice((None, 1.5, "1", NAN))]
     return {"size": size, "counts": counts}
@@ -194,7 +191,9 @@ def use_odd_json(rng: random.Random, work: Path) -> Case:
     data = rng.choice(texts).encode("utf-8", "surrogatepass")
     if rng.random() < 0.2:
         data = json.dumps(COCO).encode(rng.choice(("utf-16", "utf-32", "utf-8-sig")))
-    return make_case(work, "c.json", data, *rng.choice((SIZES, [IMAGE])))
+    if rng.random() < 0.3:
+        return make_case(work, "train/a.json", data, IMAGE)
+    return make_case(work, "c.json", data, *SIZES)
 
 
 def mutate_labelme(rng: random.Random, work: Path) -> Case:
@@ -205,7 +204,7 @@ def mutate_labelme(rng: random.Random, work: Path) -> Case:
         rng.choice(value["shapes"])["points"] = pairs
     else:
         value = mutate_value(rng, value)
-    return make_case(work, "l.json", to_json(rng, value), IMAGE)
+    return make_case(work, "train/a.json", to_json(rng, value), IMAGE)
 
 
 def mutate_yolo(rng: random.Random, work: Path) -> Case:
@@ -220,7 +219,9 @@ def mutate_yolo(rng: random.Random, work: Path) -> Case:
     del words[rng.choice((len(words), len(words), rng.randrange(len(words) + 1))) :]
     lines[at] = " ".join(words)
     data = "\n".join(lines).encode("utf-8", "surrogatepass")
-    return make_case(work, "y.txt", mutate_text(rng, YOLO) if rng.random() < 0.2 else data, IMAGE)
+    return make_case(
+        work, "train/a.txt", mutate_text(rng, YOLO) if rng.random() < 0.2 else data, IMAGE
+    )
 
 
 def mutate_cvat(rng: random.Random, work: Path) -> Case:

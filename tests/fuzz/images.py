@@ -1,5 +1,6 @@
 """Hostile images and masks, for fetch (from a directory) and remap."""
 
+import dataclasses
 import io
 import os
 import random
@@ -39,7 +40,8 @@ def make_case(
         check_prepared_data(work)
         check()
 
-    return Case([FETCH, REMAP], names or (NAME, Path(NAME).stem), check_all)
+    remap = dataclasses.replace(REMAP, may_warn=True)  # about damaged EXIF data
+    return Case([FETCH, remap], names or (NAME, Path(NAME).stem), check_all)
 
 
 def replace_file(

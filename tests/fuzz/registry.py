@@ -6,6 +6,7 @@ from tests.fuzz import (
     arrays,
     caches,
     checkpoints,
+    data_sets,
     images,
     layouts,
     models,
@@ -18,6 +19,7 @@ from tests.fuzz.case import CaseBuilder
 KINDS: dict[str, CaseBuilder] = {
     **archives.KINDS,
     **images.KINDS,
+    **data_sets.KINDS,
     **annotations.KINDS,
     **layouts.KINDS,
     **texts.KINDS,

@@ -60,7 +60,9 @@ REMAP = make_step(
     frequency="plots/frequency.csv",
     classes=str(CLASSES),
 )
-SPLIT = make_step(split.main, (SPLIT_FILE,), prepared=CACHE, out=SPLIT_FILE)
+SPLIT = make_step(
+    split.main, (SPLIT_FILE,), prepared=CACHE, splits=str(ROOT / "splits"), out=SPLIT_FILE
+)
 EVALUATE = make_step(
     evaluate.main,
     ("out",),

@@ -14,7 +14,12 @@ import pytest
 from PIL import Image
 
 from roadseg.inference.image_files import read_image
-from roadseg.prepare.decoding import read_orientation
+from roadseg.prepare.decoding import (
+    open_image,
+    read_orientation,
+    to_upright_rgb,
+    upright_size,
+)
 from roadseg.system.errors import InputError
 from tests.factories import ROOT, write_params
 from tests.prepare.test_hostile_images import IMAGE, MASK, chunk, encode, insert_chunk
@@ -51,6 +56,7 @@ INTACT = {
     ),
 }
 KINDS = ("JPEG", "JPEG with a resolution", "PNG", "PNG, as ImageMagick writes it", "WebP")
+KINDS += ("PNG, as ExifTool writes it",)
 LONG = b"z" * 1_500_000
 
 
@@ -59,6 +65,9 @@ def with_exif(kind: str, exif: bytes) -> bytes:
     image = Image.new("RGB", (40, 20), (200, 100, 0))
     if kind == "PNG":
         return insert_chunk(encode(image), b"eXIf", exif)
+    if "ExifTool" in kind:  # after the pixels
+        whole = encode(image)
+        return whole[:-12] + chunk(b"eXIf", exif) + whole[-12:]
     if kind.startswith("PNG"):
         text = f"Raw profile type exif\0\nexif\n{len(exif):8}\n{exif.hex()}\n"
         return insert_chunk(encode(image), b"tEXt", text.encode())
@@ -86,6 +95,13 @@ def test_orientation_is_read_from_intact_exif_data(capsys, kind: str, content: s
     image = read_image(io.BytesIO(with_exif(kind, exif)), "a.jpg")
     assert image.shape == ((40, 20, 3) if orientation == 6 else (20, 40, 3))
     assert capsys.readouterr() == ("", "")
+
+
+def test_size_of_a_png_with_exif_data_after_the_pixels_is_that_of_the_rotated_image():
+    data = with_exif("PNG, as ExifTool writes it", INTACT["little endian"][0])
+    with open_image(io.BytesIO(data), "a.png", 10**4) as image:
+        assert upright_size(image) == (40, 20)
+        assert np.asarray(to_upright_rgb(image, "a.png")).shape == (40, 20, 3)
 
 
 def test_orientation_agrees_with_pillow():

@@ -66,7 +66,7 @@ def test_split_stratifies_by_image_size(outputs: Path):
 
 def test_split_keeps_groups_together_and_reports_them(outputs: Path, tmp_path: Path, capsys):
     write_params(tmp_path / "params.yaml", split__group_by="size", split__fold=1)
-    paths = arguments(outputs, prepared="data/prepared")[2:]
+    paths = [*arguments(outputs, prepared="data/prepared")[2:], "--splits", str(ROOT / "splits")]
     split.main([*arguments(tmp_path, out="split.json"), *paths])
     parts = json.loads((tmp_path / "split.json").read_text())
     assert parts["grouped_by"] == "picture size"
@@ -74,6 +74,18 @@ def test_split_keeps_groups_together_and_reports_them(outputs: Path, tmp_path: P
     output = capsys.readouterr().out
     assert "split: 4 train, 4 val, 2 test in " in output
     assert "; grouped by: picture size" in output
+
+
+def test_validation_images_are_those_in_a_text_file(outputs: Path, tmp_path: Path, capsys):
+    ids = ["000003_10", "000004_10"]
+    (tmp_path / "mine.txt").write_text("# by hand\n\n" + "\n".join(ids))
+    write_params(tmp_path / "params.yaml", split__val_ids=str(tmp_path / "mine.txt"))
+    paths = [*arguments(outputs, prepared="data/prepared")[2:], "--splits", str(ROOT / "splits")]
+    split.main([*arguments(tmp_path, out="split.json"), *paths])
+    assert json.loads((tmp_path / "split.json").read_text())["val"] == ids
+    assert (
+        f"split: DVC does not track {tmp_path / 'mine.txt'}; it does if" in capsys.readouterr().out
+    )
 
 
 def test_train_writes_one_model_per_epoch(outputs: Path):
@@ -253,7 +265,7 @@ def test_unknown_key_stops_every_stage(tmp_path: Path, stage: str):
         "check": ["pipeline", "out"],
         "fetch": ["pipeline", "out", "downloads"],
         "remap": ["raw", "classes", "out", "frequency"],
-        "split": ["prepared", "out"],
+        "split": ["prepared", "splits", "out"],
         "train": ["prepared", "split", "epochs", "best", "history", "metrics", "runs", "states"],
     }
     paths = dict.fromkeys(options[stage], "x")
@@ -300,7 +312,8 @@ def test_stages_before_training_do_not_import_torch(stage: str):
 
 
 def test_split_does_not_import_torch_and_its_help_not_numpy(outputs: Path, tmp_path: Path):
-    paths = arguments(outputs, prepared="data/prepared") + arguments(tmp_path, out="split.json")[2:]
+    paths = [*arguments(outputs, prepared="data/prepared"), "--splits", str(ROOT / "splits")]
+    paths += arguments(tmp_path, out="split.json")[2:]
     used = imported_modules(f"from stages.split import main; main({paths})")
     assert "numpy" in used
     assert "torch" not in used

@@ -31,6 +31,9 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = {
+    "init": Subcommand(
+        "roadseg.commands.init", "configure the pipeline for a data set", extra="pipeline"
+    ),
     "predict": Subcommand(
         "roadseg.commands.predict",
         "segment images: masks, colours, overlays, probabilities",

@@ -3,7 +3,6 @@
 A label_id (0..65535) is a value in a mask file; a class_id (0..C-1) is what the network predicts.
 """
 
-import os
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from roadseg.config.schema import StrictModel, read_yaml, validate
+from roadseg.config.tracked_files import find_tracked_file
 from roadseg.system.errors import InputError
-from roadseg.system.files import repository_path
 
 IGNORE_INDEX = 255
 """Value in a prepared mask of pixels that are excluded from the loss and the metrics."""
@@ -211,31 +210,16 @@ def _require_unique(kind: str, values: Iterable[Hashable], verb: str = "assigned
 def find_class_map(name: str, folder: Path) -> Path:
     """Find the class map `name`: `folder`/NAME.yaml, or the path of any YAML file.
 
-    A relative path is resolved in the working directory, then in the main repository. DVC runs an
-    experiment in a copy of the repository, and hashes the files of the copy.
-
     Raises:
         InputError: there is no such file, or DVC did not copy it because Git does not track it.
     """
-    for path in (folder / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return path
-    main_folder = repository_path(str(folder))
-    for path in (main_folder / f"{name}.yaml", repository_path(name)):
-        if path.is_file():
-            if path.resolve().is_relative_to(main_folder.resolve()):
-                raise InputError(_untracked_message(path))
-            return path
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-    raise InputError(f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path")
-
-
-def _untracked_message(path: Path) -> str:
-    name = os.path.relpath(path, repository_path("."))
-    return (
-        f"remap.classes: {name} is not in this copy of the repository, because DVC copies only "
-        f"files that Git tracks; run: git add {name}"
-    )
+    path = find_tracked_file("remap.classes", (folder / f"{name}.yaml", Path(name)), folder)
+    if path is None:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise InputError(
+            f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path"
+        )
+    return path
 
 
 def read_class_map(path: Path) -> ClassMap:

@@ -38,7 +38,8 @@ def _num_groups(pattern: str) -> int | None:
 
 
 def _check_ids_pattern(pattern: str) -> str:
-    if not pattern or _num_groups(pattern) is None:
+    is_file = pattern.endswith(_ID_LIST_SUFFIX)
+    if not pattern or (not is_file and _num_groups(pattern) is None):
         raise ValueError("should be a regular expression that is searched for in the ids")
     return pattern
 
@@ -59,6 +60,7 @@ _GroupPattern = Annotated[str, AfterValidator(_check_group_pattern)]
 _Scale = Annotated[float, Field(ge=0.1, le=4)]
 _Epoch = Annotated[int, Field(ge=1)] | Literal["last"]
 _Device = Literal["auto", "cpu", "mps", "cuda"] | Annotated[str, Field(pattern="^cuda:[0-9]+$")]
+_ID_LIST_SUFFIX = ".txt"
 _INT64 = 2**63
 
 
@@ -66,7 +68,7 @@ class Data(StrictModel):
     """Source of the images, and limits on its size."""
 
     source: _Text
-    """sample (synthetic scenes), kitti, an http(s) URL, a local zip or a local directory."""
+    """sample (synthetic scenes), kitti, camvid, an http(s) URL, a local archive or directory."""
     sha256: _Sha256 | None
     """SHA-256 of the archive; any other archive is refused. null: the hash is only recorded."""
     images: _ImagePattern
@@ -148,7 +150,7 @@ class Split(StrictModel):
     val_fraction: float = Field(gt=0, lt=1)
     """Fraction of the images with masks that is kept for validation; 0.1 is 10 %."""
     val_ids: _Ids | _IdsPattern | None
-    """Validation set as a list of ids or a regular expression; null: drawn at random."""
+    """Validation set: ids, a regular expression, or a .txt file of ids; null: drawn at random."""
     group_by: _GroupPattern | None
     """Keeps similar images together: size, a regular expression with one group, or null."""
     stratify_by: Literal["size", "none"]
@@ -157,6 +159,12 @@ class Split(StrictModel):
     """Random seed of the split."""
     fold: int = Field(ge=0, lt=_INT64)
     """Cross-validation fold: one of the disjoint validation sets, 0 to 1/val_fraction - 1."""
+
+    @property
+    def val_ids_file(self) -> str | None:
+        """`val_ids` if it is the name of a text file with one id per line."""
+        is_file = isinstance(self.val_ids, str) and self.val_ids.endswith(_ID_LIST_SUFFIX)
+        return self.val_ids if is_file else None
 
 
 class Model(StrictModel):

@@ -4,28 +4,18 @@ Shapes: H, W pixels.
 """
 
 import contextlib
+import os
 import re
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    ImagePalette,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 from tqdm import tqdm
 
-from roadseg.prepare.libtiff_errors import raise_libtiff_errors
+from roadseg.prepare.image_readers import FORMATS, READERS, TiffFile
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import out_of_memory_as
 
@@ -52,64 +42,6 @@ _TRANSPOSITIONS = {
 _QUARTER_TURNS = (5, 6, 7, 8)
 """Orientations that swap height and width."""
 _UINT16 = 3  # type of the orientation
-
-
-class _JpegFile(JpegImagePlugin.JpegImageFile):
-    """JpegImageFile that does not look for a resolution in the EXIF data, which may be damaged."""
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
-class _BmpFile(BmpImagePlugin.BmpImageFile):
-    """BmpImageFile that keeps a palette of grays as a palette.
-
-    Pillow replaces such palettes by the modes 1 and L, and then decodes files of 4 bits, or of
-    8 bits with two colors, with the wrong number of bits.
-    """
-
-    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
-        super()._bitmap(header, offset)
-        if self.mode not in ("1", "L"):
-            return
-        grays = (0, 255) if self.mode == "1" else range(256)
-        self._mode = "P"
-        self.palette = ImagePalette.raw("RGB", bytes(gray for gray in grays for _ in "RGB"))
-        assert self.fp is not None
-        self.fp.seek(14)
-        (header_size,) = struct.unpack("<I", self.fp.read(4))
-        self.fp.seek(24 if header_size == 12 else 28)
-        (bits,) = struct.unpack("<H", self.fp.read(2))
-        tile, (_, raw_mode) = self.tile[0], BmpImagePlugin.BIT2MODE[bits]
-        assert isinstance(tile.args, tuple)
-        self.tile = [tile._replace(args=(raw_mode, *tile.args[1:]))]
-
-
-class _TiffFile(TiffImagePlugin.TiffImageFile):
-    """TiffImageFile without Pillow's process-wide limit on the size; `open_image` has its own."""
-
-    def load(self) -> Any:
-        if not self.tile:  # Pillow's load calls it again after the pixels are decoded
-            return super().load()
-        with raise_libtiff_errors():
-            return super().load()
-
-    def load_prepare(self) -> None:
-        if self._im is None:
-            self.im = Image.new(self.mode, self._tile_size).im
-        super().load_prepare()
-
-
-_READERS: dict[type[ImageFile.ImageFile], tuple[bytes, ...]] = {
-    PngImagePlugin.PngImageFile: (b"\x89PNG",),
-    _JpegFile: (b"\xff\xd8\xff",),
-    _BmpFile: (b"BM",),
-    _TiffFile: (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    GifImagePlugin.GifImageFile: (b"GIF87a", b"GIF89a"),
-    WebPImagePlugin.WebPImageFile: (b"RIFF",),
-}
-"""The first bytes of the files of each reader; formats are detected by content, not by name."""
-FORMATS = "PNG, JPEG, BMP, TIFF, GIF or WebP"
 
 
 @contextlib.contextmanager
@@ -156,7 +88,7 @@ def _read_header(file: IO[bytes], name: str | Path) -> ImageFile.ImageFile:
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     file.seek(0)
     start = file.read(8)
-    for reader, signatures in _READERS.items():
+    for reader, signatures in READERS.items():
         if start.startswith(signatures):
             file.seek(0)
             return reader(file)
@@ -184,7 +116,7 @@ def read_orientation(image: Image.Image) -> int | None:
 
     Pillow itself applies the orientation of a TIFF when it decodes it, after which it is 1.
     """
-    if isinstance(image, _TiffFile):
+    if isinstance(image, TiffFile):
         tagged = image.tag_v2.get(ExifTags.Base.Orientation)
         return tagged if tagged in _TRANSPOSITIONS else 1
     try:
@@ -199,7 +131,23 @@ def _exif_data(image: Image.Image) -> bytes:
     exif = image.info.get("exif", b"")
     if text := not exif and image.info.get("Raw profile type exif"):  # in hex, by ImageMagick
         exif = bytes.fromhex("".join(text.split("\n")[3:]))
+    if not exif and isinstance(image, PngImagePlugin.PngImageFile) and image.fp is not None:
+        exif = _find_exif_chunk(image.fp)
     return re.sub(rb"^(Exif\0\0)+", b"", exif)
+
+
+def _find_exif_chunk(file: IO[bytes]) -> bytes:
+    """Return the EXIF data of a PNG even if they are after the pixels; Pillow reads them later."""
+    position = file.tell()
+    file.seek(8)
+    exif = b""
+    while not exif and len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        if name == b"eXIf":
+            exif = file.read(length)
+        file.seek(length + 4, os.SEEK_CUR)
+    file.seek(position)
+    return exif
 
 
 def _parse_orientation(exif: bytes) -> int:
@@ -223,7 +171,7 @@ def _parse_orientation(exif: bytes) -> int:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (H, W) of the image after its EXIF orientation is applied."""
     height, width = image.height, image.width
-    is_turned = is_quarter_turn(read_orientation(image)) and not isinstance(image, _TiffFile)
+    is_turned = is_quarter_turn(read_orientation(image)) and not isinstance(image, TiffFile)
     return (width, height) if is_turned else (height, width)
 
 

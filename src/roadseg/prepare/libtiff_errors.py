@@ -13,7 +13,6 @@ from pathlib import Path
 
 import PIL
 
-_Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _LIBRARIES = ("../pillow.libs/libtiff*", ".dylibs/libtiff*")
 """Places of libtiff in Pillow's packages for Linux and macOS, relative to the package."""
 _thread = threading.local()
@@ -23,17 +22,20 @@ def _record(_module: bytes | None, _format: bytes | None, _arguments: int | None
     _thread.has_error = True
 
 
-_handler = _Handler(_record)
-
-
 @functools.cache
-def _set_handlers() -> None:
-    """Replace the handlers of errors and warnings in this process, once."""
+def _set_handlers() -> object:
+    """Replace the handlers of errors and warnings in this process; return the one of errors.
+
+    The cache keeps it alive.
+    """
+    arguments = ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p
+    handler = ctypes.CFUNCTYPE(None, *arguments)(_record)
     package = Path(PIL.__file__).parent
     for path in (path for pattern in _LIBRARIES for path in sorted(package.glob(pattern))):
         library = ctypes.CDLL(str(path))
-        library.TIFFSetErrorHandler(_handler)
+        library.TIFFSetErrorHandler(handler)
         library.TIFFSetWarningHandler(None)
+    return handler
 
 
 @contextlib.contextmanager

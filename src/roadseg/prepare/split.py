@@ -1,6 +1,7 @@
 """Choose the validation images: a pure function of ids, sizes, seed and fold."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 
@@ -106,12 +107,13 @@ def select_validation_ids(
         InputError: an id is unknown or repeated, none or all are selected, or a group is divided.
     """
     if isinstance(val_ids, str):
-        expression = val_ids
+        expression = unicodedata.normalize("NFC", val_ids)
         val_ids = [name for name in sizes if re.search(expression, name)]
         if not val_ids:
             raise InputError(
                 f"split.val_ids: {expression!r} matches no image id; an id is {min(sizes)!r}"
             )
+    val_ids = [unicodedata.normalize("NFC", name) for name in val_ids]
     counts = Counter(val_ids)
     for name in val_ids:
         if name not in sizes:

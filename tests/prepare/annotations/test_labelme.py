@@ -91,6 +91,7 @@ def test_size_may_be_missing(size: dict):
         ({"points": [], "label": None}, r"shapes\[0\].label: should be a valid string"),
         ({"shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": "??"}, "not a PNG in base64"),
         ({"shape_type": "mask", "points": [[0, 0], [1, 1]]}, "mask: not a PNG"),
+        ({"points": [[0, 0], [1, 1], [1, 0]], "label": "\ud800"}, "label: should be valid Unicode"),
         ({"points": [[0, 0], [1, 1], [float("-inf"), 1]]}, "finite number, got -inf"),
     ],
 )

@@ -1,9 +1,10 @@
 """Convert the annotation files of a data set to one normalized file of shapes per image."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 
 from tqdm import tqdm
 
@@ -48,8 +49,14 @@ def convert_annotations(
     count = len({image for file in files for image in file.images})
     with tqdm(total=count, desc="convert", unit="image", disable=None) as progress:
         for file in files:
-            for image_path, source, annotated in _read(file, max_pixels):
-                target = f"{image_path.stem}.json"
+            if (num_bytes := file.path.stat().st_size) > MAX_BYTES:
+                raise InputError(f"{file.name}: {num_bytes:,} bytes; the limit is {MAX_BYTES:,}")
+            image_size = partial(_image_size, file.images, max_pixels)
+            data = file.path.read_bytes()
+            for image, source, annotated in read_annotations(
+                data, file.name, file.images, image_size
+            ):
+                target = f"{file.images[image].stem}.json"
                 if target in sources:
                     raise InputError(f"{source} and {sources[target]} are the same image")
                 shapes = Shapes(
@@ -64,52 +71,64 @@ def convert_annotations(
     return sources
 
 
-def _read(file: AnnotationFile, max_pixels: int) -> Iterator[tuple[Path, str, AnnotatedImage]]:
-    """Yield the path of each image, the annotation file with the image in it, and its shapes."""
-    if (num_bytes := file.path.stat().st_size) > MAX_BYTES:
-        raise InputError(f"{file.name}: {num_bytes:,} bytes; the limit is {MAX_BYTES:,}")
-    data = file.path.read_bytes()
-    suffix = file.path.suffix
+def _image_size(images: Mapping[str, Path], max_pixels: int, name: str) -> tuple[int, int]:
+    with open_image(images[name], name, max_pixels) as image:
+        return upright_size(image)
+
+
+def read_annotations(
+    data: bytes, name: str, images: Collection[str], image_size: Callable[[str], tuple[int, int]]
+) -> Iterator[tuple[str, str, AnnotatedImage]]:
+    """Yield each image, the annotation file with the image in it, and its shapes.
+
+    Args:
+        data: content of the annotation file.
+        name: its name in the user's data set.
+        images: names of the images that it may describe; LabelMe and YOLO describe exactly one.
+        image_size: returns (height, width) of one of `images`; only called for LabelMe and YOLO.
+
+    Raises:
+        InputError: names the annotation file, and the image or annotation.
+    """
+    suffix = PurePath(name).suffix.lower()
     if suffix == ".txt" or (suffix == ".json" and _LABELME.search(data)):
-        if len(file.images) != 1:
+        if len(images) != 1:
             raise InputError(
-                f"{file.name}: describes one image, but data.masks matches it with "
-                f"{len(file.images)}; use the fields of data.images in data.masks"
+                f"{name}: describes one image, but data.masks matches it with {len(images)}; use "
+                "the fields of data.images in data.masks"
             )
-        ((name, path),) = file.images.items()
-        with open_image(path, name, max_pixels) as image:
-            size = upright_size(image)
+        (image,) = images
         read_one = read_yolo if suffix == ".txt" else read_labelme
-        yield path, file.name, read_one(data, file.name, *size)
+        yield image, name, read_one(data, name, *image_size(image))
         return
     read_many = read_cvat if suffix == ".xml" else read_coco
-    yield from _match(file, read_many(data, file.name))
+    yield from _match(name, images, read_many(data, name))
 
 
 def _match(
-    file: AnnotationFile, records: Iterable[AnnotatedImage]
-) -> Iterator[tuple[Path, str, AnnotatedImage]]:
+    file: str, images: Collection[str], records: Iterable[AnnotatedImage]
+) -> Iterator[tuple[str, str, AnnotatedImage]]:
     """Find the image of each record: its name is the end of the image's path."""
-    paths = {normalize(name): path for name, path in file.images.items()}
+    by_name = {normalize(name): name for name in images}
     by_end: dict[str, list[str]] = {}
-    for name in paths:
+    for name in by_name:
         parts = name.split("/")
         for i in range(1, len(parts)):
             by_end.setdefault("/".join(parts[i:]), []).append(name)
     unknown: list[str] = []
     for record in records:
-        source = f"{file.name}: image {record.file_name!r}"
+        source = f"{file}: image {record.file_name!r}"
         name = _require_relative(record.file_name, source)
-        matches = [name] if name in paths else by_end.get(name, [])
+        matches = [name] if name in by_name else by_end.get(name, [])
         if len(matches) > 1:
             raise InputError(f"{source} may be {matches[0]} or {matches[1]}; add its directory")
         if matches:
-            yield paths[matches[0]], source, record
+            yield by_name[matches[0]], source, record
         else:
             unknown.append(record.file_name)
     if unknown:
         raise InputError(
-            f"{file.name}: {len(unknown)} of its images are not among the {len(paths)} that match "
+            f"{file}: {len(unknown)} of its images are not among the {len(images)} that match "
             f"data.images, the first is {unknown[0]!r}; add these files, or remove their entries"
         )
 

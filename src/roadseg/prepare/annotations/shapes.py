@@ -23,7 +23,7 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from roadseg.config.class_map import ClassMap
 from roadseg.config.json_files import read_model
@@ -33,6 +33,14 @@ from roadseg.prepare.annotations.run_lengths import check_counts, decode_counts,
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import attach_path
 
+
+def _check_unicode(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("should be valid Unicode")  # JSON can escape half of a character
+    return text
+
+
+_Label = Annotated[str, AfterValidator(_check_unicode)] | int
 _Points = list[float]
 """x, y, x, y, ..."""
 
@@ -41,7 +49,7 @@ class Polygon(StrictModel):
     """A filled polygon with its boundary, drawn by Pillow."""
 
     kind: Literal["polygon"] = "polygon"
-    label: str | int
+    label: _Label
     points: _Points
 
     def check(self, height: int, width: int) -> None:
@@ -57,7 +65,7 @@ class Ellipse(StrictModel):
     """A filled ellipse with its boundary, drawn by Pillow."""
 
     kind: Literal["ellipse"] = "ellipse"
-    label: str | int
+    label: _Label
     box: Annotated[_Points, Field(min_length=4, max_length=4)]
     """x and y of the left top corner, then of the right bottom corner."""
 
@@ -74,7 +82,7 @@ class Regions(StrictModel):
     """The union of polygons, drawn by pycocotools."""
 
     kind: Literal["regions"] = "regions"
-    label: str | int
+    label: _Label
     polygons: Annotated[list[_Points], Field(min_length=1)]
 
     def check(self, height: int, width: int) -> None:
@@ -102,7 +110,7 @@ class Runs(StrictModel):
     """Pixels in a rectangle by run-length encoding, which begins with those outside the shape."""
 
     kind: Literal["runs"] = "runs"
-    label: str | int
+    label: _Label
     box: Annotated[list[int], Field(min_length=4, max_length=4)]
     """Left, top, width and height in pixels."""
     counts: list[int]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from roadseg.config.params import Data
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -15,3 +17,13 @@ class Limits:
     """Ratio of unpacked to packed bytes of an archive."""
     pixels: int
     """Pixels of one image or mask."""
+
+    @classmethod
+    def of(cls, data: Data) -> "Limits":
+        """Return the limits in the section `data` of params.yaml."""
+        return cls(
+            files=data.max_files,
+            bytes=round(data.max_gigabytes * 1e9),
+            ratio=data.max_ratio,
+            pixels=data.max_pixels,
+        )

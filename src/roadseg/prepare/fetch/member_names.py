@@ -55,10 +55,9 @@ class MemberNames:
         names = names if wanted is None else [name for name in names if name in wanted]
         if names:
             raise InputError(
-                f"{len(names):,} file names are not UTF-8, but probably "
-                f"{_ENCODINGS[self._encoding]}: {', '.join(map(repr, names[:2]))}; unpack the "
-                "archive and set data.source to the directory, or pack it again with UTF-8 names "
-                "(7-Zip: -mcu=on)"
+                f"file names are not UTF-8, but probably {_ENCODINGS[self._encoding]}: "
+                f"{', '.join(map(repr, names[:2]))}; unpack the archive and set data.source to the "
+                "directory, or pack it again with UTF-8 names (7-Zip: -mcu=on)"
             )
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from roadseg.config.json_files import write_model
 from roadseg.config.pipeline import require_not_written
+from roadseg.prepare.fetch.annotations import convert_matched_annotations
 from roadseg.prepare.fetch.archive import unpack
 from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
 from roadseg.prepare.fetch.download import hide_credentials
@@ -86,11 +87,13 @@ def fetch(
     patterns = _PATTERNS.get(source, patterns)
     with atomic_folder(out) as root:
         origin, matched = _copy(source, sha256, patterns, limits, sample, root, store, outputs)
+        places = matched.places
         try:
+            places |= convert_matched_annotations(root, matched, limits.pixels)
             num_unmasked = matched.num_unmasked + _remove_unmasked(root, matched, patterns)
             dataset = check_dataset(root, limits.pixels, encoding)
         except InputError as error:
-            text = _use_original_names(str(error), patterns, matched.places)
+            text = _use_original_names(str(error), patterns, places)
             raise InputError(f"{shown}: {text}") from None
         manifest = Manifest(
             source=shown,

@@ -21,9 +21,9 @@ _PAX_NAME, _PAX_SIZE, _PAX_SPARSE = b"path", b"size", b"GNU.sparse"
 
 
 def is_tar(start: bytes) -> bool:
-    """True if a file that starts with these 512 bytes is a tar archive."""
+    """True if a file that starts with these bytes, at least 512, is a tar archive."""
     try:
-        _parse(start)
+        _parse(start[: tarfile.BLOCKSIZE])
     except tarfile.HeaderError:
         return False
     return True
@@ -76,7 +76,7 @@ class TarArchive(Archive):
             name = records.get(_PAX_NAME) or long_name or info.name.encode(errors="surrogateescape")
             info.size = int(records.get(_PAX_SIZE, info.size))
             info.offset_data = self._file.tell()
-            if info.issparse() or any(key.startswith(_PAX_SPARSE) for key in records):
+            if info.type == tarfile.GNUTYPE_SPARSE or any(_PAX_SPARSE in key for key in records):
                 raise InputError(f"{name.decode(errors='replace')} is sparse; unpack it yourself")
             yield name, info
             if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:

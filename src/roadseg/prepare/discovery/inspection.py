@@ -1,0 +1,224 @@
+"""Inspect a data set: its layout, its classes, and the pixels of each class in a sample of masks.
+
+Shapes: H, W pixels; K classes.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from roadseg.prepare.annotations.shapes import rasterize
+from roadseg.prepare.decoding import open_image, to_upright_rgb, upright_size
+from roadseg.prepare.discovery.class_tables import (
+    MAX_BYTES,
+    ClassTable,
+    find_class_table,
+    read_class_table,
+)
+from roadseg.prepare.discovery.classes import Classes
+from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.discovery.label_classes import find_label_classes, read_labels
+from roadseg.prepare.discovery.layout import Layout, Pair, discover_layout
+from roadseg.prepare.discovery.mask_classes import find_mask_classes
+from roadseg.prepare.discovery.mask_statistics import MaskStatistics
+from roadseg.prepare.masks import MaskEncoding, read_mask
+from roadseg.system.errors import InputError
+from roadseg.system.files import attach_path
+
+SAMPLE = 200
+"""Maximum number of masks that are read, evenly spaced over all."""
+_EXAMPLES = 8
+_THUMBNAIL = (640, 640)
+"""Largest size of the examples, pixels."""
+_ANY_MASK = MaskEncoding(values="ids", color_tolerance=1)
+"""Encoding with which masks of all kinds are decoded, compressed ones too."""
+
+
+class Example(NamedTuple):
+    """A small version of an image with its mask."""
+
+    image_id: str
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB."""
+    class_ids: np.ndarray
+    """(H, W) uint8, class ids or IGNORE_INDEX."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was discovered of a data set."""
+
+    layout: Layout
+    classes: Classes
+    table: str | None
+    """The class table that was read."""
+    num_sampled: int
+    """Number of masks whose pixels were read."""
+    pixels: np.ndarray
+    """(256,) int64, pixels by class id in these masks; the last is IGNORE_INDEX."""
+    examples: Sequence[Example]
+
+    @property
+    def sample_text(self) -> str:
+        """The number of masks whose pixels were read, in words."""
+        count, total = self.num_sampled, len(self.layout.pairs)
+        return f"all {total:,} masks" if count == total else f"{count:,} of {total:,} masks"
+
+    @property
+    def fractions(self) -> np.ndarray:
+        """(K,) float64, fraction of each class, 0..1, without the ignored pixels."""
+        counted = self.pixels[: self.classes.class_map.num_classes]
+        fractions: np.ndarray = counted / max(1, counted.sum())
+        return fractions
+
+
+def inspect_dataset(
+    files: DatasetFiles,
+    class_maps: Path,
+    max_pixels: int,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+) -> Inspection:
+    """Discover layout and classes, and read a sample of the masks as class ids.
+
+    Args:
+        class_maps: directory of the class maps of this project.
+        max_pixels: a larger image or mask is refused.
+        images, masks: as in `discover_layout`.
+
+    Raises:
+        InputError: names the file and the problem.
+    """
+    layout = discover_layout(files, images=images, masks=masks)
+    pairs = _select_evenly(layout.pairs, SAMPLE)
+    sample = _Sample(pairs, _select_evenly(pairs, _EXAMPLES))
+    has_labels = layout.kind in ("coco", "cvat", "labelme")
+    table = None if has_labels else _read_table(files)
+    if layout.kind in ("ids", "colors"):
+        classes = _inspect_masks(files, sample, table, class_maps, max_pixels)
+    else:
+        classes = _inspect_shapes(files, layout, sample, table, max_pixels)
+    return Inspection(
+        layout=layout,
+        classes=classes,
+        table=table and table.file,
+        num_sampled=len(pairs),
+        pixels=sample.pixels,
+        examples=_read_examples(files, sample, max_pixels),
+    )
+
+
+class _Sample:
+    """Some of the pairs, and what was found in their masks."""
+
+    def __init__(self, pairs: Sequence[Pair], shown: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self.shown = shown
+        self.pixels = np.zeros(256, dtype=np.int64)
+        self.small_masks: dict[Pair, np.ndarray] = {}
+
+    def add(self, pair: Pair, class_ids: np.ndarray) -> None:
+        """Count the pixels of a mask, (H, W) uint8, and keep a small version if it is shown."""
+        self.pixels += np.bincount(class_ids.reshape(-1), minlength=256)
+        if pair in self.shown:
+            small = Image.fromarray(class_ids)
+            small.thumbnail(_THUMBNAIL, Image.Resampling.NEAREST)
+            self.small_masks[pair] = np.asarray(small)
+
+
+def _inspect_masks(
+    files: DatasetFiles,
+    sample: _Sample,
+    table: ClassTable | None,
+    class_maps: Path,
+    max_pixels: int,
+) -> Classes:
+    from roadseg.prepare.mask_reader import MaskReader  # numba is slow to import
+
+    statistics = MaskStatistics()
+    with _extract(files, [pair.mask for pair in sample.pairs]) as paths:
+        for name, path in paths.items():
+            statistics.add(name, read_mask(path, max_pixels, _ANY_MASK))
+        classes = find_mask_classes(statistics, table, sample.pairs[0].mask, class_maps)
+        encoding = MaskEncoding(values=classes.mask_values, color_tolerance=classes.color_tolerance)
+        reader = MaskReader(classes.class_map, encoding, max_pixels)
+        for pair in sample.pairs:
+            sample.add(pair, reader.read(paths[pair.mask]).class_ids)
+    return classes
+
+
+def _inspect_shapes(
+    files: DatasetFiles,
+    layout: Layout,
+    sample: _Sample,
+    table: ClassTable | None,
+    max_pixels: int,
+) -> Classes:
+    sizes = {}
+    for name, data in files.read_each([pair.image for pair in sample.pairs]):
+        with open_image(io.BytesIO(data), name, max_pixels) as image:
+            sizes[name] = upright_size(image)
+    statistics = read_labels(files, layout, sizes)
+    classes = find_label_classes(statistics, table)
+    for pair in sample.pairs:
+        if pair.image in statistics.shapes:
+            sample.add(pair, rasterize(statistics.shapes[pair.image], classes.class_map))
+    return classes
+
+
+def _read_table(files: DatasetFiles) -> ClassTable | None:
+    name = find_class_table(files.names)
+    return None if name is None else read_class_table(name, files.read(name, MAX_BYTES + 1))
+
+
+@contextlib.contextmanager
+def _extract(files: DatasetFiles, names: Collection[str]) -> Iterator[dict[str, Path]]:
+    """Copy files to a temporary directory; yield their paths by name.
+
+    InputErrors that are raised in the block name the files of the data set.
+    """
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
+        paths: dict[str, Path] = {}
+        for number, (name, data) in enumerate(files.read_each(names)):
+            paths[name] = Path(folder, f"{number}{PurePosixPath(name).suffix}")
+            with attach_path(paths[name]):
+                paths[name].write_bytes(data)
+        try:
+            yield paths
+        except InputError as error:
+            text = str(error)
+            for name, path in paths.items():
+                text = text.replace(str(path), name)
+            raise InputError(text) from None
+
+
+def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> list[Example]:
+    images = {}
+    for name, data in files.read_each([pair.image for pair in sample.small_masks]):
+        with open_image(io.BytesIO(data), name, max_pixels) as opened:
+            image = to_upright_rgb(opened, name)
+        image.thumbnail(_THUMBNAIL)
+        images[name] = np.asarray(image)
+    examples = []
+    for pair, class_ids in sample.small_masks.items():
+        if images[pair.image].shape[:2] != class_ids.shape:
+            raise InputError(
+                f"{pair.mask} and {pair.image} have different sizes; a mask needs the size of its "
+                "image, and the image's EXIF rotation"
+            )
+        examples.append(Example(pair.image_id, images[pair.image], class_ids))
+    return examples
+
+
+def _select_evenly(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """Return at most `count` pairs, evenly spaced from the first to the last."""
+    places = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round()
+    return [pairs[int(place)] for place in places]
