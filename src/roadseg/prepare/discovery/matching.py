@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from roadseg.config.file_pattern import (
     IMAGE_SUFFIXES,
@@ -64,8 +63,8 @@ def match_files(
     ).match(by_name)
     found: dict[str, dict[str, File]] = {TRAIN_IMAGES: {}, TRAIN_MASKS: {}, TEST_IMAGES: {}}
     for name, place in matched.places.items():
-        path = PurePosixPath(place)
-        found.setdefault(str(path.parent), {})[path.stem] = by_name[name]
+        folder, _, last = place.rpartition("/")
+        found.setdefault(folder, {})[last.rpartition(".")[0]] = by_name[name]
     images, masks = found[TRAIN_IMAGES], found[TRAIN_MASKS]
     pairs = {file: masks[image_id] for image_id, file in images.items() if image_id in masks}
     for mask, names in matched.annotations.items():
