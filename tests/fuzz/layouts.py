@@ -1,8 +1,11 @@
 """Datasets with hostile names and contents, for the discovery of their layout."""
 
 import contextlib
+import io
 import random
 import shutil
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +88,24 @@ def mutate_contents(rng: random.Random, root: Path) -> None:
         path.write_bytes(data)
 
 
+def pack(root: Path, kind: str) -> bytes:
+    """Pack a directory without the times of its files, so that it gives the same bytes again."""
+    files = {str(p.relative_to(root)): p for p in sorted(root.rglob("*")) if p.is_file()}
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as opened:
+            for name, path in files.items():
+                opened.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as packed:
+            for name, path in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = path.stat().st_size
+                with path.open("rb") as file:
+                    packed.addfile(info, file)
+    return buffer.getvalue()
+
+
 def build(*mutate: Callable[[random.Random, Path], None], kind: str | None = None) -> CaseBuilder:
     def build_case(rng: random.Random, work: Path) -> Case:
         root = work / DATA
@@ -93,9 +114,7 @@ def build(*mutate: Callable[[random.Random, Path], None], kind: str | None = Non
             function(rng, root)
         source = root
         if kind is not None:
-            packed = Path(shutil.make_archive(str(work / "packed"), kind, root))
-            source = work / f"{DATA}.{kind}"
-            data = packed.read_bytes()
+            source, data = work / f"{DATA}.{kind}", pack(root, kind)
             source.write_bytes(mutate_bytes(rng, data) if rng.random() < 0.5 else data)
         return Case([Step(lambda _: discover(source), [], ())], (DATA,))
 

@@ -10,6 +10,7 @@ from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.templates import File, parse_names
 from roadseg.prepare.discovery.words import Split, find_split
 
+_SUFFIXES = (".txt", ".lst")
 _MAX_PER_FOLDER = 12
 """Text files with the name of a split in one directory; more are files of single images."""
 _MAX_FOLDERS = 8
@@ -65,7 +66,7 @@ def _find_lists(files: Iterable[File]) -> list[File]:
     """Return the text files that are named like a split and are few in their directory."""
     folders: dict[str, list[File]] = defaultdict(list)
     for file in files:
-        if file.suffix == ".txt" and find_split(file.stem) and "trainval" not in file.stem:
+        if file.suffix in _SUFFIXES and find_split(file.stem) and "trainval" not in file.stem:
             folders[file.folder].append(file)
     few = [members for members in folders.values() if len(members) <= _MAX_PER_FOLDER]
     return [file for members in few[:_MAX_FOLDERS] for file in members]
