@@ -9,7 +9,7 @@ from unittest import mock
 from roadseg.commands.main import main as roadseg
 from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import load_params
-from roadseg.prepare.discovery.class_tables import read_class_table
+from roadseg.prepare.discovery.classes.class_tables import read_class_table
 from tests.factories import ROOT
 from tests.fuzz.case import Case, CaseBuilder, Step
 from tests.fuzz.mutation import mutate_bytes, mutate_text, truncate_bytes

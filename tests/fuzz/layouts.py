@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roadseg.config.file_pattern import image_pattern, mask_pattern, require_same_fields
 from roadseg.prepare.discovery.files import open_files
-from roadseg.prepare.discovery.layout import discover_layout
+from roadseg.prepare.discovery.layouts.layout import discover_layout
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from tests.fuzz.case import Case, CaseBuilder, Step

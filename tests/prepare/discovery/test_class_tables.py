@@ -2,7 +2,11 @@
 
 import pytest
 
-from roadseg.prepare.discovery.class_tables import TableClass, find_class_table, read_class_table
+from roadseg.prepare.discovery.classes.class_tables import (
+    TableClass,
+    find_class_table,
+    read_class_table,
+)
 from roadseg.system.errors import InputError
 
 ROAD, CAR = TableClass("road", (128, 64, 128)), TableClass("my car", (0, 0, 142))

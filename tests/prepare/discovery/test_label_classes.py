@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from roadseg.prepare.annotations.shapes import Regions, Shapes
-from roadseg.prepare.discovery.class_tables import ClassTable, TableClass
-from roadseg.prepare.discovery.classes import Classes
-from roadseg.prepare.discovery.label_classes import LabelStatistics, find_label_classes
+from roadseg.prepare.discovery.classes.class_tables import ClassTable, TableClass
+from roadseg.prepare.discovery.classes.classes import Classes
+from roadseg.prepare.discovery.classes.label_classes import LabelStatistics, find_label_classes
 
 LEFT, RIGHT = [0, 0, 2, 0, 2, 4, 0, 4], [2, 0, 4, 0, 4, 4, 2, 4]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from roadseg.prepare.discovery.class_tables import ClassTable, TableClass
-from roadseg.prepare.discovery.classes import Classes
-from roadseg.prepare.discovery.known_classes import voc_color
-from roadseg.prepare.discovery.mask_classes import find_mask_classes
-from roadseg.prepare.discovery.mask_statistics import MaskStatistics
+from roadseg.prepare.discovery.classes.class_tables import ClassTable, TableClass
+from roadseg.prepare.discovery.classes.classes import Classes
+from roadseg.prepare.discovery.classes.known_classes import voc_color
+from roadseg.prepare.discovery.classes.mask_classes import find_mask_classes
+from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics
 from roadseg.prepare.masks import MaskPixels
 from roadseg.system.errors import InputError
 from tests.factories import ROOT

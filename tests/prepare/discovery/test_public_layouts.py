@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roadseg.prepare.discovery.files import open_files
-from roadseg.prepare.discovery.layout import Layout, discover_layout
+from roadseg.prepare.discovery.layouts.layout import Layout, discover_layout
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from tests.layouts import LAYOUTS

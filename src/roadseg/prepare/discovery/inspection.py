@@ -16,18 +16,18 @@ from PIL import Image
 
 from roadseg.prepare.annotations.shapes import rasterize
 from roadseg.prepare.decoding import open_image, to_upright_rgb, upright_size
-from roadseg.prepare.discovery.class_tables import (
+from roadseg.prepare.discovery.classes.class_tables import (
     MAX_BYTES,
     ClassTable,
     find_class_table,
     read_class_table,
 )
-from roadseg.prepare.discovery.classes import Classes
+from roadseg.prepare.discovery.classes.classes import Classes
+from roadseg.prepare.discovery.classes.label_classes import find_label_classes, read_labels
+from roadseg.prepare.discovery.classes.mask_classes import find_mask_classes
+from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.label_classes import find_label_classes, read_labels
-from roadseg.prepare.discovery.layout import Layout, Pair, discover_layout
-from roadseg.prepare.discovery.mask_classes import find_mask_classes
-from roadseg.prepare.discovery.mask_statistics import MaskStatistics
+from roadseg.prepare.discovery.layouts.layout import Layout, Pair, discover_layout
 from roadseg.prepare.masks import MaskEncoding, read_mask
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path

@@ -12,8 +12,8 @@ from roadseg.config.file_pattern import (
     mask_pattern,
     require_same_fields,
 )
-from roadseg.prepare.discovery.patterns import Patterns, escape
-from roadseg.prepare.discovery.templates import File, Parts, replace_text
+from roadseg.prepare.discovery.layouts.patterns import Patterns, escape
+from roadseg.prepare.discovery.layouts.templates import File, Parts, replace_text
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.system.errors import InputError

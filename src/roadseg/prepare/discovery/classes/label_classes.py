@@ -9,11 +9,11 @@ import numpy as np
 from roadseg.config.class_map import ClassMap
 from roadseg.prepare.annotations.convert import MAX_BYTES, read_annotations
 from roadseg.prepare.annotations.shapes import Shapes, rasterize
-from roadseg.prepare.discovery.class_tables import ClassTable
-from roadseg.prepare.discovery.classes import Classes, ClassMapDraft
+from roadseg.prepare.discovery.classes.class_tables import ClassTable
+from roadseg.prepare.discovery.classes.classes import Classes, ClassMapDraft
+from roadseg.prepare.discovery.classes.known_classes import voc_color
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.known_classes import voc_color
-from roadseg.prepare.discovery.layout import Layout
+from roadseg.prepare.discovery.layouts.layout import Layout
 from roadseg.system.errors import InputError
 
 _BACKGROUND = "background"

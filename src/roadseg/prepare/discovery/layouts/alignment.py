@@ -8,14 +8,14 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
-from roadseg.prepare.discovery.templates import (
+from roadseg.prepare.discovery.layouts.templates import (
     File,
     PairTemplate,
     Parts,
     common_start,
     join_parts,
 )
-from roadseg.prepare.discovery.words import split_words
+from roadseg.prepare.discovery.layouts.words import split_words
 
 _MAX_FOLDERS = 32
 """Directories above a file; a deeper path is not aligned."""

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from roadseg.prepare.discovery.pairing import Candidate
-from roadseg.prepare.discovery.splits import SplitFinder, split_path
-from roadseg.prepare.discovery.templates import (
+from roadseg.prepare.discovery.layouts.pairing import Candidate
+from roadseg.prepare.discovery.layouts.splits import SplitFinder, split_path
+from roadseg.prepare.discovery.layouts.templates import (
     LOCAL_FIELD,
     File,
     Parts,
     read_fields,
     split_off_common,
 )
-from roadseg.prepare.discovery.words import Split, find_split, mask_score
+from roadseg.prepare.discovery.layouts.words import Split, find_split, mask_score
 
 _MAX_ALTERNATIVES = 12
 _ANYTHING = "*"

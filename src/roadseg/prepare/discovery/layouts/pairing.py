@@ -8,17 +8,17 @@ from itertools import chain
 from typing import TypeVar
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
-from roadseg.prepare.discovery.alignment import align
-from roadseg.prepare.discovery.merging import merge_splits
-from roadseg.prepare.discovery.probes import ImageProbe, MaskKind, Prober
-from roadseg.prepare.discovery.templates import (
+from roadseg.prepare.discovery.layouts.alignment import align
+from roadseg.prepare.discovery.layouts.merging import merge_splits
+from roadseg.prepare.discovery.layouts.probes import ImageProbe, MaskKind, Prober
+from roadseg.prepare.discovery.layouts.templates import (
     NO_MATCHES,
     File,
     Matches,
     PairTemplate,
     Parts,
 )
-from roadseg.prepare.discovery.words import mask_score, second_choice_score, split_words
+from roadseg.prepare.discovery.layouts.words import mask_score, second_choice_score, split_words
 
 T = TypeVar("T")
 _KINDS: tuple[MaskKind, ...] = ("ids", "colors", "labelme", "coco", "cvat", "yolo")

@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from roadseg.prepare.decoding import MAX_PIXELS
-from roadseg.prepare.discovery.choice import Choice, choose_patterns, count_by_folder
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.id_lists import IdList, find_list_split
-from roadseg.prepare.discovery.matching import DatasetMatch, match_files
-from roadseg.prepare.discovery.pairing import spread
-from roadseg.prepare.discovery.patterns import Patterns, guess_test_images
-from roadseg.prepare.discovery.probes import MaskKind, Prober
-from roadseg.prepare.discovery.splits import (
+from roadseg.prepare.discovery.layouts.choice import Choice, choose_patterns, count_by_folder
+from roadseg.prepare.discovery.layouts.id_lists import IdList, find_list_split
+from roadseg.prepare.discovery.layouts.matching import DatasetMatch, match_files
+from roadseg.prepare.discovery.layouts.pairing import spread
+from roadseg.prepare.discovery.layouts.patterns import Patterns, guess_test_images
+from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
+from roadseg.prepare.discovery.layouts.splits import (
     SplitFinder,
     split_path,
     suggest_group_by,
     val_ids_expression,
 )
-from roadseg.prepare.discovery.templates import File, parse_names
-from roadseg.prepare.discovery.words import Split
+from roadseg.prepare.discovery.layouts.templates import File, parse_names
+from roadseg.prepare.discovery.layouts.words import Split
 from roadseg.system.errors import InputError, escape_unprintable
 
 _NUM_SIZES = 8

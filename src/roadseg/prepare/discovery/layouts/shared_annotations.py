@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.pairing import Candidate
-from roadseg.prepare.discovery.probes import probe_text
-from roadseg.prepare.discovery.templates import (
+from roadseg.prepare.discovery.layouts.pairing import Candidate
+from roadseg.prepare.discovery.layouts.probes import probe_text
+from roadseg.prepare.discovery.layouts.templates import (
     LOCAL_FIELD,
     File,
     Matches,
@@ -24,7 +24,7 @@ from roadseg.prepare.discovery.templates import (
     read_fields,
     replace_text,
 )
-from roadseg.prepare.discovery.words import find_split, split_words
+from roadseg.prepare.discovery.layouts.words import find_split, split_words
 
 _MAX_PER_FOLDER = 16
 """JSON or XML files in a directory; if there are more, each of them belongs to one image."""

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from roadseg.config.class_map import Color
-from roadseg.prepare.discovery.class_tables import ClassTable, TableClass
-from roadseg.prepare.discovery.classes import Classes, ClassMapDraft
-from roadseg.prepare.discovery.known_classes import (
+from roadseg.prepare.discovery.classes.class_tables import ClassTable, TableClass
+from roadseg.prepare.discovery.classes.classes import Classes, ClassMapDraft
+from roadseg.prepare.discovery.classes.known_classes import (
     VOC_NAMES,
     find_known_class_map,
     is_voc,
     voc_color,
 )
-from roadseg.prepare.discovery.mask_statistics import MaskStatistics, ValueCounts
+from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics, ValueCounts
 
 _BORDER_ID = 255
 """Label id that public data sets give to borders and unlabelled pixels."""

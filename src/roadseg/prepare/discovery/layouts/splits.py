@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from roadseg.prepare.discovery.templates import File
-from roadseg.prepare.discovery.words import Split, find_split
+from roadseg.prepare.discovery.layouts.templates import File
+from roadseg.prepare.discovery.layouts.words import Split, find_split
 
 _MAX_PREFIXES = 8
 """Alternatives in a regular expression; more validation images are listed one by one."""

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from roadseg.prepare.discovery.templates import (
+from roadseg.prepare.discovery.layouts.templates import (
     LOCAL_FIELD,
     PairTemplate,
     Parts,
     join_parts,
     make_field,
 )
-from roadseg.prepare.discovery.words import find_split
+from roadseg.prepare.discovery.layouts.words import find_split
 
 
 class _Key(NamedTuple):

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.matching import derive_pattern, match_files, parse_pattern
-from roadseg.prepare.discovery.pairing import Candidate, choose, find_candidates
-from roadseg.prepare.discovery.patterns import Patterns, build_patterns
-from roadseg.prepare.discovery.probes import MaskKind, Prober
-from roadseg.prepare.discovery.shared_annotations import find_shared_annotations
-from roadseg.prepare.discovery.templates import File
+from roadseg.prepare.discovery.layouts.matching import derive_pattern, match_files, parse_pattern
+from roadseg.prepare.discovery.layouts.pairing import Candidate, choose, find_candidates
+from roadseg.prepare.discovery.layouts.patterns import Patterns, build_patterns
+from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
+from roadseg.prepare.discovery.layouts.shared_annotations import find_shared_annotations
+from roadseg.prepare.discovery.layouts.templates import File
 from roadseg.system.errors import InputError
 
 _NUM_EXAMPLES = 4

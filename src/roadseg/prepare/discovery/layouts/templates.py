@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
-from roadseg.prepare.discovery.words import split_words
+from roadseg.prepare.discovery.layouts.words import split_words
 
 LOCAL_FIELD = 1000
 """Fields from this number on are in the paths of only images or only masks."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.templates import File, parse_names
-from roadseg.prepare.discovery.words import Split, find_split
+from roadseg.prepare.discovery.layouts.templates import File, parse_names
+from roadseg.prepare.discovery.layouts.words import Split, find_split
 
 _SUFFIXES = (".txt", ".lst")
 _MAX_PER_FOLDER = 12
