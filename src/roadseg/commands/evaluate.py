@@ -148,7 +148,7 @@ def _class_map(name: str | None, trained: "ClassMap", model: Path) -> "ClassMap"
     path = find_class_map(name, Path("classes"))
     found = read_class_map(path)
     names, own_names = (
-        {"void": classes.void, "classes": [{"name": text} for text in classes.names]}
+        {"classes": [{"name": text} for text in classes.names], "void": classes.void}
         for classes in (found, trained)
     )
     if difference := first_difference(names, own_names):

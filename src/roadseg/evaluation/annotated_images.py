@@ -66,6 +66,6 @@ def _use_source_names(text: str, data: Data, raw: Path, prepared: Path) -> str:
     copies = rf"({'|'.join(map(re.escape, patterns))})/([^/:]+)\.\w+"
 
     def source_name(copy: re.Match[str]) -> str:
-        return patterns[copy[1]].replace("{id}", copy[2])
+        return f"{data.source}/{patterns[copy[1]]}".replace("{id}", copy[2])
 
     return re.sub(copies, source_name, text).replace(str(prepared), data.source)
