@@ -12,6 +12,7 @@ from tests.fuzz import (
     models,
     pickles,
     starts,
+    tables,
     tars,
     texts,
 )
@@ -31,4 +32,5 @@ KINDS: dict[str, CaseBuilder] = {
     **starts.KINDS,
     **pickles.KINDS,
     **checkpoints.KINDS,
+    **tables.KINDS,
 }
