@@ -101,7 +101,7 @@ def compare(
         confusions = _align(source, sources[0], names)
         differing = _differing_masks(source, confusions, sources[0], first, names)
         num_differing = max(num_differing, differing)
-        counts.append(_intersections_and_unions(confusions, void_id))
+        counts.append(intersections_and_unions(confusions, void_id))
     by_side = np.stack(counts).reshape(2, len(a), *counts[0].shape)  # (2, S, 2, P, K)
     if not by_side[:, :, 1].any((-1, -2)).all():
         raise InputError(f"{sources[0].name}: no pixel has another true class than {void}")
@@ -141,7 +141,7 @@ def _differing_masks(
     return int((true != expected).any(1).sum())
 
 
-def _intersections_and_unions(confusions: np.ndarray, void_id: int | None) -> np.ndarray:
+def intersections_and_unions(confusions: np.ndarray, void_id: int | None) -> np.ndarray:
     """Return intersection and union of each image and class but void: (P, K, K) -> (2, P, K)."""
     if void_id is not None:
         confusions = confusions.copy()
@@ -155,7 +155,7 @@ def _intersections_and_unions(confusions: np.ndarray, void_id: int | None) -> np
 def _table(names: Sequence[str], counts: np.ndarray, seed: int) -> pd.DataFrame:
     """Compute `Comparison.table` with the metrics `names` from `counts` (2, S, 2, P, K)."""
     num_seeds, _, num_images, _ = counts.shape[1:]
-    scores, errors = _evaluate(np.ones((1, num_images)), counts)
+    scores, errors = evaluate_draws(np.ones((1, num_images)), counts)
     a, b = scores.mean(1)[:, 0]  # (M,)
     difference = b - a
     seed_variance = np.zeros(len(names))
@@ -186,7 +186,7 @@ def _t_statistics(
     for start in range(0, DRAWS, chunk):
         size = min(chunk, DRAWS - start)
         times = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size)  # (B, P)
-        scores, errors = _evaluate(times.astype(np.float64), counts)
+        scores, errors = evaluate_draws(times.astype(np.float64), counts)
         deviation = (scores[1] - scores[0]).mean(0) - difference  # (B, M)
         deviation[np.abs(deviation) < _ROUNDING] = 0
         degenerate = (errors < _ROUNDING) & (deviation != 0)
@@ -201,7 +201,7 @@ def _t_statistics(
         )
 
 
-def _evaluate(weights: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evaluate_draws(weights: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate draws of the images.
 
     Args:

@@ -16,13 +16,13 @@ def read_at_revision(path: str, revision: str) -> bytes:
     """
     import dvc.api
     from dvc.exceptions import DvcException, NotDvcRepoError, PathMissingError
-    from dvc.scm import RevError
+    from dvc.scm import SCMError
 
     try:
         content: bytes = dvc.api.read(path, rev=revision, mode="rb")
-    except (RevError, NotDvcRepoError):
+    except (SCMError, NotDvcRepoError) as error:
         raise InputError(
-            f"{revision}: no such file, folder, DVC experiment or Git revision"
+            f"{revision}: no such file or folder, nor DVC experiment or Git revision ({error})"
         ) from None
     except PathMissingError:
         raise InputError(
