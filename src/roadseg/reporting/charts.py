@@ -150,7 +150,7 @@ def save_differences(path: Path, differences: pd.DataFrame) -> None:
             ends = np.stack([values - low[rows], high[rows] - values])
             axes.errorbar(values, y, xerr=ends, fmt="o", c=color, ms=4, lw=1.4, label=label)
         few = differences["difference"].where(low.isna())
-        axes.plot(few, differences.index, "o", c="gray", mfc="none", ms=4, label="too few images")
+        axes.errorbar(few, few.index, fmt="o", c="gray", mfc="none", ms=4, label="too few images")
         for row in differences.index[differences["difference"].isna()]:
             axes.annotate("absent", (0, row), (4, 0), textcoords="offset points", va="center")
         axes.axhline(0.5, c="gray", lw=0.4)  # between mIoU and the classes
