@@ -95,15 +95,13 @@ def test_invalid_table_gives_one_line(tmp_path: Path, text: str, message: str):
         read_image_confusions(path)
 
 
-def test_missing_table_and_one_that_does_not_fit_in_memory_give_one_line(
+def test_missing_table_and_one_that_is_too_large_in_memory_give_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "table.csv"
     with pytest.raises(InputError, match=r"table.csv: no such file"):
         read_image_confusions(path)
     path.write_text(HEADER + "a,b,c,1\n")
-    monkeypatch.setattr(
-        image_confusions, "available_bytes", lambda: 31
-    )  # 1 x 2 x 2 numbers have 32 bytes
+    monkeypatch.setattr(image_confusions, "_MOST_BYTES", 31)  # 1 x 2 x 2 numbers have 32 bytes
     with pytest.raises(InputError, match=r"table.csv: 1 images of 2 classes are too many"):
         read_image_confusions(path)

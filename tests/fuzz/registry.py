@@ -1,6 +1,17 @@
 """All kinds of hostile input, by name."""
 
-from tests.fuzz import archives, arrays, caches, checkpoints, images, models, pickles, starts, texts
+from tests.fuzz import (
+    archives,
+    arrays,
+    caches,
+    checkpoints,
+    images,
+    models,
+    pickles,
+    starts,
+    tables,
+    texts,
+)
 from tests.fuzz.case import CaseBuilder
 
 KINDS: dict[str, CaseBuilder] = {
@@ -13,4 +24,5 @@ KINDS: dict[str, CaseBuilder] = {
     **starts.KINDS,
     **pickles.KINDS,
     **checkpoints.KINDS,
+    **tables.KINDS,
 }

@@ -15,10 +15,11 @@ import numpy as np
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap
 from roadseg.system.errors import InputError
-from roadseg.system.memory import available_bytes
 from roadseg.system.tables import write_table
 
 _COLUMNS = ["image", "actual", "predicted", "pixels"]
+_MOST_BYTES = 2**31
+"""Largest size of the matrices in memory; COCO-Stuff's 5,000 images of 171 classes need half."""
 _MOST_PIXELS = 2**31
 """Upper limit of the pixels of one image, so that the sums over all images fit into an int64."""
 
@@ -77,7 +78,7 @@ def read_image_confusions(path: Path) -> ImageConfusions:
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a table of confusion matrices per image: {error}") from None
     shape = (len(ids), len(classes), len(classes))
-    if len(classes) >= IGNORE_INDEX or 8 * math.prod(shape) > available_bytes():
+    if len(classes) >= IGNORE_INDEX or 8 * math.prod(shape) > _MOST_BYTES:
         raise InputError(f"{path}: {shape[0]} images of {shape[1]} classes are too many")
     confusions = np.zeros(shape, dtype=np.int64)
     confusions[tuple(zip(*counts, strict=True))] = list(counts.values())

@@ -91,16 +91,18 @@ def evaluate_model(
     options: Evaluate,
     *,
     ignored: int | None,
-    model: Path,
+    model: Path | str,
 ) -> ModelEvaluation:
     """Evaluate `network`, which is moved to the device, on the images `ids`.
+
+    It may be an Ensemble.
 
     All ranks of the process group of `accelerator` must call it; each returns the same result.
 
     Args:
         options: batch size and test-time augmentation.
         ignored: class that was not trained; the cross-entropy excludes its pixels.
-        model: file of the network, for error messages.
+        model: file of the network, or names of several, for error messages.
 
     Raises:
         InputError: as `evaluate`, and if the cross-entropy is not finite.
