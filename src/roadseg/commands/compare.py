@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from roadseg.evaluation.image_confusions import ImageConfusions
 
 TABLE = "image_confusions.csv"
-OUTPUT = f"data/{TABLE}"
+OUTPUT = f"plots/{TABLE}"
 """The output of the stage evaluate that is read in experiments and revisions."""
 PARAMS, CLASSES = Path("params.yaml"), Path("classes")
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.json")
