@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from roadseg.system.errors import InputError, escape_unprintable
 
 if TYPE_CHECKING:
+    from roadseg.config.class_map import ClassMap
     from roadseg.evaluation.comparison import Comparison, Source
     from roadseg.evaluation.image_confusions import ImageConfusions
 
@@ -59,9 +60,13 @@ def run(args: argparse.Namespace) -> None:
                 "roadseg compare A1 A2 --with B1 B2"
             )
         a, b = a[:1], a[1:]
-    void = _void_class() if args.void is None else args.void or None
+    class_map = _class_map()
+    void = class_map.void if class_map else "void"
+    if args.void is not None:
+        void = args.void or None
     sources = {name: _load(name) for name in dict.fromkeys([*a, *b])}
-    comparison = compare([sources[name] for name in a], [sources[name] for name in b], void)
+    names = class_map.names if class_map else ()
+    comparison = compare([sources[n] for n in a], [sources[n] for n in b], void, names)
     print(_format(comparison, a, b, void))
     if args.out:
         from roadseg.reporting.charts import save_differences
@@ -75,17 +80,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _format(comparison: "Comparison", a: Sequence[str], b: Sequence[str], void: str | None) -> str:
     excluded = f"; true pixels of the class {void} are excluded" if void else ""
-    table = comparison.table.round(4)
-    table["metric"] = [escape_unprintable(name) for name in table["metric"]]
-    table[""] = ["*" if flag else "" for flag in comparison.significant()]
-    table.columns = ["", "A", "B", "B - A", "low", "high", ""]
     lines = [
         f"A: {', '.join(a)}",
         f"B: {', '.join(b)}",
         f"paired by image ({comparison.num_images}){excluded}",
-        table.to_string(index=False, na_rep="-"),
-        "* the 95 % interval from low to high does not contain 0; those of the classes are not "
-        "adjusted for their number",
+        *_format_table(comparison),
+        "* the 95 % interval from low to high does not contain 0; the intervals of the classes are",
+        "  not adjusted for the number of classes",
     ]
     if comparison.num_differing_masks:
         lines.append(
@@ -96,7 +97,24 @@ def _format(comparison: "Comparison", a: Sequence[str], b: Sequence[str], void: 
         covered = "the choice of images, not the seed of the training; for several seeds see --help"
     else:
         covered = f"the choice of images and of the {comparison.num_seeds} seeds"
-    return "\n".join([*lines, comparison.verdict(), f"the interval covers {covered}"])
+    lines += [comparison.verdict(), f"the interval covers {covered}"]
+    return "\n".join(map(escape_unprintable, lines))
+
+
+def _format_table(comparison: "Comparison") -> list[str]:
+    """Format one line per metric, with aligned columns and - for missing numbers."""
+    formats = {"a": ".4f", "b": ".4f", "difference": "+.4f", "low": "+.4f", "high": "+.4f"}
+    names = [escape_unprintable(name) for name in comparison.table["metric"]]
+    columns = [["", *names]]
+    for (key, form), title in zip(formats.items(), ("A", "B", "B - A", "low", "high"), strict=True):
+        values = comparison.table[key]
+        columns.append([title, *("-" if value != value else f"{value:{form}}" for value in values)])
+    width = max(map(len, columns[0]))
+    flags = ["", *("*" if flag else "" for flag in comparison.significant())]
+    return [
+        f"{name:<{width}} {' '.join(f'{cell:>7}' for cell in cells)} {flag}".rstrip()
+        for (name, *cells), flag in zip(zip(*columns, strict=True), flags, strict=True)
+    ]
 
 
 def _load(name: str) -> "Source":
@@ -155,11 +173,11 @@ def _evaluate(model: Path) -> "ImageConfusions":
     return ImageConfusions(prepared.class_map().names, ids, result.evaluation.confusions)
 
 
-def _void_class() -> str | None:
-    """Return the void class of the class map in params.yaml, or void outside a workspace."""
+def _class_map() -> "ClassMap | None":
+    """Read the class map in params.yaml; None outside of a workspace."""
     from roadseg.config.class_map import find_class_map, read_class_map
     from roadseg.config.params import load_params
 
     if not PARAMS.is_file():
-        return "void"
-    return read_class_map(find_class_map(load_params(PARAMS).remap.classes, CLASSES)).void
+        return None
+    return read_class_map(find_class_map(load_params(PARAMS).remap.classes, CLASSES))

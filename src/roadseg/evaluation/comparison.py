@@ -76,7 +76,11 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[Source], b: Sequence[Source], void: str | None, seed: int = 0
+    a: Sequence[Source],
+    b: Sequence[Source],
+    void: str | None,
+    class_order: Sequence[str] = (),
+    seed: int = 0,
 ) -> Comparison:
     """Compare the model B with A; a pure function of its arguments.
 
@@ -84,6 +88,8 @@ def compare(
         a: tables of A, one for each of its S seeds.
         b: tables of B, as many; the first is paired with the first of `a`, and so on.
         void: class that is excluded as in `segmentation_metrics`; None if there is none.
+        class_order: names in the order of the class map, as tables lack the classes that are absent;
+            other classes follow in the order of the tables.
         seed: random seed of the draws.
 
     Raises:
@@ -93,7 +99,8 @@ def compare(
     if len(a) != len(b):
         raise InputError(f"A has {len(a)} models and B has {len(b)}; give as many for B as for A")
     sources = [*a, *b]
-    names = list(dict.fromkeys(name for s in sources for name in s.table.class_names))
+    found = dict.fromkeys(name for s in sources for name in s.table.class_names)
+    names = list(dict.fromkeys([*(name for name in class_order if name in found), *found]))
     void_id = names.index(void) if void in names else None
     first = _align(sources[0], sources[0], names)
     counts, num_differing = [], 0
