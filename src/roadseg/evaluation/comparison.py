@@ -88,8 +88,8 @@ def compare(
         a: tables of A, one for each of its S seeds.
         b: tables of B, as many; the first is paired with the first of `a`, and so on.
         void: class that is excluded as in `segmentation_metrics`; None if there is none.
-        class_order: names in the order of the class map, as tables lack the classes that are absent;
-            other classes follow in the order of the tables.
+        class_order: names in the order of the class map, as tables lack absent classes; the
+            classes that it lacks follow in the order of the tables.
         seed: random seed of the draws.
 
     Raises:
