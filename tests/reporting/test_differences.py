@@ -17,7 +17,8 @@ def pixels(path: Path, differences: list[float], low: list[float], high: list[fl
     names = [f"class $x_{i}$" for i in range(len(low))]
     columns = {"metric": names, "difference": differences, "low": low, "high": high}
     save_differences(path, pd.DataFrame(columns))
-    image = np.asarray(Image.open(path).convert("RGB"))
+    with Image.open(path) as file:
+        image = np.asarray(file.convert("RGB"))
     return image[: int(0.8 * len(image))].reshape(-1, 3)
 
 
@@ -42,6 +43,7 @@ def test_plot_of_many_classes_is_taller_and_reproducible(tmp_path: Path):
     few, many, again = (tmp_path / name for name in ("few.png", "many.png", "again.png"))
     for path, count in ((few, 12), (many, 150), (again, 150)):
         pixels(path, [0.1] * count, [0.0] * count, [0.2] * count)
-    assert Image.open(many).width == 700
-    assert Image.open(many).height > 2 * Image.open(few).height
+    with Image.open(few) as small, Image.open(many) as large:
+        assert large.width == 700
+        assert large.height > 2 * small.height
     assert many.read_bytes() == again.read_bytes()
