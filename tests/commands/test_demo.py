@@ -1,6 +1,8 @@
 """`roadseg demo`: its page in a real browser, and its server."""
 
+import asyncio
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -15,6 +17,7 @@ import requests
 from PIL import Image
 from safetensors.torch import load_file
 
+from roadseg.commands.demo.server import _Server
 from roadseg.inference.predictor import Predictor
 from roadseg.models.model_file import load_model, save_weights
 from tests.browser import external_urls, needs_browser, open_page
@@ -149,6 +152,12 @@ def test_model_without_training_metadata_is_served(folder: Path):
     with serve(folder, *DEMO, model="untrained") as (address, _):
         about = requests.get(f"{address}about", timeout=30).json()
     assert (about["epoch"], about["val_miou"], about["device"]) == (None, None, "cpu")
+
+
+def test_page_of_an_ensemble_states_no_epoch(folder: Path):
+    predictor = Predictor([folder / "model.safetensors"] * 2, "cpu")
+    about = json.loads(asyncio.run(_Server(predictor, []).about(None)).body)
+    assert (about["epoch"], about["val_miou"], len(about["classes"])) == (None, None, 12)
 
 
 SLOW = """

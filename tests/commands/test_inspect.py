@@ -64,6 +64,13 @@ def test_inspect_prints_everything_that_determines_the_weights(model: Path, caps
         assert part in text
 
 
+def test_several_models_are_printed_one_after_the_other(model: Path, capsys):
+    main(["inspect", str(model)])
+    once = capsys.readouterr().out
+    main(["inspect", str(model), str(model)])
+    assert capsys.readouterr().out == 2 * once
+
+
 def test_json_output_equals_the_metadata_of_the_file(model: Path, capsys):
     main(["inspect", str(model), "--json"])
     found = json.loads(capsys.readouterr().out)

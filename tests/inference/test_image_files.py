@@ -202,7 +202,9 @@ def test_results_of_an_earlier_run_are_skipped_but_not_other_images_in_out(tmp_p
 
 
 def test_folders_of_the_user_that_results_could_overwrite_raise_an_error(tmp_path: Path):
-    touch(tmp_path, "a.png", "color/a.png")
+    touch(tmp_path, "a.png", "color/a.png", "own/models.json")
+    with pytest.raises(InputError, match=r"models.json: exists, but predict did not write it"):
+        find_names(tmp_path, out=tmp_path / "own")
     with pytest.raises(InputError, match=r"color: exists, but predict did not write it \(there is"):
         find_names(tmp_path, out=tmp_path)
     assert find_names(tmp_path) == ["a", "color/a"]
