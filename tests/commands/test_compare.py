@@ -74,6 +74,8 @@ def test_several_seeds_are_paired_in_order(capsys):
     for models in (["a"], ["a", "b.csv", "c.csv"]):
         with pytest.raises(InputError, match=f"^expected two models, got {len(models)}; for sev"):
             main(["compare", *models])
+    with pytest.raises(InputError, match=r"^a: given twice on one side; give one model for each"):
+        main(["compare", "a", "a", "--with", "b.csv", "c.csv"])
 
 
 def test_invalid_tables_and_unknown_revisions_give_one_line(capsys):

@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
                 "roadseg compare A1 A2 --with B1 B2"
             )
         a, b = a[:1], a[1:]
+    for side in (a, b):
+        if repeated := next((name for name in side if side.count(name) > 1), None):
+            raise InputError(f"{repeated}: given twice on one side; give one model for each seed")
     class_map = _class_map()
     void = class_map.void if class_map else "void"
     if args.void is not None:
