@@ -94,7 +94,11 @@ def test_experiment_in_metrics_plots_report_and_table(repository: Path):
 
 def require_report_for_a_pull_request(repository: Path) -> None:
     url = "https://example.invalid/blob/1"
+    table = repository / "plots/image_confusions.csv"
+    written = table.read_text()
+    table.write_text(re.sub(r"\d+$", "1", written, count=1, flags=re.MULTILINE))
     report = succeeds(repository, ".ci/report", "HEAD", url)
+    table.write_text(written)
     assert report.startswith("## Against ")
     metrics, comparison, parameters, images = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
     assert re.search(r"^\| metrics.train.json +\| val_ce +\| [\d.]+", metrics, re.MULTILINE)
