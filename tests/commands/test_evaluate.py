@@ -68,7 +68,7 @@ def require_files_of_the_stage(outputs: Path, out: Path) -> None:
     assert (out / "evaluate.json").read_bytes() == (outputs / "metrics/evaluate.json").read_bytes()
     for name in TABLES:
         assert (out / f"{name}.csv").read_bytes() == (outputs / f"plots/{name}.csv").read_bytes()
-    by_image = (outputs / "data/image_confusions.csv").read_bytes()
+    by_image = (outputs / "plots/image_confusions.csv").read_bytes()
     assert (out / "image_confusions.csv").read_bytes() == by_image
 
 
@@ -120,7 +120,7 @@ def test_class_map_with_other_label_ids_and_the_names_of_the_model_is_used(
     classes[1]["label_ids"] = []
     run(outputs, "--classes", write_classes(tmp_path, classes=classes), "--out", tmp_path / "out")
     by_image = (tmp_path / "out/image_confusions.csv").read_text()
-    assert ",road,road," in (outputs / "data/image_confusions.csv").read_text()
+    assert ",road,road," in (outputs / "plots/image_confusions.csv").read_text()
     assert ",road,road," not in by_image
     run(outputs, "--json", "--classes", ROOT / "classes/kitti12.yaml")
     expected = (outputs / "metrics/evaluate.json").read_text()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadseg.config.class_map import ClassMap, LabelClass
-from roadseg.evaluation import tables
-from roadseg.evaluation.tables import (
+from roadseg.evaluation import image_confusions
+from roadseg.evaluation.image_confusions import (
     ImageConfusions,
     read_image_confusions,
     write_image_confusions,
@@ -102,6 +102,6 @@ def test_missing_table_and_one_that_is_too_large_in_memory_give_one_line(
     with pytest.raises(InputError, match=r"table.csv: no such file"):
         read_image_confusions(path)
     path.write_text(HEADER + "a,b,c,1\n")
-    monkeypatch.setattr(tables, "_MOST_BYTES", 31)  # 1 x 2 x 2 numbers have 32 bytes
+    monkeypatch.setattr(image_confusions, "_MOST_BYTES", 31)  # 1 x 2 x 2 numbers have 32 bytes
     with pytest.raises(InputError, match=r"table.csv: 1 images of 2 classes are too many"):
         read_image_confusions(path)

@@ -5,7 +5,11 @@ import io
 import random
 from pathlib import Path
 
-from roadseg.evaluation.tables import read_image_confusions
+import numpy as np
+import pandas as pd
+
+from roadseg.commands.main import main
+from roadseg.evaluation.image_confusions import read_image_confusions
 from tests.fuzz.case import Case, CaseBuilder, Step
 from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, truncate_bytes
 from tests.fuzz.workspace import valid_workspace
@@ -57,6 +61,27 @@ def change_fields(rng: random.Random, work: Path) -> Case:
     return make_case(work, "\n".join(map(",".join, rows)).encode("utf-8", "surrogatepass"))
 
 
+def compare_tables(rng: random.Random, work: Path) -> Case:
+    """Compare a valid table with a changed one; accepted differences are consistent."""
+    case = change_fields(rng, work)
+    if rng.random() < 0.5:  # other numbers of pixels, images and classes, which are valid
+        lines = original().splitlines()
+        rows = [f"{row.rpartition(',')[0]},{rng.randint(1, 9)}" for row in lines[1:]]
+        chosen = rng.choice((rows, rng.sample(rows, rng.randint(1, len(rows)))))
+        (work / TABLE).write_text("\n".join([lines[0], *chosen]))
+    (work / "valid.csv").write_text(original())
+
+    def check() -> None:
+        table = pd.read_csv("out/comparison.csv")
+        difference = table["b"] - table["a"]
+        assert np.allclose(table["difference"], difference, atol=1e-5, equal_nan=True)
+        inside = (table["low"] <= table["difference"]) & (table["difference"] <= table["high"])
+        assert (inside | table["low"].isna()).all()
+
+    arguments = ["compare", "valid.csv", TABLE, "--out", "out"]
+    return Case([Step(main, arguments, ("out",))], (*case.names, "valid.csv"), check)
+
+
 def use_many_names(rng: random.Random, work: Path) -> Case:
     """Write a table with as many images and classes as rows, which would need much memory."""
     images, classes = rng.choice((1, 10, 20_000)), rng.choice((1, 10, 253, 254, 20_000))
@@ -68,4 +93,5 @@ KINDS: dict[str, CaseBuilder] = {
     "image confusions mutated": mutate_table,
     "image confusions fields": change_fields,
     "image confusions names": use_many_names,
+    "image confusions compared": compare_tables,
 }

@@ -94,10 +94,16 @@ def test_experiment_in_metrics_plots_report_and_table(repository: Path):
 
 def require_report_for_a_pull_request(repository: Path) -> None:
     url = "https://example.invalid/blob/1"
+    table = repository / "plots/image_confusions.csv"
+    written = table.read_text()
+    table.write_text(re.sub(r"\d+$", "1", written, count=1, flags=re.MULTILINE))
     report = succeeds(repository, ".ci/report", "HEAD", url)
+    table.write_text(written)
     assert report.startswith("## Against ")
-    metrics, parameters, images = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
+    metrics, comparison, parameters, images = re.split(r"^### .*$", report, flags=re.MULTILINE)[1:]
     assert re.search(r"^\| metrics.train.json +\| val_ce +\| [\d.]+", metrics, re.MULTILINE)
+    assert "paired by image (" in comparison
+    assert "significant" in comparison
     assert re.search(r"^\| params.yaml +\| train.epochs +\| 2 +\| 3", parameters, re.MULTILINE)
     shown = re.findall(rf"\]\({url}/(.*)\?raw=true\)", images)
     assert "plots/figures/curves.png" in shown

@@ -25,6 +25,7 @@ GRAPHS = {
     "IoU by class, best epoch": 12 + 12,  # bars and their labels
     "Confusion, percent of each actual class": 144 + 144,
     "mIoU of each validation image, lowest first": 1 + 2,
+    "Errors, percent of the pixels of a class in an image": None,  # as many as classes in images
     "Reliability, accuracy of the pixels by confidence": None,  # as many as bins that hold pixels
     "Class frequency, fraction of the pixels": 12 + 12,
 }

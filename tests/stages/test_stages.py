@@ -126,7 +126,7 @@ def test_evaluate_agrees_with_the_metrics_of_training(outputs: Path):
 
 
 def test_confusion_matrices_of_the_images_add_up_to_that_of_all(outputs: Path):
-    by_image = pd.read_csv(outputs / "data/image_confusions.csv")
+    by_image = pd.read_csv(outputs / "plots/image_confusions.csv")
     val_ids = json.loads((outputs / "data/split.json").read_text())["val"]
     assert by_image["image"].unique().tolist() == val_ids
     total = by_image.groupby(["actual", "predicted"], sort=False)["pixels"].sum()

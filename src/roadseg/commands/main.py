@@ -58,6 +58,12 @@ SUBCOMMANDS = {
     "experiments": Subcommand(
         "roadseg.commands.experiments", "compare DVC experiments in a table", extra="pipeline"
     ),
+    "compare": Subcommand(
+        "roadseg.commands.compare",
+        "test whether two models differ significantly",
+        extra="pipeline",
+        less_memory="compare tables instead of models, or lower evaluate.batch_size",
+    ),
 }
 
 

@@ -19,13 +19,9 @@ from roadseg.evaluation.accumulators import Accumulators
 from roadseg.evaluation.bootstrap import SEED, miou_interval
 from roadseg.evaluation.calibration import calibration_table
 from roadseg.evaluation.evaluate import Evaluation, evaluate
+from roadseg.evaluation.image_confusions import write_image_confusions
 from roadseg.evaluation.metric_files import EvaluationMetrics
-from roadseg.evaluation.tables import (
-    confusion_pairs,
-    per_class,
-    per_image,
-    write_image_confusions,
-)
+from roadseg.evaluation.tables import confusion_pairs, per_class, per_image
 from roadseg.inference.tta import View
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.tables import round_significant, write_table

@@ -126,6 +126,42 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
         save_figure(figure, path)
 
 
+def save_differences(path: Path, differences: pd.DataFrame) -> None:
+    """Plot the differences between two models with their 95 % intervals, mIoU first.
+
+    Intervals without 0 are colored; a difference without an interval is hollow, and metrics that a
+    model lacks are marked "absent". `differences` has the columns metric, difference, low, high.
+    """
+    many = len(differences) > MANY_CLASSES
+    with rc_context(_STYLE):
+        height = 1.0 + (_CELL if many else 0.19) * len(differences)
+        figure = _figure(PAGE_WIDTH, height, _MANY_DPI if many else DPI)
+        axes = figure.subplots()
+        axes.axvline(0, c="black", lw=0.6)
+        low, high = differences["low"], differences["high"]
+        better, worse = low > 0, high < 0
+        kinds = {
+            "B is significantly better": (better, _TRAIN_COLOR),
+            "B is significantly worse": (worse, _VAL_COLOR),
+            "no significant difference": (~(better | worse) & low.notna(), "gray"),
+        }
+        for label, (rows, color) in kinds.items():
+            values, y = differences["difference"][rows], differences.index[rows]
+            ends = np.stack([values - low[rows], high[rows] - values])
+            axes.errorbar(values, y, xerr=ends, fmt="o", c=color, ms=4, lw=1.4, label=label)
+        few = differences["difference"].where(low.isna())
+        axes.errorbar(few, few.index, fmt="o", c="gray", mfc="none", ms=4, label="too few images")
+        for row in differences.index[differences["difference"].isna()]:
+            axes.annotate("absent", (0, row), (4, 0), textcoords="offset points", va="center")
+        axes.axhline(0.5, c="gray", lw=0.4)  # between mIoU and the classes
+        axes.set_yticks(differences.index, [shorten(name) for name in differences["metric"]])
+        axes.set_ylim(len(differences) - 0.4, -0.6)
+        axes.set(title="Difference in IoU, B - A, with 95 % intervals", xlabel="B - A")
+        axes.grid(axis="x", lw=0.3)
+        figure.legend(loc="outside lower center", ncols=4)
+        save_figure(figure, path)
+
+
 def _draw_numbers(axes: Axes, fractions: np.ndarray) -> None:
     for (row, column), fraction in np.ndenumerate(fractions):
         if fraction >= 0.005:
