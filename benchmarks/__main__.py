@@ -17,6 +17,7 @@ from roadseg.provenance.source_code import ROOT
 
 GROUPS = (
     *("remap", "step", "epoch", "processes", "predict", "stages", "memory", "growth", "repro"),
+    "audit",
 )
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 _INTRODUCTION = """# Benchmark results

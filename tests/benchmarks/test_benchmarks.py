@@ -65,5 +65,5 @@ def test_unknown_group_is_an_error_that_lists_the_groups():
     assert result.returncode == 1
     assert result.stderr == (
         "error: steps: no such group; "
-        "use remap, step, epoch, processes, predict, stages, memory, growth, repro\n"
+        "use remap, step, epoch, processes, predict, stages, memory, growth, repro, audit\n"
     )

@@ -55,6 +55,11 @@ SUBCOMMANDS = {
     "inspect": Subcommand(
         "roadseg.commands.inspect", "show the code, data and parameters that a model was made from"
     ),
+    "audit": Subcommand(
+        "roadseg.commands.audit",
+        "rank images and regions by how likely their labels are wrong",
+        extra="pipeline",
+    ),
     "experiments": Subcommand(
         "roadseg.commands.experiments", "compare DVC experiments in a table", extra="pipeline"
     ),

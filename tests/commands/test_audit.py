@@ -1,0 +1,73 @@
+"""`roadseg audit` from the command line, on a model that `train` would write."""
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from roadseg.commands.main import main
+from roadseg.config.params import load_params
+from roadseg.experiments.model_files import open_models
+from roadseg.models.model_file import save_weights
+from roadseg.models.unet import UNet
+from roadseg.prepare.split import split_dataset
+from roadseg.provenance.model_metadata import TrainedModelMetadata
+from roadseg.system.errors import InputError
+from roadseg.system.files import write_json
+from roadseg.training.setup import build_trainer
+from tests.factories import CODE, make_prepared, write_params
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight prepared images, half as large as the originals, and an untrained model of fold 1."""
+    monkeypatch.chdir(tmp_path)
+    prepared = make_prepared(tmp_path)
+    sizes = {name: [2 * side for side in prepared.size(name)] for name in prepared.train_ids()}
+    write_json(prepared.root / "sizes.json", sizes)
+    params = load_params(write_params(tmp_path / "params.yaml", split__fold=1))
+    split = split_dataset(prepared.recorded_sizes(), [], **params.split.model_dump())
+    trainer = build_trainer(prepared, split, params.model, params.train, params.recipe, CODE)
+    metadata = {**dict(trainer.metadata), "epoch": 1, "val_miou": 0.0}
+    torch.manual_seed(0)
+    weights = UNet(**trainer.metadata.unet.model_dump()).state_dict()
+    save_weights(tmp_path / "model.safetensors", weights, TrainedModelMetadata(**metadata))
+    return tmp_path
+
+
+def test_tables_list_regions_in_original_pixels_and_the_rest_is_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    main(["audit", "model.safetensors", "--prepared", "prepared", "--top", "3"])
+    output = capsys.readouterr().out
+    assert "audit: 2 of 8 images, each predicted by models that did not train on it" in output
+    assert "audit: 6 images left out: each of the models trained on them" in output
+    with (folder / "audit/images.csv").open() as file:
+        images = list(csv.DictReader(file))
+    with (folder / "audit/regions.csv").open() as file:
+        regions = list(csv.DictReader(file))
+    assert [row["rank"] for row in images] == ["1", "2"]
+    assert [row["rank"] for row in regions] == [str(i + 1) for i in range(len(regions))]
+    scores = [float(row["score"]) for row in regions]
+    assert scores == sorted(scores, reverse=True)
+    assert {row["image"] for row in regions} <= {row["image"] for row in images}
+    assert all(row["class"] != row["suggested"] for row in regions)
+    # stripes are 32 pixels high, twice that in the original
+    assert max(int(row["bottom"]) for row in regions) >= 64
+    assert all(int(row[side]) % 2 == 0 for row in regions for side in ("top", "left", "right"))
+    assert (folder / "audit/index.html").read_text().count("<article>") == 3
+
+
+def test_experiment_without_a_model_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch):
+    def fail(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[-1] == "--rev=nothing"
+        return subprocess.CompletedProcess(command, 255, "", "noise\nERROR: unknown revision\n")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with (
+        pytest.raises(InputError, match=r"^nothing: neither a model .*\(unknown revision\)"),
+        open_models(["nothing"]),
+    ):
+        pass
