@@ -41,7 +41,7 @@ def rows() -> Iterator[Row]:
 
 def _row(folder: Path, name: str, size: dict[str, int], count: int) -> Row:
     images = sample.write_raw(folder, count, min(count, 12), **size) / TRAIN_IMAGES
-    predictor = Predictor(save_model(folder / "model.safetensors"))
+    predictor = Predictor([save_model(folder / "model.safetensors")])
     sources = find_images([str(images)])
     accelerator = predictor.accelerator
     batches = [

@@ -134,21 +134,27 @@ RED_PAIRS = [
 
 
 def save_model(
-    path: Path, classes: str = "kitti12", scale: float = 1.0, norm: str = "batch"
+    path: Path,
+    classes: str | ClassMap = "kitti12",
+    scale: float = 1.0,
+    norm: str = "batch",
+    base_channels: int = 4,
+    **changes: object,
 ) -> Path:
     """Save a model whose predictions vary over an image, so that flips and shifts are detected."""
-    class_map = read_class_map(ROOT / f"classes/{classes}.yaml")
-    count = class_map.num_classes
-    unet = {"num_classes": count, "base_channels": 4, "bilinear": True, "norm": norm, "dropout": 0}
+    if isinstance(classes, str):
+        classes = read_class_map(ROOT / f"classes/{classes}.yaml")
+    count = classes.num_classes
+    unet = {"num_classes": count, "bilinear": True, "norm": norm, "dropout": 0}
+    unet["base_channels"] = base_channels
     torch.manual_seed(0)
     network = UNet(**unet)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data.mul_(6**0.5)  # He et al. 2015, for signals of equal variance
             module.bias.data.zero_()
-    metadata = ModelMetadata(
-        unet=unet, classes=class_map, ignored_class=None, scale=scale, epoch=3, val_miou=0.25
-    )
+    facts = {"unet": unet, "classes": classes, "ignored_class": None, "scale": scale}
+    metadata = ModelMetadata(**{**facts, "epoch": 3, "val_miou": 0.25, **changes})
     save_weights(path, network.state_dict(), metadata)
     return path
 

@@ -72,7 +72,7 @@ def post_image(address: str, body: bytes, length: int | None = None) -> socket.s
 @needs_browser
 def test_uploaded_image_shows_its_classes_and_their_fractions(folder: Path, address: str):
     source = folder / "examples/1.png"
-    predictor = Predictor(folder / "model.safetensors", "cpu")
+    predictor = Predictor([folder / "model.safetensors"], "cpu")
     (class_ids,) = predictor.class_ids([np.asarray(Image.open(source))])
     counts = np.bincount(class_ids.reshape(-1), minlength=12)
     with open_page() as (page, requested):

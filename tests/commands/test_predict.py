@@ -55,10 +55,11 @@ def test_predict_writes_colours_label_ids_overlays_and_probabilities(
     run(model, tmp_path / "out", raw_images, "--probabilities")
     names = ("a", "b", "c", "drive/d", "drive/e")
     kinds = ("color/{}.png", "label_ids/{}.png", "overlay/{}.jpg", "probabilities/{}.npy")
-    expected = {kind.format(name) for kind in kinds for name in names} | {"classes.json"}
+    expected = {kind.format(name) for kind in kinds for name in names}
+    expected |= {"classes.json", "models.json"}
     assert read_files(tmp_path / "out").keys() == expected
     image = np.asarray(Image.open(raw_images / "drive/d.png"))
-    (class_ids,) = Predictor(model, "cpu", "fp32").class_ids([image])
+    (class_ids,) = Predictor([model], "cpu", "fp32").class_ids([image])
     with Image.open(tmp_path / "out/color/drive/d.png") as color:
         assert (np.asarray(color) == class_ids).all()  # palette indices
         assert (np.asarray(color.convert("RGB")) == CLASSES.colors[class_ids]).all()

@@ -52,7 +52,7 @@ def test_zip_contains_a_mask_of_label_ids_for_each_image(folder: Path, tmp_path:
                 label_ids = np.asarray(mask)
     assert len(seen) > 2
     assert seen <= set(BENCHMARK)
-    predictor = Predictor(folder / "model.safetensors")
+    predictor = Predictor([folder / "model.safetensors"])
     image = np.asarray(Image.open(folder / "images/000007_10.png"))
     (class_ids,) = predictor.class_ids([image])
     assert (predictor.class_map.table()[0][label_ids] == class_ids).all()

@@ -12,6 +12,7 @@ from tests.fuzz import (
     models,
     pickles,
     starts,
+    tables,
     texts,
 )
 from tests.fuzz.case import CaseBuilder
@@ -29,4 +30,5 @@ KINDS: dict[str, CaseBuilder] = {
     **starts.KINDS,
     **pickles.KINDS,
     **checkpoints.KINDS,
+    **tables.KINDS,
 }

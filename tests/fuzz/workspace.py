@@ -74,6 +74,7 @@ EVALUATE = make_step(
     per_class="out/per_class.csv",
     calibration="out/calibration.csv",
     pictures="out/pictures.csv",
+    image_confusions="out/image_confusions.csv",
 )
 TRAIN = dataclasses.replace(
     make_step(

@@ -16,7 +16,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fp32(model: Path, **options: object) -> Predictor:
-    return Predictor(model, "cpu", "fp32", **options)
+    return Predictor([model], "cpu", "fp32", **options)
 
 
 @pytest.mark.parametrize("size", [(40, 60), (37, 51), (20, 90), (1, 1)])
@@ -97,7 +97,7 @@ def test_out_of_memory_error_names_the_options_to_lower(
 
 def test_missing_model_raises_an_error(tmp_path: Path):
     with pytest.raises(InputError, match="no such model"):
-        Predictor(tmp_path / "none.safetensors")
+        Predictor([tmp_path / "none.safetensors"])
 
 
 def test_logits_that_are_not_finite_raise_an_error(model: Path):

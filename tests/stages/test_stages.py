@@ -125,6 +125,16 @@ def test_evaluate_agrees_with_the_metrics_of_training(outputs: Path):
     assert accuracy == pytest.approx(metrics["pixel_accuracy"], abs=1e-5)
 
 
+def test_confusion_matrices_of_the_images_add_up_to_that_of_all(outputs: Path):
+    by_image = pd.read_csv(outputs / "data/image_confusions.csv")
+    val_ids = json.loads((outputs / "data/split.json").read_text())["val"]
+    assert by_image["image"].unique().tolist() == val_ids
+    total = by_image.groupby(["actual", "predicted"], sort=False)["pixels"].sum()
+    confusion = pd.read_csv(outputs / "plots/confusion.csv", index_col=["actual", "predicted"])
+    found = confusion["pixels"][confusion["pixels"] > 0]
+    assert total.to_dict() == found.to_dict()
+
+
 def test_render_plots_selected_epochs_and_extreme_images(outputs: Path):
     images = sorted(path.name for path in (outputs / "plots/predictions").iterdir())
     expected = ["best.png", "epoch_002_test.png", "epoch_002_training.png"]

@@ -14,26 +14,29 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model file and --json."""
-    parser.add_argument("model", type=Path, help="a .safetensors file written by train")
+    """Add the model files and --json."""
+    parser.add_argument(
+        "models", nargs="+", type=Path, metavar="MODEL", help=".safetensors file written by train"
+    )
     parser.add_argument("--json", action="store_true", help="print all metadata as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the metadata of the model."""
+    """Print the metadata of each model."""
     from roadseg.provenance.model_metadata import (
         ModelMetadata,
         TrainedModelMetadata,
         read_metadata,
     )
 
-    if args.json:
-        print(read_metadata(args.model, ModelMetadata).to_json(indent=2))
-        return
-    metadata = read_metadata(args.model, TrainedModelMetadata)
-    print(args.model)
-    for name, text in [*_rows(metadata), ("sha256", file_sha256(args.model))]:
-        print(f"  {name:<10}  {escape_unprintable(text)}")
+    for model in args.models:
+        if args.json:
+            print(read_metadata(model, ModelMetadata).to_json(indent=2))
+            continue
+        metadata = read_metadata(model, TrainedModelMetadata)
+        print(model)
+        for name, text in [*_rows(metadata), ("sha256", file_sha256(model))]:
+            print(f"  {name:<10}  {escape_unprintable(text)}")
 
 
 def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:

@@ -39,6 +39,12 @@ SUBCOMMANDS = {
         "segment images: masks, colours, overlays, probabilities",
         less_memory="try a smaller --tile or --batch-size",
     ),
+    "evaluate": Subcommand(
+        "roadseg.commands.evaluate",
+        "compute metrics of models on annotated images",
+        extra="pipeline",
+        less_memory="try a smaller --batch-size",
+    ),
     "export": Subcommand("roadseg.commands.export", "convert a model to ONNX or torch.export"),
     "demo": Subcommand(
         "roadseg.commands.demo.command", "serve a local web page to try a model", extra="demo"

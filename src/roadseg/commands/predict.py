@@ -1,7 +1,7 @@
 """Segment images.
 
 For each image, write its classes in colours (color/), as a mask of label ids (label_ids/) and as an
-overlay on the image (overlay/), in the size of the image.
+overlay on the image (overlay/), in the size of the image. models.json lists the models.
 """
 
 import argparse
@@ -10,7 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roadseg.inference.options import add_model_options, build_predictor, positive_int
+from roadseg.inference.options import (
+    add_predictor_options,
+    build_predictor,
+    model_paths,
+    positive_int,
+)
 from roadseg.system.errors import InputError, escape_unprintable
 
 
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="PNG, JPEG, BMP, TIFF, GIF or WebP; of a folder, all images in it and its subfolders",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
-    add_model_options(parser)
+    add_predictor_options(parser)
     parser.add_argument(
         "--batch-size",
         type=positive_int,
@@ -44,13 +49,15 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from roadseg.inference.batch_predict import predict_files
+    from roadseg.inference.ensemble import join_names, write_model_records
     from roadseg.inference.image_files import count_skipped_types, find_images
-    from roadseg.inference.writers import write_classes
+    from roadseg.inference.writers import MODELS, write_classes
 
-    sources = find_images(args.images, args.out)
+    sources, models = find_images(args.images, args.out), model_paths(args)
     predictor = build_predictor(args)
     args.out.mkdir(parents=True, exist_ok=True)
     write_classes(args.out, predictor.class_map)
+    write_model_records(args.out / MODELS, models, predictor.metadata)
     pixels, failed = predict_files(
         predictor, sources, args.out, args.batch_size, args.probabilities
     )
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     fractions = pixels / max(1, pixels.sum())
     largest = [i for i in np.argsort(-fractions) if fractions[i] >= 0.001]
     lines = [
-        f"predict: {num_predicted} images by {args.model} on {device}, in {args.out}",
+        f"predict: {num_predicted} images by {join_names(models)} on {device}, in {args.out}",
         "  " + ", ".join(f"{predictor.class_map.names[i]} {fractions[i]:.1%}" for i in largest),
     ]
     if skipped := count_skipped_types(args.images, args.out):

@@ -7,7 +7,7 @@ size of each test image. The classes of the model must be those of the benchmark
 import argparse
 from pathlib import Path
 
-from roadseg.inference.options import add_model_options, build_predictor
+from roadseg.inference.options import add_predictor_options, build_predictor, model_paths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="default: %(default)s",
     )
-    add_model_options(parser)
+    add_predictor_options(parser)
     parser.epilog = (
         "The benchmark does not accept re-implementations by students; evaluate those on a split "
         "of the training set, as this pipeline does."
@@ -35,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predict the test images and write the zip file."""
+    from roadseg.inference.ensemble import join_names
     from roadseg.inference.submission import NAMES, require_benchmark_classes, write_submission
 
-    predictor = build_predictor(args)
-    require_benchmark_classes(predictor.class_map, args.model)
+    predictor, models = build_predictor(args), model_paths(args)
+    require_benchmark_classes(predictor.class_map, models[0])
     write_submission(predictor, args.images, args.out)
     size = args.out.stat().st_size / 1e6
     print(
-        f"submission: {len(NAMES)} masks of label ids by {args.model} in {args.out}, {size:.1f} MB"
+        f"submission: {len(NAMES)} masks of label ids by {join_names(models)} in {args.out}, "
+        f"{size:.1f} MB"
     )

@@ -46,8 +46,8 @@ class Evaluation:
             **segmentation_metrics(self.confusion, self.void_id),
         }
 
-    def require_finite(self, model: Path) -> None:
-        """Raise InputError, naming the file `model`, if the cross-entropy is not finite."""
+    def require_finite(self, model: Path | str) -> None:
+        """Raise InputError, naming the model or models, if the cross-entropy is not finite."""
         if not math.isfinite(self.cross_entropy):
             raise InputError(
                 f"{model}: the cross-entropy is {self.cross_entropy}, not a finite number, because "

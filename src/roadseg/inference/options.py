@@ -11,26 +11,38 @@ DEFAULT_MODEL = Path("models/best.safetensors")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --device, --precision, --scale, --tta and --tile."""
+    """Add --model, --device, --precision and --tta."""
     parser.add_argument(
         "--model",
+        dest="models",
+        action="append",
         type=Path,
-        default=DEFAULT_MODEL,
         metavar="FILE",
-        help="model file written by the stage train (default: %(default)s)",
+        help="model file written by the stage train; repeat the option to average the "
+        f"probabilities of several models (default: {DEFAULT_MODEL})",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: average the probabilities of the image and its mirror image",
+    )
+
+
+def model_paths(args: argparse.Namespace) -> list[Path]:
+    """Return the model files of the parsed options."""
+    return args.models or [DEFAULT_MODEL]
+
+
+def add_predictor_options(parser: argparse.ArgumentParser) -> None:
+    """Add the model options, --scale and --tile."""
+    add_model_options(parser)
     parser.add_argument(
         "--scale",
         type=_scale,
         metavar="SCALE",
         help="resize images by this factor for the network (default: as in training)",
-    )
-    parser.add_argument(
-        "--tta",
-        action="store_true",
-        help="test-time augmentation: average the probabilities of the image and its mirror image",
     )
     parser.add_argument(
         "--tile",
@@ -45,7 +57,12 @@ def build_predictor(args: argparse.Namespace) -> "Predictor":
     from roadseg.inference.predictor import Predictor
 
     return Predictor(
-        args.model, args.device, args.precision, scale=args.scale, tta=args.tta, tile=args.tile
+        model_paths(args),
+        args.device,
+        args.precision,
+        scale=args.scale,
+        tta=args.tta,
+        tile=args.tile,
     )
 
 

@@ -1,4 +1,4 @@
-"""Prediction of images of any size with a model file.
+"""Prediction of images of any size with one or several model files.
 
 Shapes: N images, K classes, H and W pixels; h and w pixels at the scale of the model.
 """
@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from roadseg.inference.tiling import fit_tile
+from roadseg.inference.ensemble import combine, load_models
+from roadseg.inference.tiling import bytes_per_pixel, fit_tile
 from roadseg.inference.tta import IDENTITY, View, mean_logits
-from roadseg.models.model_file import load_model
 from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
@@ -28,10 +28,11 @@ TTA_VIEWS = (IDENTITY, View(1.0, flip=True))
 
 
 class Predictor:
-    """Predicts class ids, logits and probabilities of images with one model.
+    """Predicts class ids, logits and probabilities of images.
 
     Args:
-        path: model file (safetensors) written by the stage train.
+        paths: model files (safetensors) written by the stage train; the probabilities of several
+            are averaged at the scale of the models, like those of the views.
         device: as `train.device` in params.yaml.
         precision: as `train.precision` in params.yaml.
         scale: factor by which images are resized for the network; None: as in training.
@@ -39,12 +40,12 @@ class Predictor:
         tile: side of the tiles, in pixels; None: tiles only if an image does not fit in memory.
 
     Raises:
-        InputError: no such model, or this computer lacks the device or precision.
+        InputError: as `load_models`, or this computer lacks the device or precision.
     """
 
     def __init__(
         self,
-        path: Path,
+        paths: Sequence[Path],
         device: str = "auto",
         precision: str = "auto",
         *,
@@ -55,10 +56,12 @@ class Predictor:
         self.accelerator = select_accelerator(device, precision, prefix="--")
         make_deterministic()
         keep_freed_memory()
-        self.network, self.metadata = load_model(path)
-        self.accelerator.to_device(self.network)
-        self.class_map = self.metadata.classes
-        self.scale = scale or self.metadata.scale
+        networks, self.metadata = load_models(paths)
+        self.network = self.accelerator.to_device(combine(networks))
+        # the network that needs the most memory decides the tiles of all
+        self._largest = max(networks, key=lambda one: bytes_per_pixel(one, self.accelerator))
+        self.class_map = self.metadata[0].classes
+        self.scale = scale or self.metadata[0].scale
         self.views = TTA_VIEWS if tta else (IDENTITY,)
         self.tile = tile
         self._tiles: dict[torch.Size, int | None] = {}  # equal shapes get equal tiles
@@ -103,7 +106,7 @@ class Predictor:
 
     def _tile(self, images: Tensor) -> int | None:
         if self.tile is None and images.shape not in self._tiles:
-            self._tiles[images.shape] = fit_tile(self.network, self.accelerator, images.shape)
+            self._tiles[images.shape] = fit_tile(self._largest, self.accelerator, images.shape)
         return self.tile or self._tiles[images.shape]
 
 
@@ -117,9 +120,7 @@ def _explain_out_of_memory(images: Sequence[np.ndarray]) -> contextlib.AbstractC
 def _require_finite(logits: Tensor) -> Tensor:
     """Return `logits`, or raise InputError if any is not finite (argmax of NaN is a class)."""
     if not torch.stack(logits.aminmax()).isfinite().all():
-        raise InputError(
-            "the logits are not finite, because the weights of the model are too large"
-        )
+        raise InputError("the logits are not finite, because the weights of a model are too large")
     return logits
 
 

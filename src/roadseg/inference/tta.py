@@ -1,8 +1,9 @@
-"""Test-time augmentation: mean probabilities over scaled and flipped views of an image.
+"""Test-time augmentation and ensembles: mean probabilities over views of an image and networks.
 
 Shapes: N images, K classes, H and W pixels.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ class View(NamedTuple):
 IDENTITY = View(1.0, False)
 
 
+class Ensemble(nn.ModuleList):
+    """Networks of one class map whose probabilities `mean_logits` averages."""
+
+
 def mean_logits(
     network: nn.Module,
     images: Tensor,
@@ -38,18 +43,20 @@ def mean_logits(
     """Logits whose softmax is the mean of the probabilities over `views`.
 
     Args:
+        network: one network; or an Ensemble, then the mean is over its networks, too.
         images: (N, 3, H, W) float32, 0..1.
         tile: see `tiled_logits`.
 
     Returns:
-        (N, K, H, W); for IDENTITY alone, the unchanged logits of the network.
+        (N, K, H, W); for one network and IDENTITY alone, the unchanged logits of the network.
     """
-    if list(views) == [IDENTITY]:
-        return tiled_logits(network, images, accelerator, tile)
+    networks = list(network) if isinstance(network, Ensemble) else [network]
+    if len(networks) == 1 and list(views) == [IDENTITY]:
+        return tiled_logits(networks[0], images, accelerator, tile)
     total = images.new_zeros(())
-    for view in views:
-        total = total + _view_logits(network, images, accelerator, view, tile).softmax(1)
-    return (total / len(views)).clamp(min=1e-30).log()
+    for member, view in itertools.product(networks, views):
+        total = total + _view_logits(member, images, accelerator, view, tile).softmax(1)
+    return (total / (len(networks) * len(views))).clamp(min=1e-30).log()
 
 
 def _view_logits(

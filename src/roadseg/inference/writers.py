@@ -6,6 +6,7 @@ label_ids/NAME.png      mask in the format of KITTI, with the first label id of 
 overlay/NAME.jpg        mean of the image and the colours of the classes
 probabilities/NAME.npy  (K, H, W) float16, probability of each class (optional)
 classes.json            class id, name, colour and label id of each class
+models.json             path, SHA-256, epoch, validation mIoU and seed of each model
 
 Shapes: K classes, H and W pixels.
 """
@@ -22,7 +23,7 @@ from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, write_json
 
 COLOR, LABEL_IDS, OVERLAY, PROBABILITIES = "color", "label_ids", "overlay", "probabilities"
-CLASSES = "classes.json"
+CLASSES, MODELS = "classes.json", "models.json"
 _SUFFIXES = {COLOR: "png", LABEL_IDS: "png", OVERLAY: "jpg", PROBABILITIES: "npy"}
 
 
@@ -64,20 +65,20 @@ def is_result(path: Path, out: Path | None) -> bool:
     if out is None:
         return False
     path, out = path.resolve(), out.resolve()
-    return any(path.is_relative_to(out / name) for name in (*_SUFFIXES, CLASSES))
+    return any(path.is_relative_to(out / name) for name in (*_SUFFIXES, CLASSES, MODELS))
 
 
 def require_own_results(out: Path) -> None:
-    """Raise InputError if a folder in `out` is named like a result folder, but is not one.
+    """Raise InputError if a folder or file in `out` is named like a result, but is not one.
 
     Its files would be skipped as input, and could be overwritten.
     """
     if not (out / CLASSES).is_file():
-        for kind in _SUFFIXES:
+        for kind in (*_SUFFIXES, MODELS):
             if (out / kind).exists():
                 raise InputError(
                     f"{out / kind}: exists, but predict did not write it (there is no {CLASSES} "
-                    "next to it), and its files could be overwritten; use another --out"
+                    "next to it), and it could be overwritten; use another --out"
                 )
 
 

@@ -8,14 +8,14 @@ import argparse
 import socket
 from pathlib import Path
 
-from roadseg.inference.options import add_model_options, build_predictor
+from roadseg.inference.options import add_predictor_options, build_predictor, model_paths
 
 HOST = "127.0.0.1"  # only this computer can connect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model options, --port and --examples."""
-    add_model_options(parser)
+    add_predictor_options(parser)
     parser.add_argument(
         "--port",
         type=int,
@@ -36,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
     from roadseg.commands.demo.server import serve
+    from roadseg.inference.ensemble import join_names
 
     predictor = build_predictor(args)
     with socket.create_server((HOST, args.port)) as listening:
         port = listening.getsockname()[1]
-        print(f"demo: {args.model} at http://{HOST}:{port}/ (press Ctrl-C to stop)", flush=True)
+        names = join_names(model_paths(args))
+        print(f"demo: {names} at http://{HOST}:{port}/ (press Ctrl-C to stop)", flush=True)
         serve(predictor, args.examples, listening)

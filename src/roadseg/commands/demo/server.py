@@ -43,7 +43,7 @@ _SHUTDOWN_TIMEOUT_S = 2
 
 
 def serve(predictor: Predictor, examples: Path, listening: socket.socket) -> None:
-    """Serve one model until the process is interrupted.
+    """Serve predictions until the process is interrupted.
 
     The page offers some images of the folder `examples`, which may be missing.
     """
@@ -82,13 +82,13 @@ class _Server:
         return FileResponse(PAGE)
 
     async def about(self, _: Request) -> Response:
-        class_map, metadata = self.predictor.class_map, self.predictor.metadata
+        class_map, (metadata, *others) = self.predictor.class_map, self.predictor.metadata
         rows = zip(class_map.names, class_map.hex_colors, strict=True)
         return JSONResponse(
             {
                 "classes": [{"name": name, "color": color} for name, color in rows],
-                "epoch": metadata.epoch,
-                "val_miou": metadata.val_miou,
+                "epoch": None if others else metadata.epoch,
+                "val_miou": None if others else metadata.val_miou,
                 "device": str(self.predictor.accelerator.device),
                 "num_examples": len(self.examples),
             }

@@ -1,0 +1,71 @@
+"""Annotated images outside of the pipeline, prepared in a temporary folder."""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from roadseg.config.class_map import ClassMap
+from roadseg.config.params import Data
+from roadseg.data.prepared import PreparedDataset
+from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.fetch.file_patterns import FilePatterns
+from roadseg.prepare.fetch.limits import Limits
+from roadseg.prepare.fetch.source import fetch
+from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.masks import MaskEncoding
+from roadseg.prepare.remap import remap_dataset
+from roadseg.system.errors import InputError
+
+
+@contextlib.contextmanager
+def prepare_annotated_images(
+    data: Data, class_map: ClassMap, scale: float
+) -> Iterator[PreparedDataset]:
+    """Run what the stages fetch and remap do in a temporary folder, which is removed at the end.
+
+    The folder needs room for the images and masks, and for arrays of 4 bytes per pixel.
+
+    Args:
+        data: the local source, an absolute path; the patterns of its files; and limits.
+        scale: size of the prepared images and masks as a fraction of the originals.
+
+    Raises:
+        InputError: as `fetch` and `remap_dataset`; also errors raised in the block name the files
+            of the source, and not those in the temporary folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as name:
+        raw, prepared = Path(name, "raw"), Path(name, "prepared")
+        try:
+            encoding = _fetch(data, raw)
+            remap_dataset(raw, prepared, class_map, scale, data.max_pixels, encoding)
+            yield PreparedDataset(prepared)
+        except InputError as error:
+            raise InputError(_use_source_names(str(error), data, raw, prepared)) from None
+
+
+def _fetch(data: Data, raw: Path) -> MaskEncoding:
+    """Copy the images and masks to `raw`; return the encoding of the masks."""
+    patterns = FilePatterns(images=data.images, masks=data.masks, test_images=data.test_images)
+    limits = Limits(
+        files=data.max_files,
+        bytes=round(data.max_gigabytes * 1e9),
+        ratio=data.max_ratio,
+        pixels=data.max_pixels,
+    )
+    store = DownloadStore(raw.with_name("downloads"), limits.bytes)  # the source is local
+    encoding = MaskEncoding(values=data.mask_values, color_tolerance=data.color_tolerance)
+    fetch(data.source, data.sha256, patterns, limits, {}, raw, store, set(), encoding)
+    return encoding
+
+
+def _use_source_names(text: str, data: Data, raw: Path, prepared: Path) -> str:
+    """Replace paths in the temporary folder by the names that the files have in the source."""
+    patterns = {str(raw / TRAIN_IMAGES): data.images, str(raw / TRAIN_MASKS): data.masks}
+    copies = rf"({'|'.join(map(re.escape, patterns))})/([^/:]+)\.\w+"
+
+    def source_name(copy: re.Match[str]) -> str:
+        return f"{data.source}/{patterns[copy[1]]}".replace("{id}", copy[2])
+
+    return re.sub(copies, source_name, text).replace(str(prepared), data.source)

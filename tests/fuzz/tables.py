@@ -1,0 +1,71 @@
+"""Hostile tables of confusion matrices per image."""
+
+import csv
+import io
+import random
+from pathlib import Path
+
+from roadseg.evaluation.tables import read_image_confusions
+from tests.fuzz.case import Case, CaseBuilder, Step
+from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, truncate_bytes
+from tests.fuzz.workspace import valid_workspace
+
+TABLE = "image_confusions.csv"
+ODD_FIELDS = (*ODD_WORDS, "0", "2147483647", "2147483648", "1e3", "\u0663", " 1", "void", '"', "\r")
+
+
+def make_case(work: Path, data: bytes) -> Case:
+    """Build a case that reads the table; an accepted table has the pixels of its rows."""
+    (work / TABLE).write_bytes(data)
+
+    def check() -> None:
+        read = read_image_confusions(Path(TABLE))
+        rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+        assert (read.confusions >= 0).all()
+        assert read.confusions.sum() == sum(int(row["pixels"]) for row in rows)
+        assert (read.confusions > 0).sum() == len(rows)
+        assert read.ids == list(dict.fromkeys(row["image"] for row in rows))
+
+    step = Step(lambda argv: read_image_confusions(Path(argv[0])), [TABLE], ())
+    return Case([step], (TABLE,), check)
+
+
+def original() -> str:
+    return (valid_workspace() / "out" / TABLE).read_text()
+
+
+def mutate_table(rng: random.Random, work: Path) -> Case:
+    if rng.random() < 0.5:
+        return make_case(work, mutate_text(rng, original()))
+    return make_case(work, rng.choice((mutate_bytes, truncate_bytes))(rng, original().encode()))
+
+
+def change_fields(rng: random.Random, work: Path) -> Case:
+    """Replace, remove, add or repeat fields and rows."""
+    rows = [line.split(",") for line in original().splitlines()]
+    for _ in range(rng.randint(1, 3)):
+        row = rng.choice(rows)
+        kind = rng.randrange(4)
+        if kind == 0 and row:
+            row[rng.randrange(len(row))] = rng.choice(ODD_FIELDS)
+        elif kind == 1 and row:
+            del row[rng.randrange(len(row))]
+        elif kind == 2:
+            row.append(rng.choice(ODD_FIELDS))
+        else:
+            rows.insert(rng.randrange(len(rows) + 1), list(row))
+    return make_case(work, "\n".join(map(",".join, rows)).encode("utf-8", "surrogatepass"))
+
+
+def use_many_names(rng: random.Random, work: Path) -> Case:
+    """Write a table with as many images and classes as rows, which would need much memory."""
+    images, classes = rng.choice((1, 10, 20_000)), rng.choice((1, 10, 253, 254, 20_000))
+    rows = [f"{i % images},{i % classes},{i % 2},1" for i in range(max(images, classes))]
+    return make_case(work, "\n".join(["image,actual,predicted,pixels", *rows]).encode())
+
+
+KINDS: dict[str, CaseBuilder] = {
+    "image confusions mutated": mutate_table,
+    "image confusions fields": change_fields,
+    "image confusions names": use_many_names,
+}
