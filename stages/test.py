@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from roadseg.config.class_map import find_class_map, read_class_map
 from roadseg.config.params import Params, load_params
@@ -18,6 +18,7 @@ from roadseg.evaluation.model_evaluation import ModelEvaluation, evaluate_model
 from roadseg.evaluation.run_log import LoggedRun, append_run, git_state, read_runs
 from roadseg.inference.ensemble import combine, join_names, load_models
 from roadseg.inference.image_files import select_evenly
+from roadseg.inference.tta import IDENTITY, mean_logits
 from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_test_set
 from roadseg.provenance.model_metadata import ModelMetadata
@@ -64,6 +65,18 @@ def main(argv: list[str] | None = None) -> None:
     print(f"test: {args.runs} now records {count} evaluations of the test set; commit it")
 
 
+class _MeanOfNetworks(nn.Module):
+    """The network or Ensemble as a module that can be called, for the figure."""
+
+    def __init__(self, network: nn.Module, accelerator: Accelerator) -> None:
+        super().__init__()
+        self.network, self.accelerator = network, accelerator
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, (N, K, H, W), of images, (N, 3, H, W)."""
+        return mean_logits(self.network, images, self.accelerator, (IDENTITY,))
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("params", "raw", "classes", "prepared", "metrics", "tables", "runs"):
@@ -106,8 +119,8 @@ def _write(
     with atomic_folder(args.tables) as folder:
         result.write(metrics=args.metrics, **{name: folder / f"{name}.csv" for name in names})
         ids = select_evenly(result.ids, num_images)
-        panels = [comparison_panels(network, prepared, name, accelerator) for name in ids]
-        rows = [ImageRow(row) for row in panels]
+        drawn = _MeanOfNetworks(network, accelerator)
+        rows = [ImageRow(comparison_panels(drawn, prepared, name, accelerator)) for name in ids]
         path = folder / "predictions/test.png"
         path.parent.mkdir()
         save_image_grid(path, "Images of the test set", rows, prepared.class_map())

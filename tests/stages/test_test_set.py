@@ -180,7 +180,7 @@ def test_test_image_without_a_mask_is_an_error_or_only_rendered(tmp_path: Path):
 
 def test_without_test_masks_one_line_says_how_to_set_them(tmp_path: Path):
     prepare(tmp_path, test_masks=None)
-    with pytest.raises(InputError, match="no test image has a mask; set data.test_masks or"):
+    with pytest.raises(InputError, match=r"no test image has a mask; set data\.test_masks or"):
         run_test(tmp_path)
     assert not (tmp_path / "metrics/test_runs.csv").exists()
 
@@ -189,7 +189,7 @@ def test_damaged_log_stops_the_stage_before_it_reads_the_test_set(tmp_path: Path
     prepare(tmp_path)
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/test_runs.csv").write_text("<<<<<<< HEAD\n")
-    with forbid_test_masks(), pytest.raises(InputError, match="test_runs.csv, line 1: should be"):
+    with forbid_test_masks(), pytest.raises(InputError, match=r"test_runs\.csv, line 1: should be"):
         run_test(tmp_path)
 
 

@@ -132,7 +132,7 @@ def _data(args: argparse.Namespace) -> "Data":
     options = {name: vars(args)[name] for name in ("images", "masks", "mask_values")}
     options |= {"color_tolerance": args.color_tolerance, "source": str(args.data.absolute())}
     unset = dict.fromkeys(("sha256", "test_images", "test_masks", "test_ids"))
-    others = {**unset, "max_downloads_gigabytes": 1}
+    others = {**unset, "unmasked": "error", "max_downloads_gigabytes": 1}
     try:
         return validate(Data, {**options, **LIMITS, **others})
     except InputError as error:
