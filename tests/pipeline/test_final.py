@@ -30,7 +30,7 @@ def test_only_make_final_evaluates_the_test_set(
     shown = json.loads(succeeds(folder, "dvc", "metrics", "show", "--json"))
     assert shown[""]["data"]["metrics/test.json"]["data"] == metrics
     diff = json.loads(succeeds(folder, "dvc", "metrics", "diff", "--json"))
-    assert diff["diff"]["metrics/test.json"]["miou"]["new"] == metrics["miou"]
+    assert diff["metrics/test.json"]["miou"]["new"] == metrics["miou"]
     commit(folder, "test set")
 
     clone = tmp_path / "clone"
