@@ -30,6 +30,8 @@ class LoggedRun(StrictModel):
     """Number of test images."""
 
 
+_MAX_BYTES = 1 << 20
+"""Limit on the size of the log; some thousands of rows."""
 _COLUMNS = list(LoggedRun.model_fields)
 
 
@@ -40,16 +42,23 @@ def read_runs(path: Path) -> list[LoggedRun]:
         InputError: the file is not such a log; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise InputError(f"{path}: {size:,} bytes; the limit is {_MAX_BYTES:,}")
+        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
         return []
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
-    reader = csv.reader(io.StringIO(text))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    return _parse_rows(path, rows)
+
+
+def _parse_rows(path: Path, rows: list[tuple[int, list[str]]]) -> list[LoggedRun]:
+    """Parse the numbered lines of the log; the first is the header."""
     runs = []
-    for row in reader:
-        place = f"{path}, line {reader.line_num}"
-        if reader.line_num == 1:
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        if line == 1:
             if row != _COLUMNS:
                 raise InputError(f"{place}: should be {','.join(_COLUMNS)}; restore it with Git")
             continue
