@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         count = append_run(args.runs, _run(result, args.models))
     print(f"test: {names} on {len(result.ids)} test images; metrics in {args.metrics}")
     print(result.summary())
-    print(f"test: {args.runs} now records {count} evaluations of the test set; commit it")
+    print(f"test: {args.runs} now has {count} rows; commit it")
 
 
 class _MeanOfNetworks(nn.Module):
