@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     for output in (args.prepared, args.tables):
         require_not_written("data.source", params.data.source, [str(output)])
     read_runs(args.runs)  # a damaged log stops the stage before it reads the test set
+    commit, clean = git_state(Path())  # before this stage writes anything
     make_deterministic()
     keep_freed_memory()
     lock = args.prepared.with_name(".final.lock")
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             model=names,
         )
         _write(result, network, prepared, accelerator, args, params.render.num_pictures)
-        count = append_run(args.runs, _run(result, args.models))
+        count = append_run(args.runs, _run(result, args.models, commit, clean))
     print(f"test: {names} on {len(result.ids)} test images; metrics in {args.metrics}")
     print(result.summary())
     print(f"test: {args.runs} now has {count} rows; commit it")
@@ -126,8 +127,7 @@ def _write(
         save_image_grid(path, "Images of the test set", rows, prepared.class_map())
 
 
-def _run(result: ModelEvaluation, models: Sequence[Path]) -> LoggedRun:
-    commit, clean = git_state(Path())
+def _run(result: ModelEvaluation, models: Sequence[Path], commit: str, clean: str) -> LoggedRun:
     metrics = result.metrics
     return LoggedRun(
         commit=commit,
