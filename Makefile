@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install remotes repro final quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -37,6 +37,13 @@ install: $(VENV)/installed ## Create .venv with the pinned packages and the comm
 remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3 and SSH (docs/remotes.md)
 
 repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
+	dvc repro
+
+MODELS ?= models/best.safetensors
+final: $(VENV)/installed ## Evaluate the best model on the test set, once it is final (docs/metrics.md)
+	dvc repro
+	python -m stages.test --params params.yaml --raw data/raw --classes classes --prepared data/prepared_test \
+	  --models $(MODELS) --metrics metrics/test.json --tables plots/test --runs metrics/test_runs.csv
 	dvc repro
 
 quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work

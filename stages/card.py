@@ -6,13 +6,14 @@ from pathlib import Path
 from roadseg.config.json_files import read_model
 from roadseg.config.params import load_params
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
+from roadseg.evaluation.run_log import read_runs
 from roadseg.prepare.fetch.manifest import read_manifest
 from roadseg.provenance.model_metadata import TrainedModelMetadata, read_metadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
-from roadseg.reporting.model_card import model_card
+from roadseg.reporting.model_card import model_card, test_set_section
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.errors import InputError
-from roadseg.system.files import atomic_file, atomic_folder
+from roadseg.system.files import atomic_file, atomic_folder, file_sha256
 from roadseg.system.tables import read_table
 
 _PER_CLASS = ("class", "iou", "color")
@@ -21,7 +22,16 @@ _HISTORY = ("epoch", "train_ce", "val_ce", "val_miou")
 
 def main(argv: list[str] | None = None) -> None:
     """Run the stage with the command-line arguments `argv`."""
-    inputs = ("raw", "model", "training", "evaluation", "history", "per-class", "confusion")
+    inputs = (
+        "raw",
+        "model",
+        "training",
+        "evaluation",
+        "history",
+        "per-class",
+        "confusion",
+        "test-runs",
+    )
     args = parse_paths(argv, __doc__, "params", *inputs, "card", "figures")
     evaluate = load_params(args.params).evaluate
     num_views = len(evaluate.scales) * (2 if evaluate.flip else 1)
@@ -38,7 +48,15 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.per_class}: its classes differ from those of {args.model}; run dvc repro"
         )
     card = model_card(
-        args.model, metadata, manifest, training, evaluation, per_class, num_views, figures
+        args.model,
+        metadata,
+        manifest,
+        training,
+        evaluation,
+        per_class,
+        num_views,
+        figures,
+        test_set_section(args.test_runs, read_runs(args.test_runs), file_sha256(args.model)),
     )
     with atomic_folder(args.figures) as folder:
         save_curves(folder / "curves.png", history, training.best_epoch)

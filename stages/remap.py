@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     prepared = PreparedDataset(args.out)
     print(
         f"remap: {len(prepared.train_ids())} images with masks, "
-        f"{len(prepared.test_ids())} without, at scale {params.scale:g} in {args.out}"
+        f"{len(prepared.test_ids())} test images, at scale {params.scale:g} in {args.out}"
     )
     if data.color_tolerance:
         print(

@@ -27,7 +27,7 @@ from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.limits import Limits
-from roadseg.prepare.layout import FOLDERS, TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.layout import FOLDERS, TEST_IMAGES, TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.prepare.remap import remap_dataset
 from roadseg.provenance.model_metadata import DataDigest, ModelMetadata, TrainingProvenance
 from roadseg.runtime.accelerator import Accelerator
@@ -58,7 +58,9 @@ def make_striped_pair(height: int, width: int, shift: int) -> tuple[np.ndarray, 
     return image.astype(np.uint8), label_ids
 
 
-def write_images(root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES) -> Path:
+def write_images(
+    root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES, test_masks: bool = False
+) -> Path:
     """Write a data set in KITTI's layout to `root`; `sizes` are (height, width)."""
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
@@ -67,8 +69,10 @@ def write_images(root: Path, num_train: int = 8, num_test: int = 2, sizes=SIZES)
         Image.fromarray(image).save(root / TRAIN_IMAGES / f"{i:06d}_10.png")
         Image.fromarray(label_ids).save(root / TRAIN_MASKS / f"{i:06d}_10.png")
     for i in range(num_test):
-        image, _ = make_striped_pair(*sizes[i % len(sizes)], shift=i + 3)
+        image, label_ids = make_striped_pair(*sizes[i % len(sizes)], shift=i + 3)
         Image.fromarray(image).save(root / TEST_IMAGES / f"{i:06d}_10.png")
+        if test_masks:
+            Image.fromarray(label_ids).save(root / TEST_MASKS / f"{i:06d}_10.png")
     return root
 
 

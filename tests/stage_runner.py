@@ -39,7 +39,7 @@ def arguments(stage: str, source: Path, target: Path) -> list[str]:
         paths["pipeline"] = ROOT / "dvc.yaml"
     if stage == "remap":
         paths["classes"] = ROOT / "classes"
-    if stage == "split":
+    if stage in ("fetch", "split"):
         paths["splits"] = ROOT / "splits"
     paths |= {name: source / path for name, path in READ[stage].items()}
     paths |= {name: target / path for name, path in WRITTEN[stage].items()}

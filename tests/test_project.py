@@ -34,7 +34,7 @@ def options(stage: str) -> dict[str, str]:
 def test_each_stage_has_a_module():
     assert list(STAGES) == ORDER
     assert sorted(p.stem for p in (ROOT / "stages").glob("*.py")) == sorted(
-        [*ORDER, "__init__", "launch"]
+        [*ORDER, "__init__", "launch", "test"]  # `make final` runs test
     )
 
 
@@ -83,6 +83,9 @@ def test_paths_in_a_command_are_its_deps_and_outs(stage: str):
         ".downloads",
     }
     data = {dep for dep in STAGES[stage]["deps"] if not dep.startswith(("src/", "stages/"))}
+    if "metrics" in data:  # the directory of all metrics
+        data |= {path for path in paths if path.startswith("metrics/")} - {"metrics"}
+        data -= {"metrics"}
     assert paths == data - {"data/params.checked"} | outs(stage)
     launched = "stages.launch --processes ${train.processes} " if stage in SHARED else ""
     assert STAGES[stage]["cmd"].startswith(f"exec stages/python -m {launched}stages.{stage} ")
@@ -97,7 +100,21 @@ def test_every_data_dependency_is_written_by_an_earlier_stage(stage: str):
         for d in STAGES[stage]["deps"]
         if not d.startswith(("src/", "stages/", "classes", "splits"))
     }
+    written |= {path.split("/")[0] for path in written if path.startswith("metrics/")}
     assert data <= written
+
+
+def test_no_stage_depends_on_the_test_set():
+    commands = " ".join(stage["cmd"] for stage in STAGES.values())
+    everything = commands + str([outs(stage) for stage in ORDER])
+    assert "prepared_test" not in everything
+    assert "metrics/test.json" not in everything
+    final = re.search(r"(?m)^final:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
+    assert final
+    paths = dict(re.findall(r"--(\S+) (\S+)", final[1]))
+    assert PIPELINE["metrics"] == [paths["metrics"]]
+    assert paths["tables"] == "plots/test"
+    assert paths["runs"] in STAGES["card"]["cmd"]
 
 
 @pytest.mark.parametrize("stage", ORDER[1:])
@@ -155,9 +172,14 @@ def test_metrics_and_plots_are_in_git_and_models_in_the_cache():
 
 def plotted_columns() -> list[tuple[str, str, list[str]]]:
     """Template, file and columns of each graph."""
-    (combined,) = [plot["Cross-entropy"] for plot in PIPELINE["plots"]]
+    combined, *test_set, figures = [value for p in PIPELINE["plots"] for value in p.values()]
+    assert figures is None  # a directory
     ((path, columns),) = combined["y"].items()
     graphs = [(combined["template"], path, [combined["x"], *columns])]
+    for graph in test_set:
+        ((path, x),), ((y_path, y),) = graph["x"].items(), graph["y"].items()
+        assert path == y_path
+        graphs.append((graph["template"], path, [x, y]))
     for stage in ORDER:
         for entry in STAGES[stage].get("plots", []):
             ((path, plot),) = entry.items()

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
-from itertools import islice
+from itertools import islice, product
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,24 +26,24 @@ FIRST_TESTING_SCENE = 1_000_000
 _SCENES_PER_PROCESS = 16
 """Number of scenes for which one more process is worth its start-up time."""
 
-Scene = tuple[int, int, tuple[int, int], Path, Path | None]
-"""Seed, index, (height, width), path of the image, path of its mask (None for test scenes)."""
+Scene = tuple[int, int, tuple[int, int], Path, Path]
+"""Seed, index, (height, width), path of the image, path of its mask."""
 
 
 def write_dataset(
     root: Path, *, num_train: int, num_test: int, height: int, width: int, seed: int
 ) -> None:
-    """Write training scenes with masks, and test scenes without, below `root`.
+    """Write training and test scenes with masks below `root`.
 
     The files are training/image_2/NNNNNN_10.png (RGB), training/semantic/NNNNNN_10.png (8-bit label
-    ids, 0..33) and testing/image_2/NNNNNN_10.png. The first quarter of each set has exactly
+    ids, 0..33), and the same below testing/. The first quarter of each set has exactly
     height x width pixels; the sizes of the other quarters differ by a few per cent. The same
     arguments give the same bytes. Existing files with these names are replaced.
 
     Args:
         root: directory of the data set; created if it does not exist.
-        num_train: number of scenes with masks.
-        num_test: number of scenes without masks.
+        num_train: number of training scenes.
+        num_test: number of test scenes.
         height, width: size of an image, in pixels.
         seed: a different seed gives different streets.
 
@@ -51,18 +51,16 @@ def write_dataset(
         OSError: a file cannot be written; its `filename` is set.
         BrokenProcessPool: a worker process was killed, for example because memory ran out.
     """
-    training, semantic = root / "training" / "image_2", root / "training" / "semantic"
-    testing = root / "testing" / "image_2"
-    for folder in (training, semantic, testing):
-        folder.mkdir(parents=True, exist_ok=True)
+    for part, kind in product(("training", "testing"), ("image_2", "semantic")):
+        (root / part / kind).mkdir(parents=True, exist_ok=True)
 
     def scenes() -> Iterator[Scene]:
         for number in range(num_train):
             size = image_size(number, num_train, height, width)
-            yield seed, number, size, training / _name(number), semantic / _name(number)
+            yield seed, number, size, *_paths(root / "training", number)
         for number in range(num_test):
             size = image_size(number, num_test, height, width)
-            yield seed, FIRST_TESTING_SCENE + number, size, testing / _name(number), None
+            yield seed, FIRST_TESTING_SCENE + number, size, *_paths(root / "testing", number)
 
     count = num_train + num_test
     for _ in tqdm(_draw(scenes(), count), "sample", count, unit="scene", disable=None):
@@ -101,8 +99,7 @@ def _write_scene(scene: Scene) -> None:
     seed, number, size, image_path, mask_path = scene
     image, label_ids = street_scene(seed, number, *size)
     _write(image, image_path)
-    if mask_path:
-        _write(label_ids, mask_path)
+    _write(label_ids, mask_path)
 
 
 def image_size(number: int, count: int, height: int, width: int) -> tuple[int, int]:
@@ -111,8 +108,10 @@ def image_size(number: int, count: int, height: int, width: int) -> tuple[int, i
     return round(height * tall), round(width * wide)
 
 
-def _name(number: int) -> str:
-    return f"{number:06d}_10.png"
+def _paths(folder: Path, number: int) -> tuple[Path, Path]:
+    """Return the paths of an image and its mask."""
+    name = f"{number:06d}_10.png"
+    return folder / "image_2" / name, folder / "semantic" / name
 
 
 def _write(pixels: np.ndarray, path: Path) -> None:

@@ -15,9 +15,17 @@ SMALL["render"]["epochs"] = ["last"]
 PARAMS = copy.deepcopy(SMALL)
 PARAMS["recipes"].pop("report")
 OPTIONAL = {
-    "data.sha256", "data.test_images", "split.val_ids", "split.group_by", "train.start"
+    "data.sha256", "data.test_images", "data.test_masks", "data.test_ids",
+    "split.val_ids", "split.group_by", "train.start"
 }  # fmt: skip
-TEXTS = {"data.sha256", "split.group_by", "split.val_ids", "train.start"}
+TEXTS = {
+    "data.sha256",
+    "data.test_masks",
+    "data.test_ids",
+    "split.group_by",
+    "split.val_ids",
+    "train.start",
+}
 """Keys that are null in params.yaml and otherwise text."""
 
 
@@ -77,6 +85,8 @@ RANGES = {
     "data.images": ["", "{id}", "a/../{id}.png", "/{id}.png", "{id}.pdf", "a//{id}.png", "a.png"],
     "data.masks": ["", "{id}.jpg", "**/{id}.png", "a.png", "{id}/{part}.png", "{id}.exr"],
     "data.test_images": ["", "./{id}.png", "{id}{id}.jpg", "t/{id}.json"],
+    "data.test_masks": ["", "{id}.jpg", "{id}/{part}.png"],
+    "data.test_ids": [[], "", "(", "["],
     "data.unmasked": ["Skip", ""],
     "data.mask_values": ["colours", ""],
     "data.color_tolerance": [-1, 129, 1],  # 1 needs mask_values: colors

@@ -28,6 +28,7 @@ VALID: dict[str, Any] = {
     "data.images": PATTERN.map(lambda pattern: f"{pattern}.jpeg"),
     "data.masks": PATTERN.map(lambda pattern: f"{pattern}.PNG"),
     "data.test_images": st.none() | PATTERN.map(lambda pattern: f"{pattern}.{{png,TIF}}"),
+    "data.test_ids": st.none() | st.lists(TEXT, min_size=1, max_size=4) | st.just("^test_"),
     "data.unmasked": st.sampled_from(["error", "skip"]),
     "data.max_files": st.integers(3, 10**9),
     "data.max_gigabytes": POSITIVE | st.integers(1, 10**6),

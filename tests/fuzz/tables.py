@@ -1,4 +1,4 @@
-"""Hostile tables of confusion matrices per image."""
+"""Hostile tables of confusion matrices per image, and hostile logs of the test set."""
 
 import csv
 import io
@@ -10,10 +10,15 @@ import pandas as pd
 
 from roadseg.commands.main import main
 from roadseg.evaluation.image_confusions import read_image_confusions
+from roadseg.evaluation.run_log import LoggedRun, append_run, read_runs
 from tests.fuzz.case import Case, CaseBuilder, Step
 from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, truncate_bytes
 from tests.fuzz.workspace import valid_workspace
 
+LOG = "test_runs.csv"
+LAST = LoggedRun(
+    commit="", clean="no", model_sha256="0" * 64, miou=0, miou_low=0, miou_high=0, images=1
+)
 TABLE = "image_confusions.csv"
 ODD_FIELDS = (*ODD_WORDS, "0", "2147483647", "2147483648", "1e3", "\u0663", " 1", "void", '"', "\r")
 
@@ -89,9 +94,26 @@ def use_many_names(rng: random.Random, work: Path) -> Case:
     return make_case(work, "\n".join(["image,actual,predicted,pixels", *rows]).encode())
 
 
+def mutate_log(rng: random.Random, work: Path) -> Case:
+    """Change a log of evaluations of the test set; an accepted log is written back unchanged."""
+    row = f"{'a' * 40},yes,{'1' * 64},0.5,0.4,0.6,233"
+    text = "\n".join([",".join(LoggedRun.model_fields), *[row] * 3, ""])
+    mutate = rng.choice((mutate_bytes, truncate_bytes))
+    data = mutate_text(rng, text) if rng.random() < 0.5 else mutate(rng, text.encode())
+    (work / LOG).write_bytes(data)
+
+    def check() -> None:
+        runs = read_runs(Path(LOG))
+        assert append_run(Path(LOG), LAST) == len(runs) + 1
+        assert read_runs(Path(LOG)) == [*runs, LAST]
+
+    return Case([Step(lambda argv: read_runs(Path(argv[0])), [LOG], ())], (LOG,), check)
+
+
 KINDS: dict[str, CaseBuilder] = {
     "image confusions mutated": mutate_table,
     "image confusions fields": change_fields,
     "image confusions names": use_many_names,
     "image confusions compared": compare_tables,
+    "log of the test set": mutate_log,
 }

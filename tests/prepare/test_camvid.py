@@ -74,7 +74,9 @@ def test_official_lists_are_in_the_ids(server: Server, tmp_path: Path):
     ids = ["train_0001TP_006690", "train_Seq05VD_f1", "val_0016E5_07959"]
     names = [f"training/{kind}/{i}.png" for kind in ("image_2", "semantic") for i in ids]
     found = tree(tmp_path / "raw")
-    assert set(found) == {*names, "testing/image_2/0006R0_f2.png", "manifest.json"}
+    test = {f"testing/{kind}/0006R0_f2.png" for kind in ("image_2", "semantic")}
+    assert set(found) == {*names, *test, "manifest.json"}
+    assert manifest.num_test_masks == 1
     assert select_validation_ids(dict.fromkeys(ids, (36, 48)), "^val_") == ids[2:]
 
 

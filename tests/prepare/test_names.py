@@ -215,8 +215,8 @@ def test_annotation_files_are_kept_apart_with_the_images_that_they_describe():
         "valid/_annotations.coco.json": ["valid/1.jpg", "valid/2.jpg"],
     }
     assert [files.places[name] for name in files.annotations] == [
-        "annotations/0.json",
-        "annotations/1.json",
+        "annotations/training/semantic/0.json",
+        "annotations/training/semantic/1.json",
     ]
     assert files.places["valid/1.jpg"] == "training/image_2/valid_1.jpg"
 
@@ -228,7 +228,7 @@ def test_annotation_files_of_single_images_have_the_ids_of_the_images():
     names = ["images/a.jpg", "images/b.jpg", "labels/a.txt", "labels/classes.txt"]
     files = yolo.match(names)
     assert files.places == {
-        "labels/a.txt": "annotations/a.txt",
+        "labels/a.txt": "annotations/training/semantic/a.txt",
         "images/a.jpg": "training/image_2/a.jpg",
     }
     assert files.annotations == {"labels/a.txt": ["images/a.jpg"]}

@@ -83,6 +83,7 @@ def make_card(names: list[str] | None = None, **manifest: object) -> str:
         table,
         4,
         "../plots/figures",
+        "## Test set",
     )
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ import pytest
 from PIL import Image
 
 from roadseg.config.class_map import read_class_map
-from roadseg.prepare.layout import TRAIN_MASKS
+from roadseg.prepare.layout import TEST_MASKS, TRAIN_MASKS
 from roadseg.system.errors import InputError
 from stages import check, fetch, remap, split, train
 from tests.factories import ROOT, write_images, write_params
+from tests.forbidden_reads import forbid_test_masks
 from tests.stage_runner import ORDER, run_stage
 
 FETCH = (
@@ -35,11 +37,13 @@ def arguments(folder: Path, **paths: str) -> list[str]:
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run all stages once; return their folder."""
     folder = tmp_path_factory.mktemp("stages")
-    source = write_images(folder / "pictures")
+    source = write_images(folder / "pictures", test_masks=True)
     changes = {"data__source": str(source), "render__num_pictures": 3}
-    write_params(folder / "params.yaml", **changes)
+    write_params(folder / "params.yaml", **changes, data__test_masks=f"{TEST_MASKS}/{{id}}.png")
     for stage in ORDER:
-        run_stage(stage, folder)
+        reads = stage in ("fetch", "remap")
+        with nullcontext() if reads else forbid_test_masks():
+            run_stage(stage, folder)
     return folder
 
 

@@ -185,7 +185,7 @@ def test_files_have_kittis_layout_and_the_scenes_pixels(tmp_path: Path) -> None:
     assert files == sorted(
         [f"training/image_2/{name}" for name in train]
         + [f"training/semantic/{name}" for name in train]
-        + [f"testing/image_2/{name}" for name in test]
+        + [f"testing/{kind}/{name}" for kind in ("image_2", "semantic") for name in test]
     )
     sizes = []
     for name in train:

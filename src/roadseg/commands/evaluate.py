@@ -133,7 +133,8 @@ def _data(args: argparse.Namespace) -> "Data":
         raise InputError(f"--data: {args.data}: no such file or directory")
     options = {name: vars(args)[name] for name in ("images", "masks", "mask_values", "unmasked")}
     options |= {"color_tolerance": args.color_tolerance, "source": str(args.data.absolute())}
-    others = {"sha256": None, "test_images": None, "max_downloads_gigabytes": 1}
+    unset = dict.fromkeys(("sha256", "test_images", "test_masks", "test_ids"))
+    others = {**unset, "unmasked": "error", "max_downloads_gigabytes": 1}
     try:
         return validate(Data, {**options, **LIMITS, **others})
     except InputError as error:

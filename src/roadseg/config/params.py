@@ -50,6 +50,10 @@ def _check_group_pattern(pattern: str) -> str:
     return pattern
 
 
+def _id_file(ids: list[str] | str | None) -> str | None:
+    return ids if isinstance(ids, str) and ids.endswith(_ID_LIST_SUFFIX) else None
+
+
 _Text = Annotated[str, Field(pattern=r"\S")]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _ImagePattern = Annotated[str, _pattern_check(image_pattern)]
@@ -76,7 +80,11 @@ class Data(StrictModel):
     masks: _MaskPattern
     """Masks of the images, see `mask_values`."""
     test_images: _ImagePattern | None
-    """Images without masks, which are only rendered; null: none."""
+    """Test images, or, if they have no masks, images that are only rendered; null: none."""
+    test_masks: _MaskPattern | None
+    """Masks of the test images, which only `make final` reads; null: they have none."""
+    test_ids: _Ids | _IdsPattern | None
+    """Images of `images` for the test set: ids, a regular expression, or a .txt file of ids."""
     unmasked: Literal["error", "skip"]
     """Images that match `images` and have no mask: error, or skip them and report their number."""
     mask_values: Literal["ids", "colors"]
@@ -96,23 +104,35 @@ class Data(StrictModel):
 
     @model_validator(mode="after")
     def _check_masks(self) -> "Data":
-        masks = mask_pattern(self.masks)
+        self._check_pattern("masks", self.masks, self.images)
+        if self.test_masks is not None:
+            if self.test_images is None:
+                raise ValueError("test_masks: should be null if test_images is null")
+            self._check_pattern("test_masks", self.test_masks, self.test_images)
+        return self
+
+    def _check_pattern(self, key: str, text: str, images: str) -> None:
+        masks = mask_pattern(text)
         try:
-            require_same_fields(image_pattern(self.images), masks)
+            require_same_fields(image_pattern(images), masks)
         except ValueError as error:
-            raise ValueError(f"masks: {error}, got {self.masks!r}") from None
+            raise ValueError(f"{key}: {error}, got {text!r}") from None
         if not self.color_tolerance and set(masks.suffixes) & set(JPEG_SUFFIXES):
             raise ValueError(
-                "masks: JPEG changes the values of pixels; use another format, or mask_values: "
+                f"{key}: JPEG changes the values of pixels; use another format, or mask_values: "
                 "colors with a color_tolerance above 0"
             )
-        return self
 
     @model_validator(mode="after")
     def _check_tolerance(self) -> "Data":
         if self.color_tolerance and self.mask_values != "colors":
             raise ValueError("color_tolerance: should be 0, or mask_values should be colors")
         return self
+
+    @property
+    def test_ids_file(self) -> str | None:
+        """`test_ids` if it is the name of a text file with one id per line."""
+        return _id_file(self.test_ids)
 
     @property
     def max_pixels(self) -> int:
@@ -163,9 +183,7 @@ class Split(StrictModel):
     @property
     def val_ids_file(self) -> str | None:
         """`val_ids` if it is the name of a text file with one id per line."""
-        if isinstance(self.val_ids, str) and self.val_ids.endswith(_ID_LIST_SUFFIX):
-            return self.val_ids
-        return None
+        return _id_file(self.val_ids)
 
 
 class Model(StrictModel):

@@ -1,7 +1,7 @@
 """KITTI's directory layout, and checks that a dataset in this layout is complete and valid."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -19,9 +19,10 @@ from roadseg.system.files import list_names
 TRAIN_IMAGES = "training/image_2"
 TRAIN_MASKS = "training/semantic"
 TEST_IMAGES = "testing/image_2"
+TEST_MASKS = "testing/semantic"
 IMAGE_SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".gif", ".webp")
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".json")
-FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES)
+FOLDERS = (TRAIN_IMAGES, TRAIN_MASKS, TEST_IMAGES, TEST_MASKS)
 
 
 class RawImage(NamedTuple):
@@ -47,12 +48,15 @@ class RawDataset:
 
     train: dict[str, RawPair]
     test: dict[str, RawImage]
+    test_pairs: dict[str, RawPair] = field(default_factory=dict)
+    """Those images of `test` that have a mask, which only the stage test reads."""
 
 
 def check_dataset(root: Path, max_pixels: int, encoding: MaskEncoding = LABEL_IDS) -> RawDataset:
     """Check that every image has a mask of the same size, and every mask has an image.
 
-    Only headers are read; damaged pixels are found when the images are decoded.
+    Test images need no mask. Only headers are read; damaged pixels are found when the images are
+    decoded.
 
     Args:
         max_pixels: a larger image or mask is refused.
@@ -69,18 +73,38 @@ def check_dataset(root: Path, max_pixels: int, encoding: MaskEncoding = LABEL_ID
     for image_id, name in images.items():
         if image_id not in masks:
             raise InputError(f"{name} has no mask in {TRAIN_MASKS}")
-    for mask_id, name in masks.items():
-        if mask_id not in images:
-            raise InputError(f"{name} has no image in {TRAIN_IMAGES}")
-    train = {}
-    for image_id, image in images.items():
-        mask = masks[image_id]
-        train[image_id] = RawPair(image, mask, _pair_size(root, image, mask, max_pixels, encoding))
+    train = _pairs(root, images, masks, TRAIN_IMAGES, max_pixels, encoding)
+    test_images = _files(root, TEST_IMAGES, IMAGE_SUFFIXES)
     test = {
         image_id: RawImage(image, _image_size(root, image, max_pixels)[0])
-        for image_id, image in _files(root, TEST_IMAGES, IMAGE_SUFFIXES).items()
+        for image_id, image in test_images.items()
     }
-    return RawDataset(train=train, test=test)
+    test_masks = _files(root, TEST_MASKS, MASK_SUFFIXES)
+    test_pairs = _pairs(root, test_images, test_masks, TEST_IMAGES, max_pixels, encoding)
+    return RawDataset(train=train, test=test, test_pairs=test_pairs)
+
+
+def _pairs(
+    root: Path,
+    images: Mapping[str, str],
+    masks: Mapping[str, str],
+    folder: str,
+    max_pixels: int,
+    encoding: MaskEncoding,
+) -> dict[str, RawPair]:
+    """Pair each mask with its image, which must be in `images`; `folder` is theirs."""
+    for mask_id, name in masks.items():
+        if mask_id not in images:
+            raise InputError(f"{name} has no image in {folder}")
+    return {
+        image_id: RawPair(
+            image,
+            masks[image_id],
+            _pair_size(root, image, masks[image_id], max_pixels, encoding),
+        )
+        for image_id, image in images.items()
+        if image_id in masks
+    }
 
 
 def _files(root: Path, folder: str, suffixes: Sequence[str]) -> dict[str, str]:

@@ -72,7 +72,7 @@ def remap_dataset(
 ) -> RemapResult:
     """Write the images and masks of the dataset `raw` to `out`, where PreparedDataset reads them.
 
-    A second process that writes the same `out` waits for the first.
+    Masks of test images are not read. A second process that writes the same `out` waits.
 
     Args:
         out: replaced as a whole; unchanged after an error.
@@ -86,6 +86,42 @@ def remap_dataset(
     if encoding.values == "colors":
         class_map.color_class_ids()  # raises an error before the images are decoded
     dataset = check_dataset(raw, max_pixels, encoding)
+    return _remap(raw, dataset, out, class_map, scale, max_pixels, encoding)
+
+
+def remap_test_set(
+    raw: Path,
+    out: Path,
+    class_map: ClassMap,
+    scale: float,
+    max_pixels: int = MAX_PIXELS,
+    encoding: MaskEncoding = LABEL_IDS,
+) -> int:
+    """Write the test images that have masks, and the masks, to a prepared dataset of their own.
+
+    Arguments and errors as in `remap_dataset`.
+
+    Returns:
+        Number of images; 0 if no test image has a mask, and `out` is not written.
+    """
+    if encoding.values == "colors":
+        class_map.color_class_ids()
+    pairs = check_dataset(raw, max_pixels, encoding).test_pairs
+    if pairs:
+        dataset = RawDataset(train=pairs, test={})
+        _remap(raw, dataset, out, class_map, scale, max_pixels, encoding)
+    return len(pairs)
+
+
+def _remap(
+    raw: Path,
+    dataset: RawDataset,
+    out: Path,
+    class_map: ClassMap,
+    scale: float,
+    max_pixels: int,
+    encoding: MaskEncoding,
+) -> RemapResult:
     count = 2 * len(dataset.train) + len(dataset.test)
     jobs = chain(
         _image_jobs(raw, dataset, scale, max_pixels),

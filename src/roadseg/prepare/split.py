@@ -1,14 +1,12 @@
 """Choose the validation images: a pure function of ids, sizes, seed and fold."""
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
 from roadseg.data.split_file import Split
 from roadseg.prepare.groups import assign_groups, deal_groups
+from roadseg.prepare.id_list import VAL_IDS, select_ids
 from roadseg.system.errors import InputError
 
 _SIZE = "picture size"
@@ -106,20 +104,7 @@ def select_validation_ids(
     Raises:
         InputError: an id is unknown or repeated, none or all are selected, or a group is divided.
     """
-    if isinstance(val_ids, str):
-        expression = unicodedata.normalize("NFC", val_ids)
-        val_ids = [name for name in sizes if re.search(expression, name)]
-        if not val_ids:
-            raise InputError(
-                f"split.val_ids: {expression!r} matches no image id; an id is {min(sizes)!r}"
-            )
-    val_ids = [unicodedata.normalize("NFC", name) for name in val_ids]
-    counts = Counter(val_ids)
-    for name in val_ids:
-        if name not in sizes:
-            raise InputError(f"split.val_ids: no image {name!r} with a mask")
-        if counts[name] > 1:
-            raise InputError(f"split.val_ids: {name!r} is listed twice")
+    val_ids = select_ids(VAL_IDS, val_ids, sizes)
     if len(val_ids) == len(sizes):
         raise InputError("split.val_ids: selects every image; none is left for training")
     if group_by is not None:
@@ -131,7 +116,7 @@ def select_validation_ids(
                 f"split.val_ids: {missing[0]!r} is also in group {groups[missing[0]]!r}; list all "
                 "images of a group, or set split.group_by to null"
             )
-    return sorted(val_ids)
+    return val_ids
 
 
 def split_dataset(

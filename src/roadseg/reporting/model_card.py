@@ -1,12 +1,14 @@
 """The model card (Mitchell et al. 2019): description, training data, metrics and limits."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from roadseg.config.class_map import ClassMap
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
+from roadseg.evaluation.run_log import LoggedRun
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.provenance.model_metadata import TrainedModelMetadata, TrainingData, list_options
 
@@ -37,6 +39,7 @@ def model_card(
     per_class: pd.DataFrame,
     num_views: int,
     figures: str,
+    test_set: str,
 ) -> str:
     """Format the model card as Markdown (GitHub's dialect).
 
@@ -45,6 +48,7 @@ def model_card(
         per_class: plots/per_class.csv, with the columns class, iou and color.
         num_views: number of scaled and flipped views per image in `evaluation`; 1 without TTA.
         figures: folder of curves.png, per_class.png and confusion.png, relative to the card.
+        test_set: see `test_set_section`.
     """
     data = metadata.provenance.data
     sections = [
@@ -52,6 +56,7 @@ def model_card(
         _data(manifest, data, metadata.scale),
         _training(metadata, training, figures),
         _metrics(evaluation, training, data, num_views, figures),
+        test_set,
         _classes(metadata.classes, per_class, figures),
         _limits(metadata.classes, data, manifest, per_class),
     ]
@@ -90,9 +95,44 @@ def _data(manifest: Manifest, data: TrainingData, scale: float) -> str:
 
 {manifest.num_train} images with masks ({sizes}; height x width),
 {data.train.pictures} for training and {data.val.pictures} for validation; \
-{manifest.num_test} images without masks, for figures only.
+{_test_images(manifest)}
 The network receives images at {scaled}. Licence: {_escape(manifest.licence)}.
 SHA-256 of the data: `{manifest.sha256}`."""
+
+
+def _test_images(manifest: Manifest) -> str:
+    masked, others = manifest.num_test_masks, manifest.num_test - manifest.num_test_masks
+    if not masked:
+        return f"{others} images without masks, for figures only."
+    also = f" and {others} images without masks, for figures only" if others else ""
+    return f"{masked} test images with masks, which no other stage reads{also}."
+
+
+def test_set_section(log: Path, runs: Sequence[LoggedRun], sha256: str) -> str:
+    """Format how often the test set was evaluated, and the last result of this model.
+
+    Args:
+        log: the file with `runs`.
+        sha256: of the model file; runs of other models are only counted.
+    """
+    text = f"The test set was evaluated {_times(len(runs))} ({_code(log.as_posix())})"
+    own = [run for run in runs if run.model_sha256 == sha256]
+    if not own:
+        also = ", with other models" if runs else ""
+        return f"## Test set\n\n{text}{also}. `make final` evaluates this model on it."
+    last = own[-1]
+    result = (
+        f"mIoU {last.miou:.3f}, 95 % interval {last.miou_low:.3f} to {last.miou_high:.3f}, on "
+        f"{last.images} images"
+    )
+    return f"""## Test set
+
+{text}, {_times(len(own))} with this model: {result}.
+The more often a test set is used for decisions, the more optimistic are its metrics."""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _training(metadata: TrainedModelMetadata, training: TrainingMetrics, figures: str) -> str:

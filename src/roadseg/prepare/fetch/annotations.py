@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from roadseg.prepare.annotations.convert import AnnotationFile, convert_annotations
-from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, MatchedFiles
-from roadseg.prepare.layout import TRAIN_MASKS
+from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, MatchedFiles, annotation_folder
+from roadseg.prepare.layout import TEST_MASKS, TRAIN_MASKS
 
 
 def convert_matched_annotations(
@@ -22,10 +22,16 @@ def convert_matched_annotations(
     if not matched.annotations:
         return {}
     places = matched.places
-    files = [
-        AnnotationFile(root / places[name], name, {image: root / places[image] for image in images})
-        for name, images in matched.annotations.items()
-    ]
-    sources = convert_annotations(files, root / TRAIN_MASKS, max_pixels)
+    converted: dict[str, str] = {}
+    for folder in (TRAIN_MASKS, TEST_MASKS):
+        files = [
+            AnnotationFile(
+                root / places[name], name, {image: root / places[image] for image in images}
+            )
+            for name, images in matched.annotations.items()
+            if places[name].startswith(f"{annotation_folder(folder)}/")
+        ]
+        sources = convert_annotations(files, root / folder, max_pixels) if files else {}
+        converted |= {source: f"{folder}/{name}" for name, source in sources.items()}
     shutil.rmtree(root / ANNOTATIONS)
-    return {source: f"{TRAIN_MASKS}/{name}" for name, source in sources.items()}
+    return converted

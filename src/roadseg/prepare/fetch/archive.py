@@ -13,12 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, FilePatterns, MatchedFiles
+from roadseg.prepare.fetch.file_patterns import FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.members import Archive, DamagedArchiveError, Member
 from roadseg.prepare.fetch.tar_archive import TarArchive, is_tar
 from roadseg.prepare.fetch.zip_archive import ZipArchive
-from roadseg.prepare.layout import FOLDERS
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path
 
@@ -107,7 +106,7 @@ def unpack(path: Path, root: Path, patterns: FilePatterns, limits: Limits) -> Ma
         matched = _match(archive, patterns)
         wanted = [member for member in archive.members if member.name in matched.places]
         archive.require_readable(wanted)
-        for folder in (*FOLDERS, *([ANNOTATIONS] if matched.annotations else [])):
+        for folder in matched.folders:
             (root / folder).mkdir(parents=True)
         for member in tqdm(wanted, "unpack", unit="file", disable=None):
             _write_member(archive, member, root / matched.places[member.name])

@@ -19,6 +19,7 @@ CAMVID = FilePatterns(
     images="CamVid/{split:train,val}/{id}.png",
     masks="CamVid/{split:train,val}annot/{id}.png",
     test_images="CamVid/test/{id}.png",
+    test_masks="CamVid/testannot/{id}.png",
 )
 """Ids are train_0001TP_006690, val_0016E5_07959 and, of test images, Seq05VD_f00000."""
 _FOLDER = "CamVid"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from roadseg.config.file_pattern import ANNOTATION_SUFFIXES, FilePattern, join_id
 from roadseg.prepare.fetch.folder import find_files, is_ignored
-from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
+from roadseg.prepare.layout import FOLDERS, TEST_IMAGES, TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.system.errors import InputError
 
 ANNOTATIONS = "annotations"
@@ -38,6 +38,11 @@ class MatchedFiles:
     num_unmasked: int
     """Number of images that are left out because they have no mask."""
 
+    @property
+    def folders(self) -> list[str]:
+        """Directories of the places, and those of KITTI's layout; sorted."""
+        return sorted({*FOLDERS, *(str(PurePosixPath(p).parent) for p in self.places.values())})
+
 
 class _File(NamedTuple):
     name: str
@@ -58,14 +63,21 @@ class FilePatterns:
     masks: str
     """Masks or annotation files."""
     test_images: str | None
-    """Images without masks; None if there are none."""
+    """Images of the test set, or images that are only rendered; None if there are none."""
+    test_masks: str | None = None
+    """Masks or annotation files of the test images; None if they have none."""
     skip_unmasked: bool = False
     """Leave out images that match `images` but have no mask; otherwise they are an error."""
 
     def by_folder(self) -> dict[str, str]:
         """Return the patterns by directory of KITTI's layout."""
-        patterns = {TRAIN_IMAGES: self.images, TRAIN_MASKS: self.masks}
-        return patterns if self.test_images is None else {**patterns, TEST_IMAGES: self.test_images}
+        patterns = {
+            TRAIN_IMAGES: self.images,
+            TRAIN_MASKS: self.masks,
+            TEST_IMAGES: self.test_images,
+            TEST_MASKS: self.test_masks,
+        }
+        return {kind: pattern for kind, pattern in patterns.items() if pattern is not None}
 
     def match(self, names: Iterable[str]) -> MatchedFiles:
         """Find the files of the dataset, and their places: FOLDER/ID and a suffix.
@@ -118,19 +130,20 @@ class FilePatterns:
             for file in files
             if file.kind != TRAIN_IMAGES or file.image_id not in unmasked
         }
-        annotations = [
-            file for file in files if places.get(file.name, "").startswith(f"{ANNOTATIONS}/")
-        ]
-        return MatchedFiles(
-            dict(sorted(places.items(), key=lambda item: item[1])),
-            self._described_images(annotations, list(images.values())),
-            len(unmasked),
-        )
+        annotations = {
+            **self._described_images(TRAIN_MASKS, TRAIN_IMAGES, files, places),
+            **self._described_images(TEST_MASKS, TEST_IMAGES, files, places),
+        }
+        in_order = dict(sorted(places.items(), key=lambda item: item[1]))
+        return MatchedFiles(in_order, annotations, len(unmasked))
 
     def _described_images(
-        self, annotations: Collection[_File], images: Sequence[_File]
+        self, kind: str, image_kind: str, files: Collection[_File], places: Mapping[str, str]
     ) -> dict[str, list[str]]:
         """Map each annotation file to the images whose fields have the same values."""
+        start = f"{annotation_folder(kind)}/"
+        annotations = [file for file in files if places.get(file.name, "").startswith(start)]
+        images = [file for file in files if file.kind == image_kind]
         fields = sorted(next(iter(annotations)).values) if annotations else []
         by_values: dict[tuple[str, ...], list[str]] = {}
         for image in images:
@@ -139,23 +152,32 @@ class FilePatterns:
         for file in sorted(annotations):
             names = by_values.get(tuple(file.values[f] for f in fields))
             if names is None:
-                raise InputError(f"{file.name} has no image in {self.images}")
+                raise InputError(f"{file.name} has no image in {self.by_folder()[image_kind]}")
             described[file.name] = sorted(names)
         return described
 
-    def require_masks(self, unmasked: Iterable[str]) -> None:
-        """Raise InputError about images without a mask, unless they are to be skipped."""
+    def require_masks(self, unmasked: Iterable[str], pattern: str | None = None) -> None:
+        """Raise InputError about images without a mask, unless they are to be skipped.
+
+        Args:
+            pattern: of their masks; None: `masks`.
+        """
         names = sorted(unmasked)
         if names and not self.skip_unmasked:
             also = f", and {len(names) - 1:,} more images have none" if len(names) > 1 else ""
             raise InputError(
-                f"{names[0]} has no mask in {self.masks}{also}; add what is missing, or set "
-                "data.unmasked to skip to leave such images out"
+                f"{names[0]} has no mask in {pattern or self.masks}{also}; add what is missing, or "
+                "set data.unmasked to skip to leave such images out"
             )
 
     def files(self, root: Path) -> list[str]:
         """List the files below `root` that may belong to the dataset, relative to `root`."""
         return find_files(root, [pattern.levels for pattern in self._parse().values()])
+
+
+def annotation_folder(kind: str) -> str:
+    """Return the directory of the annotation files whose shapes belong to the directory `kind`."""
+    return f"{ANNOTATIONS}/{kind}"
 
 
 KITTI = FilePatterns(
@@ -201,7 +223,7 @@ def _match(name: str, top: str, patterns: Mapping[str, FilePattern]) -> _File | 
 
 
 def _id_fields(kind: str, patterns: Mapping[str, FilePattern]) -> tuple[str, ...]:
-    return patterns[TEST_IMAGES if kind == TEST_IMAGES else TRAIN_IMAGES].fields
+    return patterns[TEST_IMAGES if kind in (TEST_IMAGES, TEST_MASKS) else TRAIN_IMAGES].fields
 
 
 def _require_no_unmatched_image(
@@ -240,7 +262,7 @@ def _key(kind: str, image_id: str) -> str:
 def _place(name: str, kind: str, stem: str) -> str:
     """Return the path of a file in KITTI's layout."""
     suffix = PurePosixPath(name).suffix.lower()
-    folder = ANNOTATIONS if suffix in ANNOTATION_SUFFIXES else kind
+    folder = annotation_folder(kind) if suffix in ANNOTATION_SUFFIXES else kind
     return f"{folder}/{stem}{_SUFFIX_SPELLINGS.get(suffix, suffix)}"
 
 

@@ -20,7 +20,9 @@ class Manifest(StrictModel):
     num_train: int
     """Images with masks."""
     num_test: int
-    """Images without masks."""
+    """Test images, and images that are only rendered."""
+    num_test_masks: int = 0
+    """Test images that have a mask; not set if there are none."""
     num_unmasked: int = 0
     """Images that `data.unmasked: skip` has left out; not set if there are none."""
     train_sizes: dict[str, int]

@@ -4,8 +4,9 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -18,11 +19,12 @@ from roadseg.prepare.fetch.archive import unpack
 from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
 from roadseg.prepare.fetch.download import hide_credentials
 from roadseg.prepare.fetch.download_store import DownloadStore
-from roadseg.prepare.fetch.file_patterns import ANNOTATIONS, KITTI, FilePatterns, MatchedFiles
+from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns, MatchedFiles
+from roadseg.prepare.fetch.held_out import move_to_test_set, require_test_masks
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
 from roadseg.prepare.fetch.members import DamagedArchiveError
-from roadseg.prepare.layout import FOLDERS, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
+from roadseg.prepare.layout import TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
 from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.system.errors import InputError
 from roadseg.system.files import (
@@ -42,7 +44,8 @@ LICENCES = {
     "camvid": CAMVID_LICENCE,
 }
 _URLS = {"kitti": KITTI_URL, "camvid": CAMVID_URL}
-_PATTERNS = {"sample": KITTI, "camvid": CAMVID}
+_SAMPLE = replace(KITTI, test_masks=f"{TEST_MASKS}/{{id}}.png")
+_PATTERNS = {"sample": _SAMPLE, "camvid": CAMVID}
 """Sources whose file names are known, so that `data.images` and the other patterns are not read."""
 _OTHER_LICENCE = "as stated by whoever offers it"
 
@@ -64,6 +67,7 @@ def fetch(
     store: DownloadStore,
     outputs: Set[str],
     encoding: MaskEncoding = LABEL_IDS,
+    select_test: Callable[[Collection[str]], list[str]] | None = None,
 ) -> Manifest:
     """Copy the dataset `source` to `out`, check it, and write out/manifest.json.
 
@@ -79,6 +83,7 @@ def fetch(
         store: keeps downloaded archives.
         outputs: paths that the pipeline writes; a local source must not be in one of them.
         encoding: of the masks.
+        select_test: selects test images among the ids of images with masks; None: none of them.
 
     Raises:
         InputError: names the file or URL, without credentials, and the fix.
@@ -92,9 +97,12 @@ def fetch(
             places |= convert_matched_annotations(root, matched, limits.pixels)
             num_unmasked = matched.num_unmasked + _remove_unmasked(root, matched, patterns)
             dataset = check_dataset(root, limits.pixels, encoding)
+            require_test_masks(dataset, patterns)
         except InputError as error:
             text = _use_original_names(str(error), patterns, places)
             raise InputError(f"{shown}: {text}") from None
+        if select_test is not None:
+            dataset = move_to_test_set(root, dataset, select_test(dataset.train))
         manifest = Manifest(
             source=shown,
             bytes=origin.bytes,
@@ -104,8 +112,8 @@ def fetch(
             train_sizes=dict(Counter("{}x{}".format(*p.size) for p in dataset.train.values())),
             licence=LICENCES.get(source, _OTHER_LICENCE),
         )
-        if num_unmasked:
-            manifest = manifest.model_copy(update={"num_unmasked": num_unmasked})
+        optional = {"num_unmasked": num_unmasked, "num_test_masks": len(dataset.test_pairs)}
+        manifest = manifest.model_copy(update={key: n for key, n in optional.items() if n})
         write_model(root / MANIFEST, manifest)
     return manifest
 
@@ -214,7 +222,7 @@ def _copy_folder(
         )
     origin = _folder_origin(folder, places)
     _require_sha256(origin, sha256, source)
-    for kind in (*FOLDERS, *([ANNOTATIONS] if matched.annotations else [])):
+    for kind in matched.folders:
         (root / kind).mkdir(parents=True)
     for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
         with attach_path(root / place):
@@ -226,7 +234,7 @@ def _use_original_names(text: str, patterns: FilePatterns, places: dict[str, str
     """Replace paths in KITTI's layout by the names that the files have in the source."""
     originals = {place: name for name, place in places.items()}
     for kind, pattern in patterns.by_folder().items():
-        originals[kind] = kind if pattern == KITTI.by_folder()[kind] else pattern
+        originals[kind] = kind if pattern == _SAMPLE.by_folder()[kind] else pattern
     expression = "|".join(map(re.escape, sorted(originals, key=len, reverse=True)))
     return re.sub(expression, lambda found: originals[found[0]], text)
 
