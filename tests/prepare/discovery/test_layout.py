@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from roadseg.prepare.discovery.layouts.layout import Layout, discover_layout
-from roadseg.prepare.discovery.layouts.words import find_split
+from roadseg.prepare.discovery.layouts.names import find_split
 from roadseg.system.errors import InputError
 from tests.prepare.discovery.memory_files import COLORS, IDS, LOSSY_COLORS, PHOTO, make_files
 
