@@ -134,7 +134,7 @@ def error(path: Path, encoding: MaskEncoding = LABEL_IDS) -> str:
 def test_label_ids_are_the_values_in_the_file(tmp_path: Path, kind: str):
     bits, data = ENCODED[kind]
     path = write(tmp_path, data)
-    values = read_mask(path, 10, LABEL_IDS).values
+    values = read_mask(path, path, 10, LABEL_IDS).values
     values = values[:, :, 0] if values.ndim == 3 else values
     assert values.tolist() == grid(bits).tolist()
     assert values.dtype == (np.uint16 if bits == 16 else np.uint8)

@@ -68,18 +68,20 @@ def read_mask_size(
         return mask.height, mask.width
 
 
-def read_mask(path: Path, max_pixels: int, encoding: MaskEncoding) -> MaskPixels:
+def read_mask(
+    source: Path | IO[bytes], name: str | Path, max_pixels: int, encoding: MaskEncoding
+) -> MaskPixels:
     """Decode a mask.
 
     Grayscale files of less than 8 bits have their own values, which Pillow would scale to 0..255,
     if `encoding` is label ids; as colors, they are scaled like any image.
 
     Raises:
-        InputError: the mask is damaged or of an unsupported kind.
+        InputError: the mask is damaged or of an unsupported kind; begins with `name`.
     """
-    verify_checksums(path, path, max_pixels)
-    with open_image(path, path, max_pixels) as mask:
-        _check_header(mask, path, encoding)
+    verify_checksums(source, name, max_pixels)
+    with open_image(source, name, max_pixels) as mask:
+        _check_header(mask, name, encoding)
         bits, is_inverted = _num_bits(mask), _is_inverted(mask)
         mask.load()
         values = np.asarray(mask)

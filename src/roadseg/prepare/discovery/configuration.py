@@ -1,11 +1,13 @@
 """Configuration of an inspected data set: params.yaml, a class map and a list of ids."""
 
 import contextlib
-import json
-import re
+import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.config.params import Params, load_params
@@ -15,9 +17,6 @@ from roadseg.prepare.discovery.scale import suggest_scale
 from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_file
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 _-]*(?<! )")
-"""Names that need no quotes in YAML, except for keywords."""
-_KEYWORDS = ("null", "true", "false")
 _SPLIT_KEYS = ("split.val_ids", "split.group_by")
 
 
@@ -126,22 +125,19 @@ def _format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -
         remarks: a comment for each class, such as its fraction of the pixels.
     """
     values = class_map.model_dump(exclude_unset=True)
+    classes = zip(values.pop("classes"), remarks, strict=True)
     lines = [f"# {escape_unprintable(title)}"]
-    lines += [f"{key}: {_flow(value)}" for key, value in values.items() if key != "classes"]
-    lines.append("classes:")
-    lines += [
-        f"  - {_flow(entry)} # {remark}"
-        for entry, remark in zip(values["classes"], remarks, strict=True)
-    ]
+    lines += [_flow({key: value})[1:-1] for key, value in values.items()]
+    lines += ["classes:", *(f"  - {_flow(entry)} # {remark}" for entry, remark in classes)]
     return "\n".join(lines) + "\n"
 
 
 def _flow(value: object) -> str:
-    """Format a value in YAML's flow style: names without quotes where they need none."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.casefold() not in _KEYWORDS:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    """Format a value in YAML's flow style, in one line."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = True  # type: ignore[assignment]
+    yaml.width = sys.maxsize
+    text = io.StringIO()
+    yaml.dump(value, text)
+    return text.getvalue().strip()
