@@ -87,7 +87,6 @@ ENCODED = {
         16,
         encode(Image.fromarray(grid(16)), "TIFF", compression="tiff_adobe_deflate"),
     ),
-    "fax TIFF": (1, encode(Image.fromarray(grid(1) > 0), "TIFF", compression="group4")),
     **{
         f"BMP of {n} bits in {name}": (n, write_bmp(grid(n), n, palette[: 1 << n]))
         for n in (1, 4, 8)
@@ -335,3 +334,8 @@ def test_painted_class_ids_are_read_back(tmp_path_factory, kind: str, data: st.D
     image = image.quantize(len(colors)) if mode == "P" else image.convert(mode)
     path = write(tmp_path_factory.getbasetemp(), encode(image, form, **options), "painted")
     assert read(path, EXACT, class_map).class_ids.tolist() == class_ids.tolist()
+
+
+def test_fax_masks_are_refused_because_damage_is_not_noticed(tmp_path: Path):
+    fax = encode(Image.fromarray(grid(1) > 0), "TIFF", compression="group4")
+    assert error(write(tmp_path, fax)) == "fax compression hides damage; save the mask as PNG"

@@ -25,6 +25,8 @@ _WHITE_IS_ZERO = 0
 """Photometric interpretation of a TIFF whose values Pillow inverts."""
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 """Pillow's names of TIFF compressions that may be lossy."""
+_FAX_TIFF = ("group3", "group4", "tiff_ccitt", "tiff_raw_16")
+"""Compressions of fax, of which Pillow returns damaged data as an image."""
 _MAX_WEBP_CHUNKS = 32
 """Chunks before the pixels of a WebP file; a usual one has at most 5."""
 
@@ -125,6 +127,8 @@ def _check_header(mask: ImageFile.ImageFile, name: str | Path, encoding: MaskEnc
         raise InputError(f"{name}: rotated by its EXIF orientation; save it without EXIF data")
     if isinstance(mask, GifImageFile) and mask.tile[0].extents != (0, 0, *mask.size):
         raise InputError(f"{name}: its frame does not cover the whole image; save it as PNG")
+    if mask.info.get("compression") in _FAX_TIFF:
+        raise InputError(f"{name}: fax compression hides damage; save the mask as PNG")
     if _is_lossy(mask) and not encoding.color_tolerance:
         raise InputError(
             f"{name}: {mask.format} compression is lossy and changes the values of a mask; use the "

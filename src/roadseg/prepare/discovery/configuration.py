@@ -135,8 +135,8 @@ def _format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -
 def _flow(value: object) -> str:
     """Format a value in YAML's flow style, in one line."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.sort_base_mapping_type_on_output = False
-    yaml.default_flow_style = True  # type: ignore[assignment]
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = True
     yaml.width = sys.maxsize
     text = io.StringIO()
     yaml.dump(value, text)

@@ -22,6 +22,9 @@ Color = tuple[int, int, int]
 MAX_BYTES = 1 << 16
 """Limit on the size of a table; 254 classes need a tenth of it."""
 
+_LABELMAP = r"(?P<name>.*):(?P<r>[^,:]*),(?P<g>[^,:]*),(?P<b>[^,:]*):[^:]*:[^:]*"
+_LABEL_COLORS = r"(?P<r>\S+)\s+(?P<g>\S+)\s+(?P<b>\S+)\s+(?P<name>.+)"
+
 
 class TableClass(NamedTuple):
     """One class of a table, with what the table says of its pixels."""
@@ -148,7 +151,7 @@ def _read_ade20k(text: str) -> _Rows:
         yield line, TableClass(_name(line, name), label_id=_number(line, "Idx", row["idx"], 65535))
 
 
-def _read_lines(form: str, expression: str, text: str) -> _Rows:
+def _read_lines(expression: str, form: str, text: str) -> _Rows:
     """Lines that match `expression`; empty ones and those that begin with `#` are comments."""
     for line, row in enumerate(map(str.strip, text.splitlines()), 1):
         if not row or row.startswith("#"):
@@ -179,13 +182,8 @@ def _read_yolo(text: str) -> _Rows:
 _READERS: dict[str, Callable[[str], _Rows]] = {
     "*class_dict*.csv": _read_csv,
     "_classes.csv": _read_roboflow,
-    "labelmap.txt": partial(
-        *(_read_lines, "name:r,g,b:parts:actions"),
-        r"(?P<name>.*):(?P<r>[^,:]*),(?P<g>[^,:]*),(?P<b>[^,:]*):[^:]*:[^:]*",
-    ),
-    "label_colors.txt": partial(
-        *(_read_lines, "r g b name", r"(?P<r>\S+)\s+(?P<g>\S+)\s+(?P<b>\S+)\s+(?P<name>.+)"),
-    ),
+    "labelmap.txt": partial(_read_lines, _LABELMAP, "name:r,g,b:parts:actions"),
+    "label_colors.txt": partial(_read_lines, _LABEL_COLORS, "r g b name"),
     "objectinfo150.txt": _read_ade20k,
     "data.yaml": _read_yolo,
 }
