@@ -6,7 +6,7 @@ from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
-from roadseg.prepare.masks import MaskEncoding
+from roadseg.prepare.images.masks import MaskEncoding
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import repository_path
 

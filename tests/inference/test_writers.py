@@ -6,7 +6,7 @@ from PIL import Image
 
 from roadseg.config.class_map import ClassMap, LabelClass
 from roadseg.inference.writers import write_label_ids
-from roadseg.prepare.masks import LABEL_IDS, read_mask
+from roadseg.prepare.images.masks import LABEL_IDS, read_mask
 
 
 @pytest.mark.parametrize(("label_ids", "mode"), [((7, 255), "L"), ((7, 1000), "I;16")])

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from roadseg.prepare.annotations.shapes import rasterize
-from roadseg.prepare.decoding import open_image, to_upright_rgb, upright_size
 from roadseg.prepare.discovery.classes.class_tables import (
     MAX_BYTES,
     ClassTable,
@@ -27,7 +26,8 @@ from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.layouts.layout import Layout, Pair, discover_layout
 from roadseg.prepare.discovery.layouts.names import spread
-from roadseg.prepare.masks import MaskEncoding, read_mask
+from roadseg.prepare.images.decoding import open_image, to_upright_rgb, upright_size
+from roadseg.prepare.images.masks import MaskEncoding, read_mask
 from roadseg.system.errors import InputError
 
 SAMPLE = 200
@@ -139,7 +139,7 @@ def _inspect_masks(
     class_maps: Path,
     max_pixels: int,
 ) -> Classes:
-    from roadseg.prepare.mask_reader import MaskReader  # numba is slow to import
+    from roadseg.prepare.images.mask_reader import MaskReader  # numba is slow to import
 
     statistics = MaskStatistics()
     pairs = {pair.mask: pair for pair in sample.pairs}

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from roadseg.prepare.decoding import MAX_PIXELS
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.layouts.choice import Choice, choose_patterns
 from roadseg.prepare.discovery.layouts.matching import DatasetMatch, match_files
@@ -12,6 +11,7 @@ from roadseg.prepare.discovery.layouts.names import File, count_by_folder, parse
 from roadseg.prepare.discovery.layouts.patterns import Patterns, guess_test_images
 from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
 from roadseg.prepare.discovery.layouts.splits import find_splits, find_val_ids, suggest_group_by
+from roadseg.prepare.images.decoding import MAX_PIXELS
 from roadseg.system.errors import InputError, escape_unprintable
 
 _NUM_SIZES = 8

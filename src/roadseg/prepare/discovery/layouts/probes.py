@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from roadseg.config.file_pattern import ANNOTATION_SUFFIXES
-from roadseg.prepare.decoding import open_image, upright_size
 from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.images.decoding import open_image, upright_size
 from roadseg.system.errors import InputError
 
 MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]

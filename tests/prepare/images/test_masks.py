@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass
-from roadseg.prepare.mask_reader import Mask, MaskReader
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding, read_mask, read_mask_size
+from roadseg.prepare.images.mask_reader import Mask, MaskReader
+from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding, read_mask, read_mask_size
 from roadseg.system.errors import InputError
 from tests.fuzz.png import CHANNELS, join_chunks, make_chunks
 from tests.hypothesis_profiles import FEW
-from tests.prepare.mask_files import PALETTE, WHITE_IS_ZERO, write_bmp, write_tiff
+from tests.prepare.images.mask_files import PALETTE, WHITE_IS_ZERO, write_bmp, write_tiff
 
 EXACT = MaskEncoding(values="colors")
 ROAD, SKY, WALL = [128, 64, 128], [70, 130, 180], [0, 0, 0]

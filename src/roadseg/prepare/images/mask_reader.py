@@ -10,9 +10,9 @@ import numpy as np
 
 from roadseg.config.class_map import NUM_LABEL_IDS, ClassMap, Color
 from roadseg.prepare.annotations.shapes import rasterize, read_shapes
-from roadseg.prepare.color_table import ColorTable
+from roadseg.prepare.images.color_table import ColorTable
+from roadseg.prepare.images.masks import MaskEncoding, MaskPixels, read_mask
 from roadseg.prepare.lut import count_values, look_up
-from roadseg.prepare.masks import MaskEncoding, MaskPixels, read_mask
 from roadseg.system.errors import InputError
 
 

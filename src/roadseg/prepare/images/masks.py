@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 from PIL.WebPImagePlugin import WebPImageFile
 
 from roadseg.prepare.annotations.shapes import read_shapes
-from roadseg.prepare.decoding import open_image, read_orientation, verify_checksums
+from roadseg.prepare.images.decoding import open_image, read_orientation, verify_checksums
 from roadseg.system.errors import InputError
 
 _GRAY_MODES = ("1", "L", "LA")
