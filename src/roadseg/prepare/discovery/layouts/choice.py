@@ -41,14 +41,7 @@ def choose_patterns(
     images: str | None,
     masks: str | None,
 ) -> Choice:
-    """Return the most plausible patterns.
-
-    Args:
-        files: all files of the dataset, sorted.
-        dataset: reads files.
-        prober: looks into files.
-        images: pattern of the images, if the user gives it.
-        masks: pattern of the masks, if the user gives it.
+    """Return the most plausible patterns, or those of `images` and `masks` that the user gives.
 
     Raises:
         InputError: there are no images or no masks.

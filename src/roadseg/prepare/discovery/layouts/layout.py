@@ -66,9 +66,7 @@ def discover_layout(
     """Find the images and masks among `files`, and how they are paired and split.
 
     Args:
-        files: the dataset.
-        images: pattern of the images, if the user knows it; None: it is found.
-        masks: pattern of the masks, if the user knows it; None: it is found.
+        images, masks: patterns that the user knows; None: they are found.
         max_pixels: larger images are not looked into.
 
     Raises:

@@ -40,8 +40,6 @@ def match_files(
     """Match files with patterns.
 
     Args:
-        files: all files of the dataset.
-        patterns: of the images, masks and test images.
         described: images -> the shared annotation file that describes them; None if masks are not
             shared, or if a file describes all images that match its pattern.
 

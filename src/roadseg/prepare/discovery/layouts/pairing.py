@@ -77,12 +77,7 @@ class Candidate:
 
 
 def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
-    """Return the ways to pair images with masks or annotation files of their own.
-
-    Args:
-        files: images and text files, sorted by name.
-        prober: looks into examples.
-    """
+    """Return the ways to pair images with masks or annotation files of their own."""
     proposals = propose_templates(files)
     ranked = sorted(proposals.items(), key=lambda item: (-len(item[1]), item[0].num_differences))
     fewest = max((len(pairs) for pairs in proposals.values()), default=0) * _MIN_FRACTION

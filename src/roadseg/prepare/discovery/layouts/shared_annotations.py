@@ -53,12 +53,7 @@ class _Annotations(NamedTuple):
 
 
 def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> list[Candidate]:
-    """Return the groups of annotation files, such as those of COCO's two splits.
-
-    Args:
-        files: images and text files, sorted by name.
-        dataset: reads the text files.
-    """
+    """Return the groups of annotation files, such as those of COCO's two splits."""
     texts = {file.name: file for file in _select(files)}
     images: dict[str, list[File]] = defaultdict(list)
     for file in files if texts else ():
@@ -158,12 +153,9 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
 def _share_field(
     field: int, texts: Sequence[str], paths: Sequence[Parts]
 ) -> tuple[Parts, list[Parts]]:
-    """Make the differing part of directories a field, also in the paths of annotation files.
+    """Make the part in which the directories `texts` differ a field, also in `paths`.
 
-    Args:
-        field: number of the field.
-        texts: name of the directory that each file describes.
-        paths: path of each file; if the part appears in it again, that is a field of its own.
+    `paths` are those of the annotation files; the part may be in them twice, as two fields.
     """
     name, middles = _make_field(field, texts)
     replaced = list(paths)

@@ -68,8 +68,6 @@ def find_val_ids(
     """Return split.val_ids, None without a predefined split, and notes.
 
     Args:
-        dataset: reads lists of ids.
-        files: all files of the dataset.
         ids: ids of the images with masks.
         splits: as from `find_splits`.
     """
