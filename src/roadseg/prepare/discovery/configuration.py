@@ -67,7 +67,7 @@ def configure(
         "data.color_tolerance": classes.color_tolerance,
         "data.unmasked": layout.unmasked,
         "remap.classes": classes.known_as or name,
-        "remap.scale": suggest_scale(layout.sizes),
+        "remap.scale": suggest_scale([example.size for example in inspection.examples]),
         "split.val_ids": f"{splits.name}/{val_ids[0].name}" if val_ids else layout.val_ids,
         "split.group_by": layout.group_by,
     }

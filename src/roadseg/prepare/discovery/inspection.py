@@ -43,6 +43,8 @@ class Example(NamedTuple):
     """A small version of an image with its mask."""
 
     image_id: str
+    size: tuple[int, int]
+    """(height, width) of the image file in pixels."""
     image: np.ndarray
     """(H, W, 3) uint8, RGB."""
     class_ids: np.ndarray
@@ -178,10 +180,11 @@ def _read_table(files: DatasetFiles) -> ClassTable | None:
 
 
 def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> list[Example]:
-    images = {}
+    images, sizes = {}, {}
     for name, data in files.read_each([pair.image for pair in sample.small_masks]):
         with open_image(BytesIO(data), name, max_pixels) as opened:
             image = to_upright_rgb(opened, name)
+        sizes[name] = image.height, image.width
         image.thumbnail(_THUMBNAIL)
         images[name] = np.asarray(image)
     examples = []
@@ -191,5 +194,5 @@ def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> lis
                 f"{pair.mask} and {pair.image} have different sizes; a mask needs the size of its "
                 "image, and the image's EXIF rotation"
             )
-        examples.append(Example(pair.image_id, images[pair.image], class_ids))
+        examples.append(Example(pair.image_id, sizes[pair.image], images[pair.image], class_ids))
     return examples

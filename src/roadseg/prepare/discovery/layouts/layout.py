@@ -7,15 +7,12 @@ from typing import Literal, NamedTuple
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.layouts.choice import Choice, choose_patterns
 from roadseg.prepare.discovery.layouts.matching import DatasetMatch, match_files
-from roadseg.prepare.discovery.layouts.names import File, count_by_folder, parse_name, spread
+from roadseg.prepare.discovery.layouts.names import File, count_by_folder, parse_name
 from roadseg.prepare.discovery.layouts.patterns import Patterns, guess_test_images
 from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
 from roadseg.prepare.discovery.layouts.splits import find_splits, find_val_ids, suggest_group_by
 from roadseg.prepare.images.decoding import MAX_PIXELS
 from roadseg.system.errors import InputError, escape_unprintable
-
-_NUM_SIZES = 8
-"""Images whose sizes are read."""
 
 
 class Pair(NamedTuple):
@@ -50,8 +47,6 @@ class Layout:
     """The images with masks, sorted by id."""
     test_names: tuple[str, ...]
     """The files that `test_images` matches, sorted."""
-    sizes: tuple[tuple[int, int], ...]
-    """(height, width) in pixels of some images, for `suggest_scale`."""
     notes: tuple[str, ...]
     """Sentences for the user; those that begin with `unsure: ` need a decision or a look."""
 
@@ -86,8 +81,6 @@ def discover_layout(
     val_ids, split_notes = find_val_ids(files, parsed, ids, splits)
     group_by = None if val_ids else suggest_group_by(ids.values())
     notes = [*choice.notes, *_count_notes(matched, choice), *split_notes]
-    some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
-    prober.load(some)
     return Layout(
         images=patterns.images,
         masks=patterns.masks,
@@ -98,7 +91,6 @@ def discover_layout(
         kind=choice.kind,
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
-        sizes=prober.sizes(some),
         notes=tuple(map(escape_unprintable, notes)),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from roadseg.config.file_pattern import ANNOTATION_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.images.decoding import open_image, upright_size
+from roadseg.prepare.images.decoding import open_image
 from roadseg.system.errors import InputError
 
 MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
@@ -33,8 +33,6 @@ _NUM_LINES = 20
 class ImageProbe(NamedTuple):
     """Properties of one image file."""
 
-    size: tuple[int, int]
-    """(height, width) in pixels."""
     kind: Literal["ids", "colors"]
     """ids if all channels are equal or there is a palette."""
     num_values: int
@@ -78,15 +76,11 @@ class Prober:
         """Check whether a text file with bounding boxes was loaded."""
         return "boxes" in self._texts.values()
 
-    def sizes(self, names: Iterable[str]) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the images among `names` that were loaded."""
-        return tuple(probe.size for name in names if (probe := self.image(name)) is not None)
-
 
 def _probe_image(data: bytes, name: str, max_pixels: int) -> ImageProbe | None:
     try:
         with open_image(BytesIO(data), name, max_pixels) as image:
-            size, is_lossy = upright_size(image), image.format == "JPEG"
+            is_lossy = image.format == "JPEG"
             channels = np.asarray(image)
     except InputError:
         return None
@@ -101,7 +95,7 @@ def _probe_image(data: bytes, name: str, max_pixels: int) -> ImageProbe | None:
     num_values = len(np.unique(channels))
     equal = float((channels[:, 1:] == channels[:, :-1]).mean()) if channels.shape[1] > 1 else 0.0
     is_flat = num_values <= _FEW_VALUES or equal > _FLAT_FRACTION
-    return ImageProbe(size, kind, num_values, is_flat, is_lossy)
+    return ImageProbe(kind, num_values, is_flat, is_lossy)
 
 
 def text_kind(data: bytes) -> TextKind | None:
