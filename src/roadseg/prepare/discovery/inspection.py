@@ -97,7 +97,7 @@ def inspect_dataset(
     Raises:
         InputError: names the file and the problem.
     """
-    layout = discover_layout(files, images=images, masks=masks)
+    layout = discover_layout(files, images=images, masks=masks, max_pixels=max_pixels)
     pairs = spread(layout.pairs, SAMPLE)
     sample = _Sample(pairs, spread(pairs, _EXAMPLES))
     has_labels = layout.kind in ("coco", "cvat", "labelme")

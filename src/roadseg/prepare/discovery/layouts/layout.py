@@ -79,15 +79,14 @@ def discover_layout(
         )
     splits = find_splits(pairs.items(), choice.described is not None)
     val_ids, split_notes = find_val_ids(files, parsed, ids, splits)
-    group_by = None if val_ids else suggest_group_by(ids.values())
-    notes = [*choice.notes, *_count_notes(matched, choice), *split_notes]
+    notes = (*choice.notes, *_count_notes(matched, choice), *split_notes)
     return Layout(
         images=patterns.images,
         masks=patterns.masks,
         test_images=patterns.test_images,
         unmasked="skip" if matched.unmasked else "error",
         val_ids=val_ids,
-        group_by=group_by,
+        group_by=None if val_ids else suggest_group_by(ids.values()),
         kind=choice.kind,
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
