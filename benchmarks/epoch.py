@@ -22,7 +22,7 @@ from roadseg.data.split_file import Split
 from roadseg.evaluation.accumulators import Accumulators
 from roadseg.evaluation.bootstrap import RESAMPLES
 from roadseg.evaluation.evaluate import evaluate, evaluation_batch, evaluation_groups
-from roadseg.prepare.decoding import MAX_PIXELS
+from roadseg.prepare.images.decoding import MAX_PIXELS
 from roadseg.prepare.layout import RawPair, check_dataset
 from roadseg.provenance.source_code import ROOT, source_blobs
 from roadseg.runtime.signals import GracefulShutdown

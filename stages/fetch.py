@@ -12,7 +12,7 @@ from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.id_list import find_id_list, read_ids, select_ids
-from roadseg.prepare.masks import MaskEncoding
+from roadseg.prepare.images.masks import MaskEncoding
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import repository_path
 

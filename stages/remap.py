@@ -7,7 +7,7 @@ from roadseg.config.params import load_params
 from roadseg.config.tracked_files import is_tracked
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare.class_frequency import class_frequency
-from roadseg.prepare.masks import MaskEncoding
+from roadseg.prepare.images.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.memory import keep_freed_memory

@@ -19,7 +19,7 @@ from roadseg.evaluation.run_log import LoggedRun, append_run, git_state, read_ru
 from roadseg.inference.ensemble import combine, join_names, load_models
 from roadseg.inference.image_files import select_evenly
 from roadseg.inference.tta import IDENTITY, mean_logits
-from roadseg.prepare.masks import MaskEncoding
+from roadseg.prepare.images.masks import MaskEncoding
 from roadseg.prepare.remap import remap_test_set
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.reporting.figures import ImageRow, save_image_grid

@@ -190,7 +190,7 @@ def plotted_columns() -> list[tuple[str, str, list[str]]]:
 
 def test_templates_and_columns_of_plots_exist():
     graphs = plotted_columns()
-    assert len(graphs) == 8
+    assert len(graphs) == 10
     for template, path, columns in graphs:
         assert (ROOT / f".dvc/plots/{template}.json").is_file()
         header = (ROOT / path).read_text().splitlines()[0].split(",")

@@ -1,4 +1,4 @@
-"""A few cases of each kind of hostile input (`make fuzz` runs thousands), and the fuzzer itself."""
+"""One case of each kind of hostile input (`make fuzz` runs thousands), and the fuzzer itself."""
 
 import contextlib
 import os
@@ -18,14 +18,11 @@ from tests.fuzz import case
 from tests.fuzz.case import Case, Step, build_case, run_case, snapshot
 from tests.fuzz.registry import KINDS
 
-SEEDS = range(2)
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_input_gives_one_line_of_error_or_a_correct_result(kind: str, tmp_path: Path):
-    for seed in SEEDS:
-        outcome = run_case(kind, seed, KINDS[kind], tmp_path)
-        assert not outcome.is_fault, f"--kind {kind!r} --seed {seed}: {outcome.message}"
+    outcome = run_case(kind, 0, KINDS[kind], tmp_path)
+    assert not outcome.is_fault, f"--kind {kind!r} --seed 0: {outcome.message}"
     assert list(tmp_path.iterdir()) == []
 
 

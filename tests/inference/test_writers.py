@@ -6,7 +6,7 @@ from PIL import Image
 
 from roadseg.config.class_map import ClassMap, LabelClass
 from roadseg.inference.writers import write_label_ids
-from roadseg.prepare.masks import LABEL_IDS, read_mask
+from roadseg.prepare.images.masks import LABEL_IDS, read_mask
 
 
 @pytest.mark.parametrize(("label_ids", "mode"), [((7, 255), "L"), ((7, 1000), "I;16")])
@@ -18,4 +18,4 @@ def test_label_ids_above_255_are_written_with_16_bits(tmp_path: Path, label_ids,
     write_label_ids(tmp_path / "a.png", np.array([[0, 1]], dtype=np.uint8), class_map)
     with Image.open(tmp_path / "a.png") as mask:
         assert mask.mode == mode
-    assert read_mask(tmp_path / "a.png", 10, LABEL_IDS).values.tolist() == [list(label_ids)]
+    assert read_mask(tmp_path / "a.png", "a", 10, LABEL_IDS).values.tolist() == [list(label_ids)]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from roadseg.inference.image_files import read_image
-from roadseg.prepare.decoding import (
+from roadseg.prepare.images.decoding import (
     open_image,
     read_orientation,
     to_upright_rgb,

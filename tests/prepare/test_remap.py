@@ -12,10 +12,10 @@ from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare import remap
 from roadseg.prepare.annotations.shapes import Polygon, Shapes, write_shapes
+from roadseg.prepare.images.masks import MaskEncoding
+from roadseg.prepare.images.resize import scaled_size
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
-from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
-from roadseg.prepare.resize import scaled_size
 from roadseg.system import files
 from roadseg.system.errors import InputError
 from roadseg.system.locks import acquire_lock

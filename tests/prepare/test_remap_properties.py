@@ -14,10 +14,10 @@ from roadseg.config.schema import validate
 from roadseg.data.prepared import PreparedDataset
 from roadseg.prepare.fetch.archive import unpack
 from roadseg.prepare.fetch.file_patterns import FilePatterns
+from roadseg.prepare.images.resize import scaled_size
 from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.prepare.lut import look_up
 from roadseg.prepare.remap import remap_dataset
-from roadseg.prepare.resize import scaled_size
 from tests.factories import LIMITS
 from tests.hypothesis_profiles import FEW, LAW
 

@@ -277,7 +277,7 @@ def test_unknown_key_stops_every_stage(tmp_path: Path, stage: str):
     module = {"check": check, "fetch": fetch, "remap": remap, "split": split, "train": train}[stage]
     options = {
         "check": ["pipeline", "out"],
-        "fetch": ["pipeline", "out", "downloads"],
+        "fetch": ["pipeline", "splits", "out", "downloads"],
         "remap": ["raw", "classes", "out", "frequency"],
         "split": ["prepared", "splits", "out"],
         "train": ["prepared", "split", "epochs", "best", "history", "metrics", "runs", "states"],

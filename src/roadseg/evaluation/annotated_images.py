@@ -14,8 +14,8 @@ from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
+from roadseg.prepare.images.masks import MaskEncoding
 from roadseg.prepare.layout import TRAIN_IMAGES, TRAIN_MASKS
-from roadseg.prepare.masks import MaskEncoding
 from roadseg.prepare.remap import remap_dataset
 from roadseg.system.errors import InputError
 

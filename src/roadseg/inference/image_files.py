@@ -13,7 +13,7 @@ from typing import IO, NamedTuple, TypeVar
 import numpy as np
 
 from roadseg.inference.writers import is_result, require_own_results
-from roadseg.prepare.decoding import (
+from roadseg.prepare.images.decoding import (
     IMAGE_MODES,
     MAX_PIXELS,
     open_image,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from roadseg.inference.ensemble import combine, load_models
 from roadseg.inference.tiling import bytes_per_pixel, fit_tile
 from roadseg.inference.tta import IDENTITY, View, mean_logits
-from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image
+from roadseg.prepare.images.resize import MIN_IMAGE_SIDE, resize_image
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.errors import InputError

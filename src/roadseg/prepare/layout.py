@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from roadseg.prepare.decoding import (
+from roadseg.prepare.images.decoding import (
     IMAGE_MODES,
     is_quarter_turn,
     open_image,
     read_orientation,
     upright_size,
 )
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding, read_mask_size
+from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding, read_mask_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import list_names
 

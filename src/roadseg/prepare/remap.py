@@ -18,18 +18,18 @@ from tqdm import tqdm
 from roadseg.config.class_map import ClassMap, Color
 from roadseg.data.array_files import ArrayEntry, save_array
 from roadseg.data.prepared import CLASSES, FOLDERS, IMAGES, INDEX, MASKS, SCALE, SIZES, TEST_IMAGES
-from roadseg.prepare.decoding import MAX_PIXELS, open_image, to_upright_rgb, verify_checksums
+from roadseg.prepare.images.decoding import MAX_PIXELS, open_image, to_upright_rgb, verify_checksums
+from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding
+from roadseg.prepare.images.palettes import PaletteCheck
+from roadseg.prepare.images.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
 from roadseg.prepare.layout import RawDataset, check_dataset
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
-from roadseg.prepare.palettes import PaletteCheck
-from roadseg.prepare.resize import MIN_IMAGE_SIDE, resize_image, scaled_size
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_folder, attach_path, write_json
 from roadseg.system.locks import hold_lock
 from roadseg.system.ordered_map import ordered_map
 
 if TYPE_CHECKING:
-    from roadseg.prepare.mask_reader import MaskReader
+    from roadseg.prepare.images.mask_reader import MaskReader
 
 
 class _Prepared(NamedTuple):
@@ -179,7 +179,7 @@ def _mask_jobs(
     scale: float,
     max_pixels: int,
 ) -> Iterator[_Job]:
-    from roadseg.prepare.mask_reader import MaskReader  # numba is slow to import
+    from roadseg.prepare.images.mask_reader import MaskReader  # numba is slow to import
 
     reader = MaskReader(class_map, encoding, max_pixels)
     for name, pair in dataset.train.items():

@@ -22,6 +22,6 @@ def save_contact_sheet(
             },
             image_id,
         )
-        for image_id, image, class_ids in examples
+        for image_id, _, image, class_ids in examples
     ]
     save_image_grid(path, title, rows, class_map)

@@ -8,7 +8,7 @@ from roadseg.prepare.discovery.classes.classes import Classes
 from roadseg.prepare.discovery.classes.known_classes import voc_color
 from roadseg.prepare.discovery.classes.mask_classes import find_mask_classes
 from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics
-from roadseg.prepare.masks import MaskPixels
+from roadseg.prepare.images.masks import MaskPixels
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
 

@@ -137,7 +137,6 @@ def test_patterns_splits_and_pairs_are_found(name: str, tmp_path: Path):
     LAYOUTS[name](folder)
     layout = discover(tmp_path / "around")
     assert facts(layout) == DEFAULTS | EXPECTED[name]
-    assert set(layout.sizes) == {(48, 64)}
     patterns = FilePatterns(
         images=layout.images,
         masks=layout.masks,

@@ -14,7 +14,7 @@ from roadseg.prepare.annotations.labelme import read_labelme
 from roadseg.prepare.annotations.records import AnnotatedImage, normalize
 from roadseg.prepare.annotations.shapes import Shapes, write_shapes
 from roadseg.prepare.annotations.yolo import read_yolo
-from roadseg.prepare.decoding import open_image, upright_size
+from roadseg.prepare.images.decoding import open_image, upright_size
 from roadseg.system.errors import InputError
 
 MAX_BYTES = 512 << 20

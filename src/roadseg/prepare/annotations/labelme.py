@@ -21,7 +21,7 @@ from roadseg.prepare.annotations.records import (
     read_json_object,
 )
 from roadseg.prepare.annotations.shapes import Ellipse, Polygon, Runs, Shape, build_shape
-from roadseg.prepare.decoding import open_image
+from roadseg.prepare.images.decoding import open_image
 from roadseg.system.errors import InputError
 
 _Point = Annotated[list[float], Field(min_length=2, max_length=2)]

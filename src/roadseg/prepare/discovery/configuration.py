@@ -1,23 +1,27 @@
 """Configuration of an inspected data set: params.yaml, a class map and a list of ids."""
 
 import contextlib
-import json
-import re
+import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+
+from ruamel.yaml import YAML
 
 from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.config.params import Params, load_params
 from roadseg.config.params_update import update_params
 from roadseg.prepare.discovery.inspection import Inspection
-from roadseg.prepare.discovery.scale import suggest_scale
 from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_file
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 _-]*(?<! )")
-"""Names that need no quotes in YAML, except for keywords."""
-_KEYWORDS = ("null", "true", "false")
+_SCALES = (1.0, 0.75, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
+_MAX_PIXELS = 0.55e6
+"""Pixels of a prepared image; KITTI's images of 375x1242 and Cityscapes' at half size have less."""
+_MIN_SIDE = 32
+"""Pixels; the U-Net halves the sides four times."""
 _SPLIT_KEYS = ("split.val_ids", "split.group_by")
 
 
@@ -41,14 +45,7 @@ class Configuration:
 def configure(
     inspection: Inspection, source: str, name: str, class_maps: Path, splits: Path
 ) -> Configuration:
-    """Choose the parameters of a data set.
-
-    Args:
-        source: data.source.
-        name: of the new class map and the new list of validation ids.
-        class_maps: directory of class maps.
-        splits: directory of lists of ids.
-    """
+    """Choose the parameters; files of `name` in `class_maps` and `splits` are new."""
     layout, classes = inspection.layout, inspection.classes
     class_map = val_ids = None
     if classes.known_as is None:
@@ -70,11 +67,26 @@ def configure(
         "data.color_tolerance": classes.color_tolerance,
         "data.unmasked": layout.unmasked,
         "remap.classes": classes.known_as or name,
-        "remap.scale": suggest_scale(layout.sizes),
+        "remap.scale": suggest_scale([example.size for example in inspection.examples]),
         "split.val_ids": f"{splits.name}/{val_ids[0].name}" if val_ids else layout.val_ids,
         "split.group_by": layout.group_by,
     }
     return Configuration(params=params, class_map=class_map, val_ids=val_ids)
+
+
+def suggest_scale(sizes: Sequence[tuple[int, int]]) -> float:
+    """Return the scale at which the median image has at most about half a megapixel.
+
+    Args:
+        sizes: (height, width) of some images in pixels; 1.0 is returned if there are none.
+    """
+    if not sizes:
+        return 1.0
+    height, width = (median(size[axis] for size in sizes) for axis in (0, 1))
+    side = min(min(size) for size in sizes)
+    large = [scale for scale in _SCALES if scale == 1 or round(side * scale) >= _MIN_SIDE]
+    small = [scale for scale in large if height * width * scale**2 <= _MAX_PIXELS]
+    return small[0] if small else large[-1]
 
 
 def require_no_conflict(params: Params, configuration: Configuration) -> None:
@@ -119,29 +131,21 @@ def write_configuration(params: Path, configuration: Configuration) -> None:
 
 
 def _format_class_map(class_map: ClassMap, title: str, remarks: Sequence[str]) -> str:
-    """Format a class map as YAML.
-
-    Args:
-        title: comment in the first line.
-        remarks: a comment for each class, such as its fraction of the pixels.
-    """
+    """Format a class map as YAML with a title and a remark on each class as comments."""
     values = class_map.model_dump(exclude_unset=True)
+    classes = zip(values.pop("classes"), remarks, strict=True)
     lines = [f"# {escape_unprintable(title)}"]
-    lines += [f"{key}: {_flow(value)}" for key, value in values.items() if key != "classes"]
-    lines.append("classes:")
-    lines += [
-        f"  - {_flow(entry)} # {remark}"
-        for entry, remark in zip(values["classes"], remarks, strict=True)
-    ]
+    lines += [_flow({key: value})[1:-1] for key, value in values.items()]
+    lines += ["classes:", *(f"  - {_flow(entry)} # {remark}" for entry, remark in classes)]
     return "\n".join(lines) + "\n"
 
 
 def _flow(value: object) -> str:
-    """Format a value in YAML's flow style: names without quotes where they need none."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.casefold() not in _KEYWORDS:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    """Format a value in YAML's flow style, in one line."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = True
+    yaml.width = sys.maxsize
+    text = io.StringIO()
+    yaml.dump(value, text)
+    return text.getvalue().strip()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,21 +93,17 @@ def open_files(path: Path, limits: Limits) -> Iterator[DatasetFiles]:
 def _list_archive(archive: Archive) -> Iterator[StoredFile]:
     for member in archive.members:
         if not member.name.endswith("/"):
-            yield StoredFile(member.name, member.size, _member_reader(archive, member))
+            yield StoredFile(member.name, member.size, partial(_read_member, archive, member))
 
 
-def _member_reader(archive: Archive, member: Member) -> Callable[[int], bytes]:
-    def read(limit: int) -> bytes:
-        archive.require_readable([member])
-        chunks: list[bytes] = []
-        for chunk in archive.read_chunks(member):
-            chunks.append(chunk[:limit])
-            limit -= len(chunk)
-            if limit <= 0:
-                break
-        return b"".join(chunks)
-
-    return read
+def _read_member(archive: Archive, member: Member, limit: int) -> bytes:
+    archive.require_readable([member])
+    data = bytearray()
+    for chunk in archive.read_chunks(member):
+        data += chunk[: limit - len(data)]
+        if len(data) >= limit:
+            break
+    return bytes(data)
 
 
 def _list_folder(root: Path, limits: Limits) -> Iterator[StoredFile]:
@@ -114,15 +111,12 @@ def _list_folder(root: Path, limits: Limits) -> Iterator[StoredFile]:
         if count > limits.files:
             raise InputError(f"has over {limits.files:,} files; raise data.max_files")
         name = path.relative_to(root).as_posix()
-        yield StoredFile(name, path.stat().st_size, _file_reader(path))
+        yield StoredFile(name, path.stat().st_size, partial(_read_file, path))
 
 
-def _file_reader(path: Path) -> Callable[[int], bytes]:
-    def read(limit: int) -> bytes:
-        with path.open("rb") as file:
-            return file.read(limit)
-
-    return read
+def _read_file(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:

@@ -3,19 +3,16 @@
 Shapes: H, W pixels; K classes.
 """
 
-import contextlib
-import io
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from roadseg.prepare.annotations.shapes import rasterize
-from roadseg.prepare.decoding import open_image, to_upright_rgb, upright_size
 from roadseg.prepare.discovery.classes.class_tables import (
     MAX_BYTES,
     ClassTable,
@@ -28,9 +25,10 @@ from roadseg.prepare.discovery.classes.mask_classes import find_mask_classes
 from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics
 from roadseg.prepare.discovery.files import DatasetFiles
 from roadseg.prepare.discovery.layouts.layout import Layout, Pair, discover_layout
-from roadseg.prepare.masks import MaskEncoding, read_mask
+from roadseg.prepare.discovery.layouts.names import spread
+from roadseg.prepare.images.decoding import open_image, to_upright_rgb, upright_size
+from roadseg.prepare.images.masks import MaskEncoding, read_mask
 from roadseg.system.errors import InputError
-from roadseg.system.files import attach_path
 
 SAMPLE = 200
 """Maximum number of masks that are read, evenly spaced over all."""
@@ -45,6 +43,8 @@ class Example(NamedTuple):
     """A small version of an image with its mask."""
 
     image_id: str
+    size: tuple[int, int]
+    """(height, width) of the image file in pixels."""
     image: np.ndarray
     """(H, W, 3) uint8, RGB."""
     class_ids: np.ndarray
@@ -97,9 +97,9 @@ def inspect_dataset(
     Raises:
         InputError: names the file and the problem.
     """
-    layout = discover_layout(files, images=images, masks=masks)
-    pairs = _select_evenly(layout.pairs, SAMPLE)
-    sample = _Sample(pairs, _select_evenly(pairs, _EXAMPLES))
+    layout = discover_layout(files, images=images, masks=masks, max_pixels=max_pixels)
+    pairs = spread(layout.pairs, SAMPLE)
+    sample = _Sample(pairs, spread(pairs, _EXAMPLES))
     has_labels = layout.kind in ("coco", "cvat", "labelme")
     table = None if has_labels else _read_table(files)
     if layout.kind in ("ids", "colors"):
@@ -141,17 +141,17 @@ def _inspect_masks(
     class_maps: Path,
     max_pixels: int,
 ) -> Classes:
-    from roadseg.prepare.mask_reader import MaskReader  # numba is slow to import
+    from roadseg.prepare.images.mask_reader import MaskReader  # numba is slow to import
 
     statistics = MaskStatistics()
-    with _extract(files, [pair.mask for pair in sample.pairs]) as paths:
-        for name, path in paths.items():
-            statistics.add(name, read_mask(path, max_pixels, _ANY_MASK))
-        classes = find_mask_classes(statistics, table, sample.pairs[0].mask, class_maps)
-        encoding = MaskEncoding(values=classes.mask_values, color_tolerance=classes.color_tolerance)
-        reader = MaskReader(classes.class_map, encoding, max_pixels)
-        for pair in sample.pairs:
-            sample.add(pair, reader.read(paths[pair.mask]).class_ids)
+    pairs = {pair.mask: pair for pair in sample.pairs}
+    for name, data in files.read_each(pairs):
+        statistics.add(name, read_mask(BytesIO(data), name, max_pixels, _ANY_MASK))
+    classes = find_mask_classes(statistics, table, sample.pairs[0].mask, class_maps)
+    encoding = MaskEncoding(values=classes.mask_values, color_tolerance=classes.color_tolerance)
+    reader = MaskReader(classes.class_map, encoding, max_pixels)
+    for name, data in files.read_each(pairs):
+        sample.add(pairs[name], reader.decode(BytesIO(data), name).class_ids)
     return classes
 
 
@@ -164,7 +164,7 @@ def _inspect_shapes(
 ) -> Classes:
     sizes = {}
     for name, data in files.read_each([pair.image for pair in sample.pairs]):
-        with open_image(io.BytesIO(data), name, max_pixels) as image:
+        with open_image(BytesIO(data), name, max_pixels) as image:
             sizes[name] = upright_size(image)
     statistics = read_labels(files, layout, sizes)
     classes = find_label_classes(statistics, table)
@@ -179,46 +179,20 @@ def _read_table(files: DatasetFiles) -> ClassTable | None:
     return None if name is None else read_class_table(name, files.read(name, MAX_BYTES + 1))
 
 
-@contextlib.contextmanager
-def _extract(files: DatasetFiles, names: Collection[str]) -> Iterator[dict[str, Path]]:
-    """Copy files to a temporary directory; yield their paths by name.
-
-    InputErrors that are raised in the block name the files of the data set.
-    """
-    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
-        paths: dict[str, Path] = {}
-        for number, (name, data) in enumerate(files.read_each(names)):
-            paths[name] = Path(folder, f"{number}{PurePosixPath(name).suffix}")
-            with attach_path(paths[name]):
-                paths[name].write_bytes(data)
-        try:
-            yield paths
-        except InputError as error:
-            text = str(error)
-            for name, path in paths.items():
-                text = text.replace(str(path), name)
-            raise InputError(text) from None
-
-
 def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> list[Example]:
-    images = {}
+    images, sizes = {}, {}
     for name, data in files.read_each([pair.image for pair in sample.small_masks]):
-        with open_image(io.BytesIO(data), name, max_pixels) as opened:
+        with open_image(BytesIO(data), name, max_pixels) as opened:
             image = to_upright_rgb(opened, name)
+        sizes[name] = image.height, image.width
         image.thumbnail(_THUMBNAIL)
         images[name] = np.asarray(image)
     examples = []
-    for pair, class_ids in sample.small_masks.items():
+    for pair, class_ids in sorted(sample.small_masks.items(), key=lambda item: item[0]):
         if images[pair.image].shape[:2] != class_ids.shape:
             raise InputError(
                 f"{pair.mask} and {pair.image} have different sizes; a mask needs the size of its "
                 "image, and the image's EXIF rotation"
             )
-        examples.append(Example(pair.image_id, images[pair.image], class_ids))
+        examples.append(Example(pair.image_id, sizes[pair.image], images[pair.image], class_ids))
     return examples
-
-
-def _select_evenly(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Return at most `count` pairs, evenly spaced from the first to the last."""
-    places = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round()
-    return [pairs[int(place)] for place in places]

@@ -39,9 +39,9 @@ def summarize(inspection: Inspection, configuration: Configuration) -> Iterator[
 
 
 def _sizes(inspection: Inspection) -> str:
-    sizes = sorted(set(inspection.layout.sizes))
-    texts = [f"{height}x{width}" for height, width in (sizes[0], sizes[-1])]
-    return f"{texts[0]} pixels" if len(sizes) == 1 else f"{texts[0]} to {texts[1]} pixels"
+    sizes = sorted({example.size for example in inspection.examples})
+    texts = [f"{height}x{width}" for height, width in dict.fromkeys(sizes[:1] + sizes[-1:])]
+    return f"{' to '.join(texts) or 'unknown number of'} pixels"
 
 
 def _validation(inspection: Inspection, val_ids: object) -> str:

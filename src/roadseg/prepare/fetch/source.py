@@ -24,8 +24,8 @@ from roadseg.prepare.fetch.held_out import move_to_test_set, require_test_masks
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
 from roadseg.prepare.fetch.members import DamagedArchiveError
+from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding
 from roadseg.prepare.layout import TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding
 from roadseg.system.errors import InputError
 from roadseg.system.files import (
     atomic_folder,

@@ -10,6 +10,7 @@ import fnmatch
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ Color = tuple[int, int, int]
 """Red, green and blue, 0..255."""
 MAX_BYTES = 1 << 16
 """Limit on the size of a table; 254 classes need a tenth of it."""
+
+_LABELMAP = r"(?P<name>.*):(?P<r>[^,:]*),(?P<g>[^,:]*),(?P<b>[^,:]*):[^:]*:[^:]*"
+_LABEL_COLORS = r"(?P<r>\S+)\s+(?P<g>\S+)\s+(?P<b>\S+)\s+(?P<name>.+)"
 
 
 class TableClass(NamedTuple):
@@ -92,7 +96,7 @@ def read_class_table(name: str, data: bytes) -> ClassTable:
 
 def _reader(name: str) -> Callable[[str], _Rows] | None:
     base = PurePosixPath(name).name.casefold()
-    return next((reader for glob, reader in _READERS.items() if fnmatch.fnmatch(base, glob)), None)
+    return next((read for glob, read in _READERS.items() if fnmatch.fnmatch(base, glob)), None)
 
 
 def _require_unique(rows: list[tuple[int, TableClass]]) -> None:
@@ -147,22 +151,15 @@ def _read_ade20k(text: str) -> _Rows:
         yield line, TableClass(_name(line, name), label_id=_number(line, "Idx", row["idx"], 65535))
 
 
-def _read_labelmap(text: str) -> _Rows:
-    """`name:r,g,b:parts:actions`, and comments that begin with `#`."""
-    for line, row in _lines(text):
-        name, *rest = row.rsplit(":", 3)
-        if len(rest) != 3 or rest[0].count(",") != 2:
-            raise _LineError(line, f"{row!r} is not name:r,g,b:parts:actions")
-        yield line, TableClass(_name(line, name), _color(line, rest[0].split(",")))
-
-
-def _read_label_colors(text: str) -> _Rows:
-    """`r g b name`, separated by spaces or tabs."""
-    for line, row in _lines(text):
-        *channels, name = row.split(maxsplit=3)
-        if len(channels) != 3:
-            raise _LineError(line, f"{row!r} is not r g b name")
-        yield line, TableClass(_name(line, name), _color(line, channels))
+def _read_lines(expression: str, form: str, text: str) -> _Rows:
+    """Lines that match `expression`; empty ones and those that begin with `#` are comments."""
+    for line, row in enumerate(map(str.strip, text.splitlines()), 1):
+        if not row or row.startswith("#"):
+            continue
+        if (found := re.fullmatch(expression, row)) is None:
+            raise _LineError(line, f"{row!r} is not {form}")
+        color = _color(line, [found["r"], found["g"], found["b"]])
+        yield line, TableClass(_name(line, found["name"]), color)
 
 
 def _read_yolo(text: str) -> _Rows:
@@ -185,19 +182,12 @@ def _read_yolo(text: str) -> _Rows:
 _READERS: dict[str, Callable[[str], _Rows]] = {
     "*class_dict*.csv": _read_csv,
     "_classes.csv": _read_roboflow,
-    "labelmap.txt": _read_labelmap,
-    "label_colors.txt": _read_label_colors,
+    "labelmap.txt": partial(_read_lines, _LABELMAP, "name:r,g,b:parts:actions"),
+    "label_colors.txt": partial(_read_lines, _LABEL_COLORS, "r g b name"),
     "objectinfo150.txt": _read_ade20k,
     "data.yaml": _read_yolo,
 }
 """Readers by pattern of the file name in lower case."""
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the numbers and texts of the lines that are neither empty nor comments."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line.strip()
 
 
 def _name(line: int, text: str) -> str:

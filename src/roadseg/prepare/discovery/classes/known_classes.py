@@ -37,12 +37,8 @@ def find_known_class_map(
 ) -> tuple[str, ClassMap] | None:
     """Find the class map in `folder` that is known to fit a public data set.
 
-    Args:
-        mask: name of any mask, by which the data set is recognized.
-        label_ids: label ids in the masks; a class map without one of them does not fit.
-
-    Returns:
-        name and class map, or None.
+    The data set is recognized by the name of any mask; a class map without one of its label ids
+    does not fit. Returns the name and the class map, or None.
     """
     for expression, name in _CLASS_MAPS.items():
         path = folder / f"{name}.yaml"
@@ -55,12 +51,7 @@ def find_known_class_map(
 
 
 def is_voc(mask: str, palette: Mapping[int, Color]) -> bool:
-    """True for masks in Pascal VOC's directory whose label ids and palette are those of VOC.
-
-    Args:
-        mask: name of any mask.
-        palette: color of each label id in the masks.
-    """
+    """True for masks in Pascal VOC's directory whose label ids and palette are those of VOC."""
     fits = all(color == voc_color(index) for index, color in palette.items() if index != 255)
     known = palette.keys() <= {*range(len(VOC_NAMES)), 255}
     return "SegmentationClass/" in mask and fits and known

@@ -80,7 +80,8 @@ def find_label_classes(statistics: LabelStatistics, table: ClassTable | None) ->
     """
     draft = ClassMapDraft()
     texts = sorted(label for label in statistics.labels if isinstance(label, str))
-    background = next((text for text in texts if _is_background(text)), None)
+    found = (text for text in texts if text.strip("_").casefold() == _BACKGROUND)
+    background = next(found, None)
     if background is None:
         background = _BACKGROUND
         draft.add(background, voc_color(0))
@@ -97,10 +98,6 @@ def find_label_classes(statistics: LabelStatistics, table: ClassTable | None) ->
     else:
         draft.notes.append(f"pixels without a shape are the class {background} ({free:.0%} of all)")
     return Classes(class_map=class_map, encoding="polygons", notes=tuple(draft.notes))
-
-
-def _is_background(label: str) -> bool:
-    return label.strip("_").casefold() == _BACKGROUND
 
 
 def _names(

@@ -44,8 +44,6 @@ def find_mask_classes(
     """Find the classes of masks of label ids or colors.
 
     Args:
-        statistics: values in a sample of the masks.
-        table: class table of the data set, if it has one.
         mask: name of any mask.
         folder: directory of the class maps of this project.
 
@@ -156,12 +154,7 @@ def _painted_classes(
     encoding: str,
     is_lossy: bool = False,
 ) -> Classes:
-    """Find the classes of masks in colors.
-
-    Args:
-        by_color: classes of the table.
-        is_lossy: the masks are JPEG files.
-    """
+    """Find the classes of masks in colors; `by_color` are those of the table."""
     draft, tolerance = ClassMapDraft(), 0
     found = sorted(counts.pixels, key=lambda color: (-counts.pixels[color], color))
     is_named = counts.pixels.keys() <= by_color.keys() | _UNNAMED_COLORS

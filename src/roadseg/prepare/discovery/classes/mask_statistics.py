@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from roadseg.config.class_map import Color
-from roadseg.prepare.masks import MaskPixels
+from roadseg.prepare.images.masks import MaskPixels
 from roadseg.system.errors import InputError
 
 _MAX_COLORS = 1 << 18

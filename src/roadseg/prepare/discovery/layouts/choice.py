@@ -1,22 +1,24 @@
 """Choose among the ways to pair images with masks, or follow the patterns of the user."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.layouts.matching import derive_pattern, match_files, parse_pattern
+from roadseg.prepare.discovery.layouts.matching import match_files, parse_pattern
+from roadseg.prepare.discovery.layouts.names import File, count_by_folder, spread
 from roadseg.prepare.discovery.layouts.pairing import Candidate, choose, find_candidates
-from roadseg.prepare.discovery.layouts.patterns import Patterns, build_patterns
+from roadseg.prepare.discovery.layouts.patterns import Patterns, build_patterns, derive_pattern
 from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
 from roadseg.prepare.discovery.layouts.shared_annotations import find_shared_annotations
-from roadseg.prepare.discovery.layouts.templates import File
 from roadseg.system.errors import InputError
 
 _NUM_EXAMPLES = 4
 _NUM_SHOWN = 3
-"""Directories, suffixes or patterns that a message lists."""
+"""Suffixes or patterns that a message lists."""
+_Given = tuple[FilePattern | None, FilePattern | None]
+"""The user's patterns of images and masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,34 +41,27 @@ def choose_patterns(
     images: str | None,
     masks: str | None,
 ) -> Choice:
-    """Return the most plausible patterns.
-
-    Args:
-        files: all files of the dataset, sorted.
-        dataset: reads files.
-        prober: looks into files.
-        images: pattern of the images, if the user gives it.
-        masks: pattern of the masks, if the user gives it.
+    """Return the most plausible patterns, or those of `images` and `masks` that the user gives.
 
     Raises:
         InputError: there are no images or no masks.
     """
-    given = _Given(
+    given = (
         parse_pattern("images", image_pattern, images) if images is not None else None,
         parse_pattern("masks", mask_pattern, masks) if masks is not None else None,
     )
-    given.require_files(files)
+    _require_files(files, given)
     candidates = find_shared_annotations(files, dataset)
-    if given.images is None or given.masks is None:
+    if images is None or masks is None:
         candidates += find_candidates(files, prober)
-    fits = [fit for candidate in candidates if (fit := given.restrict(candidate)) is not None]
-    candidates = choose(fits, sum(file.suffix in IMAGE_SUFFIXES for file in files))
+    candidates = [_restrict(candidate, given) for candidate in candidates]
+    candidates = choose(candidates, sum(file.suffix in IMAGE_SUFFIXES for file in files))
     if images is not None and masks is not None:
         return _choose_given(files, prober, Patterns(images, masks, None), candidates)
     if not candidates:
         raise _no_masks(files, prober)
     best, *others = candidates
-    patterns = given.apply(build_patterns(best), best)
+    patterns = _apply(given, build_patterns(best), best.matches.pairs)
     return Choice(
         patterns=patterns,
         kind=best.kind,
@@ -84,60 +79,47 @@ def _choose_given(
         described = dict(shared[0].matches.pairs)
         return Choice(patterns=patterns, kind=shared[0].kind, described=described)
     masks = list(match_files(files, patterns).masks.values())
-    examples = [mask.name for mask in masks[:: max(1, len(masks) // _NUM_EXAMPLES)]]
+    examples = [mask.name for mask in spread(masks, _NUM_EXAMPLES)]
     prober.load(examples)
-    for name in examples:
-        kind = prober.kind(name)
+    for kind in map(prober.kind, examples):
         if kind is not None and kind not in ("coco", "cvat"):
             return Choice(patterns=patterns, kind=kind)
     raise InputError(f"{examples[0] if examples else patterns.masks}: not a mask or annotations")
 
 
-@dataclass(frozen=True)
-class _Given:
-    """The patterns that the user gives."""
-
-    images: FilePattern | None
-    masks: FilePattern | None
-
-    def require_files(self, files: Sequence[File]) -> None:
-        """Raise InputError if there are no images, or none that a pattern matches."""
-        if not any(file.suffix in IMAGE_SUFFIXES for file in files):
-            counts = Counter(file.suffix or "without suffix" for file in files)
-            types = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common(_NUM_SHOWN))
-            raise InputError(
-                f"no images found among {len(files):,} files{types and f': {types}'}; images end "
-                f"in {', '.join(IMAGE_SUFFIXES)}"
-            )
-        for option, pattern in (("images", self.images), ("masks", self.masks)):
-            if pattern is not None and not any(pattern.match(file.path) for file in files):
-                raise InputError(f"--{option}: no file matches {pattern.text}")
-
-    def restrict(self, candidate: Candidate) -> Candidate | None:
-        """Return the candidate with only the pairs that match; None if there are none."""
-        if self.images is None and self.masks is None:
-            return candidate
-        pairs = [pair for pair in candidate.matches.pairs if self._matches(pair)]
-        return (
-            replace(candidate, matches=candidate.matches._replace(pairs=pairs)) if pairs else None
+def _require_files(files: Sequence[File], given: _Given) -> None:
+    """Raise InputError if there are no images, or none that a pattern matches."""
+    if not any(file.suffix in IMAGE_SUFFIXES for file in files):
+        counts = Counter(file.suffix or "without suffix" for file in files)
+        types = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common(_NUM_SHOWN))
+        raise InputError(
+            f"no images found among {len(files):,} files{types and f': {types}'}; images end "
+            f"in {', '.join(IMAGE_SUFFIXES)}"
         )
+    for option, pattern in zip(("images", "masks"), given, strict=True):
+        if pattern is not None and not any(pattern.match(file.path) for file in files):
+            raise InputError(f"--{option}: no file matches {pattern.text}")
 
-    def _matches(self, pair: tuple[File, File]) -> bool:
-        return all(
-            pattern is None or pattern.match(file.path) is not None
-            for pattern, file in zip((self.images, self.masks), pair, strict=True)
-        )
 
-    def apply(self, patterns: Patterns, best: Candidate) -> Patterns:
-        """Return the given patterns; the other one has the same fields."""
-        pairs = best.matches.pairs
-        if self.images:
-            masks = derive_pattern(self.images, pairs)
-            return Patterns(self.images.text, masks or patterns.masks, patterns.test_images)
-        if self.masks:
-            images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
-            return replace(patterns, images=images or patterns.images, masks=self.masks.text)
-        return patterns
+def _restrict(candidate: Candidate, given: _Given) -> Candidate:
+    """Return the candidate with only the pairs that the given patterns match."""
+    pairs = candidate.matches.pairs
+    for side, pattern in enumerate(given):
+        if pattern is not None:
+            pairs = [pair for pair in pairs if pattern.match(pair[side].path)]
+    return replace(candidate, matches=candidate.matches._replace(pairs=pairs))
+
+
+def _apply(given: _Given, found: Patterns, pairs: Sequence[tuple[File, File]]) -> Patterns:
+    """Return the patterns that were found, with the given one and its fields in the other one."""
+    images, masks = given
+    if images:
+        other = derive_pattern(images, pairs)
+        return Patterns(images.text, other or found.masks, found.test_images)
+    if masks:
+        other = derive_pattern(masks, [(mask, image) for image, mask in pairs])
+        return replace(found, images=other or found.images, masks=masks.text)
+    return found
 
 
 def _notes(best: Candidate, others: Sequence[Candidate], patterns: Patterns) -> Iterator[str]:
@@ -186,11 +168,3 @@ def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
         f"no masks found: {len(images):,} images in {count_by_folder(images)}{boxes}; name the "
         "pattern with --masks, such as labels/{id}.png"
     )
-
-
-def count_by_folder(files: Iterable[File]) -> str:
-    """Return the directories with most of the files, with their numbers, for a message."""
-    folders = Counter(file.folder or "the top directory" for file in files).most_common()
-    shown = ", ".join(f"{folder} ({count:,})" for folder, count in folders[:_NUM_SHOWN])
-    more = len(folders) - _NUM_SHOWN
-    return f"{shown} and {more:,} more directories" if more > 0 else shown

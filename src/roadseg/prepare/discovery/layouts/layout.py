@@ -1,29 +1,18 @@
 """Find the layout of a dataset: the file patterns of its images and masks, and its splits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from roadseg.prepare.decoding import MAX_PIXELS
 from roadseg.prepare.discovery.files import DatasetFiles
-from roadseg.prepare.discovery.layouts.choice import Choice, choose_patterns, count_by_folder
-from roadseg.prepare.discovery.layouts.id_lists import IdList, find_list_split
+from roadseg.prepare.discovery.layouts.choice import Choice, choose_patterns
 from roadseg.prepare.discovery.layouts.matching import DatasetMatch, match_files
-from roadseg.prepare.discovery.layouts.pairing import spread
+from roadseg.prepare.discovery.layouts.names import File, count_by_folder, parse_name
 from roadseg.prepare.discovery.layouts.patterns import Patterns, guess_test_images
 from roadseg.prepare.discovery.layouts.probes import MaskKind, Prober
-from roadseg.prepare.discovery.layouts.splits import (
-    SplitFinder,
-    split_path,
-    suggest_group_by,
-    val_ids_expression,
-)
-from roadseg.prepare.discovery.layouts.templates import File, parse_names
-from roadseg.prepare.discovery.layouts.words import Split
+from roadseg.prepare.discovery.layouts.splits import find_splits, find_val_ids, suggest_group_by
+from roadseg.prepare.images.decoding import MAX_PIXELS
 from roadseg.system.errors import InputError, escape_unprintable
-
-_NUM_SIZES = 8
-"""Images whose sizes are read."""
 
 
 class Pair(NamedTuple):
@@ -58,8 +47,6 @@ class Layout:
     """The images with masks, sorted by id."""
     test_names: tuple[str, ...]
     """The files that `test_images` matches, sorted."""
-    sizes: tuple[tuple[int, int], ...]
-    """(height, width) in pixels of some images, for `suggest_scale`."""
     notes: tuple[str, ...]
     """Sentences for the user; those that begin with `unsure: ` need a decision or a look."""
 
@@ -74,9 +61,7 @@ def discover_layout(
     """Find the images and masks among `files`, and how they are paired and split.
 
     Args:
-        files: the dataset.
-        images: pattern of the images, if the user knows it; None: it is found.
-        masks: pattern of the masks, if the user knows it; None: it is found.
+        images, masks: patterns that the user knows; None: they are found.
         max_pixels: larger images are not looked into.
 
     Raises:
@@ -92,82 +77,35 @@ def discover_layout(
             f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
             "patterns with --images and --masks"
         )
-    val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
-    group_by = None if val_ids else suggest_group_by(ids.values())
-    notes = [*choice.notes, *_count_notes(matched, choice), *split_notes]
-    some = [image.name for image in spread(list(pairs), _NUM_SIZES)]
-    prober.load(some)
+    splits = find_splits(pairs.items(), choice.described is not None)
+    val_ids, split_notes = find_val_ids(files, parsed, ids, splits)
+    notes = (*choice.notes, *_count_notes(matched, choice), *split_notes)
     return Layout(
         images=patterns.images,
         masks=patterns.masks,
         test_images=patterns.test_images,
         unmasked="skip" if matched.unmasked else "error",
         val_ids=val_ids,
-        group_by=group_by,
+        group_by=None if val_ids else suggest_group_by(ids.values()),
         kind=choice.kind,
         pairs=tuple(sorted(Pair(ids[image], image.name, pairs[image].name) for image in pairs)),
         test_names=tuple(sorted(image.name for image in matched.test_images)),
-        sizes=prober.sizes(some),
         notes=tuple(map(escape_unprintable, notes)),
     )
 
 
 def _parse_names(names: Sequence[str], given: str | None) -> list[File]:
     """Split names in parts, without a directory around everything that is in no pattern."""
-    top = names[0].partition("/")[0] if names else ""
-    is_around = all(name.startswith(f"{top}/") for name in names)
-    is_given = given is not None and given.startswith(f"{top}/")
-    return parse_names(names, f"{top}/" if is_around and not is_given else "")
-
-
-def _find_val_ids(
-    dataset: DatasetFiles,
-    files: Sequence[File],
-    pairs: Mapping[File, File],
-    ids: Mapping[File, str],
-    choice: Choice,
-) -> tuple[str | tuple[str, ...] | None, list[str]]:
-    """Return split.val_ids, from the directories or from lists of ids, and notes."""
-    is_shared = choice.described is not None
-    paths = {image: split_path(image, mask, is_shared) for image, mask in pairs.items()}
-    finder = SplitFinder(paths.values())
-    val = {image for image, path in paths.items() if finder.find(path) == "val"}
-    notes = []
-    if not 0 < len(val) < len(pairs):
-        lists = find_list_split(dataset, files, pairs)
-        chosen = lists.get("val") or lists.get("test")
-        val = set(chosen.images) if chosen else set()
-        notes = list(_list_notes(lists))
-    if not 0 < len(val) < len(pairs):
-        return None, []
-    val_ids = {ids[image] for image in val}
-    return val_ids_expression(ids.values(), val_ids) or tuple(sorted(val_ids)), notes
-
-
-def _list_notes(lists: Mapping[Split, IdList]) -> Iterator[str]:
-    val, test = lists.get("val"), lists.get("test")
-    if val is None and test is not None:
-        yield f"unsure: {test.name} is used for validation, because there is no validation list"
-    elif val is not None and test is not None and test.images - val.images:
-        yield (
-            f"unsure: {len(test.images - val.images)} images of {test.name} have masks and are "
-            "trained on; move them to another directory to keep them for testing"
-        )
-    chosen = val or test
-    if chosen is not None and chosen.num_unknown:
-        yield f"unsure: {chosen.num_unknown} lines of {chosen.name} name no image with a mask"
+    top = f"{names[0].partition('/')[0]}/" if names else ""
+    is_around = all(name.startswith(top) for name in names)
+    is_given = given is not None and given.startswith(top)
+    return [parse_name(name, top if is_around and not is_given else "") for name in names]
 
 
 def _match(files: Sequence[File], choice: Choice) -> tuple[Patterns, DatasetMatch]:
     """Match the chosen patterns, with test images that are not next to the other images."""
     patterns = choice.patterns
-    try:
-        matched = match_files(files, patterns, choice.described)
-    except InputError:
-        if patterns.wide_images is None:
-            raise
-        patterns = replace(patterns, images=patterns.wide_images)
-        matched = match_files(files, patterns, choice.described)
+    matched = match_files(files, patterns, choice.described)
     others = [file for file in matched.others if file not in choice.masks]
     if patterns.test_images is None and (test_images := guess_test_images(others)):
         patterns = replace(patterns, test_images=test_images)

@@ -1,7 +1,5 @@
-"""Match the files of a dataset with patterns as fetch does, and derive patterns from others."""
+"""Match the files of a dataset with patterns as fetch does."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +10,11 @@ from roadseg.config.file_pattern import (
     mask_pattern,
     require_same_fields,
 )
-from roadseg.prepare.discovery.layouts.patterns import Patterns, escape
-from roadseg.prepare.discovery.layouts.templates import File, Parts, replace_text
+from roadseg.prepare.discovery.layouts.names import File
+from roadseg.prepare.discovery.layouts.patterns import Patterns
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.layout import TEST_IMAGES, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.system.errors import InputError
-
-_TOKEN = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
-_NUM_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -45,8 +40,6 @@ def match_files(
     """Match files with patterns.
 
     Args:
-        files: all files of the dataset.
-        patterns: of the images, masks and test images.
         described: images -> the shared annotation file that describes them; None if masks are not
             shared, or if a file describes all images that match its pattern.
 
@@ -106,21 +99,3 @@ def parse_pattern(option: str, parse: Callable[[str], FilePattern], text: str) -
         return parse(text)
     except ValueError as error:
         raise InputError(f"--{option}: {error}, got {text!r}") from None
-
-
-def derive_pattern(known: FilePattern, pairs: Sequence[tuple[File, File]]) -> str | None:
-    """Return the pattern of the second files of `pairs`, with the fields of that of the first ones.
-
-    None if there is none.
-    """
-    tokens = {found[1]: found[0] for found in _TOKEN.finditer(known.text)}
-    found: Counter[str] = Counter()
-    for first, second in pairs[:: max(1, len(pairs) // _NUM_EXAMPLES)]:
-        match = known.match(first.path)
-        values: Mapping[str, str] = match.values if match else {}
-        parts: Parts = (second.base,)
-        for field in sorted(values, key=lambda field: -len(values[field])):
-            parts = replace_text(parts, values[field], known.fields.index(field))
-        texts = [escape(p) if isinstance(p, str) else tokens[known.fields[p]] for p in parts]
-        found["".join(texts) + second.ending] += 1
-    return max(found, key=lambda text: found[text], default=None)

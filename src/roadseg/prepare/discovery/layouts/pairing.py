@@ -5,22 +5,25 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TypeVar
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
-from roadseg.prepare.discovery.layouts.alignment import align
-from roadseg.prepare.discovery.layouts.merging import merge_splits
+from roadseg.prepare.discovery.layouts.names import (
+    File,
+    mask_score,
+    second_choice_score,
+    split_words,
+    spread,
+)
 from roadseg.prepare.discovery.layouts.probes import ImageProbe, MaskKind, Prober
 from roadseg.prepare.discovery.layouts.templates import (
     NO_MATCHES,
-    File,
     Matches,
     PairTemplate,
     Parts,
+    align,
+    literal_texts,
 )
-from roadseg.prepare.discovery.layouts.words import mask_score, second_choice_score, split_words
 
-T = TypeVar("T")
 _KINDS: tuple[MaskKind, ...] = ("ids", "colors", "labelme", "coco", "cvat", "yolo")
 """Best first, if the same images have several kinds of masks."""
 
@@ -51,11 +54,6 @@ class Candidate:
     num_missing: int = 0
     """Images that shared annotation files describe and that do not exist."""
 
-    @property
-    def num_pairs(self) -> int:
-        """Number of images with a mask."""
-        return len(self.matches.pairs)
-
     @cached_property
     def mask_files(self) -> frozenset[File]:
         """The masks of all images."""
@@ -69,22 +67,17 @@ class Candidate:
     @property
     def rank(self) -> tuple[object, ...]:
         """Sort key; the best candidate has the smallest one."""
-        image, mask = texts(self.template.image), texts(self.template.mask)
+        image, mask = map(literal_texts, (self.template.image, self.template.mask))
         return (
             *(not self.has_photos, self.is_lossy, _KINDS.index(self.kind)),
             *(second_choice_score(mask), max(mask_score(image), 0), -mask_score(mask)),
-            *(self.template.num_differences, -self.num_pairs),
+            *(self.template.num_differences, -len(self.matches.pairs)),
             *(str(self.template.mask), str(self.template.image)),
         )
 
 
 def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
-    """Return the ways to pair images with masks or annotation files of their own.
-
-    Args:
-        files: images and text files, sorted by name.
-        prober: looks into examples.
-    """
+    """Return the ways to pair images with masks or annotation files of their own."""
     proposals = propose_templates(files)
     ranked = sorted(proposals.items(), key=lambda item: (-len(item[1]), item[0].num_differences))
     fewest = max((len(pairs) for pairs in proposals.values()), default=0) * _MIN_FRACTION
@@ -94,15 +87,8 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
         if len(pairs) >= fewest
     }
     prober.load(file.name for pairs in chosen.values() for file in chain(*pairs))
-    candidates = [
-        candidate
-        for template, pairs in chosen.items()
-        if (candidate := _judge(template, pairs, prober)) is not None
-    ]
-    by_template = {candidate.template: candidate for candidate in candidates}
-    candidates += [
-        replace(by_template[one], template=merged) for merged, one in merge_splits(by_template)
-    ]
+    judged = [_judge(template, pairs, prober) for template, pairs in chosen.items()]
+    candidates = [candidate for candidate in judged if candidate is not None]
     has_photos = any(candidate.has_photos for candidate in candidates)
     return [
         replace(candidate, matches=candidate.template.match(files))
@@ -113,9 +99,9 @@ def find_candidates(files: Sequence[File], prober: Prober) -> list[Candidate]:
 
 def choose(candidates: Sequence[Candidate], num_images: int) -> list[Candidate]:
     """Sort the candidates, the best one first, and leave out those that pair few images."""
-    most = max((candidate.num_pairs for candidate in candidates), default=0)
-    fewest = max(most // 2, 0 if num_images < _FEW_IMAGES else 1)
-    many = [candidate for candidate in candidates if candidate.num_pairs > fewest]
+    counts = [len(candidate.matches.pairs) for candidate in candidates]
+    fewest = max(max(counts, default=0) // 2, 0 if num_images < _FEW_IMAGES else 1)
+    many = [entry for entry, count in zip(candidates, counts, strict=True) if count > fewest]
     return sorted(many, key=lambda candidate: candidate.rank)
 
 
@@ -143,13 +129,6 @@ def _sample(files: Sequence[File]) -> set[File]:
     return {file for members in chosen for file in spread(members, per_folder)}
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """Return at most `count` items, evenly spaced, with the first and the last one."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i * (len(items) - 1) // max(1, count - 1)] for i in range(count)]
-
-
 def _neighbors(files: Sequence[File], samples: Set[File]) -> Iterator[tuple[File, File]]:
     """Yield each of `samples` with its neighbors; of two images, the one that sorts first."""
     words = {file: split_words(file.stem) for file in files}
@@ -175,41 +154,35 @@ def _judge(
     template: PairTemplate, pairs: Sequence[tuple[File, File]], prober: Prober
 ) -> Candidate | None:
     """Decide which side of a template has the masks; None if there are no masks."""
-    if not template.mask_suffixes & {*IMAGE_SUFFIXES}:
-        probes = [prober.image(file.name) for file, _ in pairs]
-        has_photos = not _is_flat([probe for probe in probes if probe is not None])
-        for _, file in pairs:
-            kind = prober.kind(file.name)
-            if kind in ("labelme", "yolo"):
-                return Candidate(template, kind, has_photos)
-        return None
     sides = [
         [probe for file in side if (probe := prober.image(file.name))]
         for side in zip(*pairs, strict=True)
     ]
+    if not template.mask_suffixes & {*IMAGE_SUFFIXES}:
+        for _, file in pairs:
+            kind = prober.kind(file.name)
+            if kind in ("labelme", "yolo"):
+                return Candidate(template, kind, not _is_flat(sides[0]))
+        return None
     if not all(sides):
         return None
     if _mask_key(template.image, sides[0]) > _mask_key(template.mask, sides[1]):
         template, sides = template.swap(), sides[::-1]
     images, masks = sides
-    is_lossy = any(probe.is_lossy for probe in masks)
-    scores = [mask_score(texts(parts)) for parts in (template.image, template.mask)]
+    scores = [mask_score(literal_texts(parts)) for parts in (template.image, template.mask)]
     is_named = scores[0] <= 0 < scores[1]
     if _is_flat(images) == _is_flat(masks) and not is_named:
         return None
+    is_lossy = any(probe.is_lossy for probe in masks)
     has_colors = any(probe.kind == "colors" for probe in masks)
     return Candidate(template, "colors" if has_colors else "ids", not _is_flat(images), is_lossy)
 
 
 def _mask_key(parts: Parts, probes: Sequence[ImageProbe]) -> tuple[bool, int, int]:
     """Sort key: content first, then names, then the number of values."""
-    return _is_flat(probes), mask_score(texts(parts)), -max(probe.num_values for probe in probes)
+    num_values = max(probe.num_values for probe in probes)
+    return _is_flat(probes), mask_score(literal_texts(parts)), -num_values
 
 
 def _is_flat(probes: Sequence[ImageProbe]) -> bool:
     return 2 * sum(probe.is_flat for probe in probes) > len(probes)
-
-
-def texts(parts: Parts) -> list[str]:
-    """Return the literal texts of a template."""
-    return [part for part in parts if isinstance(part, str)]

@@ -6,29 +6,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from roadseg.config.file_pattern import FilePattern
+from roadseg.prepare.discovery.layouts.names import (
+    File,
+    Split,
+    find_split,
+    mask_score,
+    split_off_common,
+    spread,
+)
 from roadseg.prepare.discovery.layouts.pairing import Candidate
-from roadseg.prepare.discovery.layouts.splits import SplitFinder, split_path
+from roadseg.prepare.discovery.layouts.splits import find_splits
 from roadseg.prepare.discovery.layouts.templates import (
     LOCAL_FIELD,
-    File,
     Parts,
     read_fields,
-    split_off_common,
+    replace_text,
 )
-from roadseg.prepare.discovery.layouts.words import Split, find_split, mask_score
 
 _MAX_ALTERNATIVES = 12
 _ANYTHING = "*"
 _ALTERNATIVES = ""
-
-
-class _Row(NamedTuple):
-    """An image with the values of the template's fields."""
-
-    image: File
-    mask: File | None
-    fields: Mapping[int, str]
-    split: Split | None
+_TOKEN = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_NUM_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,14 @@ class Patterns:
     test_images: str | None
     num_unused_masks: int = 0
     """Masks of test images."""
-    wide_images: str | None = None
-    """Pattern of the images with the suffixes of those that have no mask, too."""
+
+
+class _Row(NamedTuple):
+    image: File
+    mask: File | None
+    fields: Mapping[int, str]
+    """Values of the template's fields."""
+    split: Split | None
 
 
 def build_patterns(candidate: Candidate) -> Patterns:
@@ -53,20 +59,15 @@ def build_patterns(candidate: Candidate) -> Patterns:
         train, test = rows, []
     paired = [row for row in train if row.mask is not None]
     roles = _assign_roles(candidate, train, paired)
-    template = candidate.template
-    stem = _render(template.image, roles, paired)
-    images = stem + suffixes(row.image for row in paired)
-    wide_images = stem + suffixes(row.image for row in train)
-    masks = [row.mask for row in paired if row.mask is not None]
-    test_images = None
-    if test:
-        test_images = _render(template.image, roles, test) + suffixes(row.image for row in test)
+    parts = candidate.template.image
+    images = _render(parts, roles, paired) + _suffixes(row.image for row in train)
+    masks = _render(candidate.template.mask, roles, paired)
+    test_images = _render(parts, roles, test) + _suffixes(row.image for row in test) if test else ""
     return Patterns(
         images=images,
-        masks=_render(template.mask, roles, paired) + suffixes(masks),
-        test_images=None if test_images == images else test_images,
+        masks=masks + _suffixes(row.mask for row in paired if row.mask),
+        test_images=test_images if test_images not in ("", images) else None,
         num_unused_masks=sum(row.mask is not None for row in test),
-        wide_images=None if wide_images == images else wide_images,
     )
 
 
@@ -82,21 +83,37 @@ def guess_test_images(files: Iterable[File]) -> str | None:
     names = []
     for place, texts in enumerate(zip(*(file.folders for file in test), strict=True)):
         varying = _ANYTHING if is_unique else f"{{folder{place + 1}}}"
-        names.append(escape(texts[0]) if len({*texts}) == 1 else varying)
-    return "/".join((*names, "{id}")) + suffixes(test)
+        names.append(_escape(texts[0]) if len({*texts}) == 1 else varying)
+    return "/".join((*names, "{id}")) + _suffixes(test)
+
+
+def derive_pattern(known: FilePattern, pairs: Sequence[tuple[File, File]]) -> str | None:
+    """Return the pattern of the second files of `pairs`, with the fields of that of the first ones.
+
+    None if there is none.
+    """
+    tokens = {found[1]: found[0] for found in _TOKEN.finditer(known.text)}
+    derived: Counter[str] = Counter()
+    for first, second in spread(pairs, _NUM_EXAMPLES):
+        if match := known.match(first.path):
+            parts: Parts = (second.base,)
+            for name, value in sorted(match.values.items(), key=lambda item: -len(item[1])):
+                parts = replace_text(parts, value, known.fields.index(name))
+            texts = [_escape(p) if isinstance(p, str) else tokens[known.fields[p]] for p in parts]
+            derived["".join(texts) + second.ending] += 1
+    return max(derived, key=lambda text: derived[text], default=None)
 
 
 def _read_rows(candidate: Candidate) -> list[_Row]:
     pairs: list[tuple[File, File | None]] = [*candidate.matches.pairs]
     pairs += [(file, None) for file in candidate.matches.unmasked]
-    paths = [split_path(*pair, candidate.is_shared) for pair in pairs]
-    finder = SplitFinder(paths)
+    splits = find_splits(pairs, candidate.is_shared)
     rows = []
-    for (image, mask), path in zip(pairs, paths, strict=True):
+    for image, mask in pairs:
         fields = read_fields(candidate.template.image, image)
         if mask is not None:
             fields |= read_fields(candidate.template.mask, mask)
-        rows.append(_Row(image, mask, fields, finder.find(path)))
+        rows.append(_Row(image, mask, fields, splits[image]))
     return rows
 
 
@@ -105,17 +122,16 @@ def _assign_roles(
 ) -> dict[int, str]:
     """Return the name of each varying field in the patterns, _ANYTHING or _ALTERNATIVES."""
     template = candidate.template
-    on_image, on_mask = (
-        {p for p in side if isinstance(p, int)} for side in (template.image, template.mask)
-    )
     values = {field: texts for field, texts in _values(paired).items() if len(texts) > 1}
-    stems = [field for field in sorted(on_image) if template.num_folders <= field < LOCAL_FIELD]
+    stems = [p for p in template.image if isinstance(p, int)]
+    stems = sorted(field for field in stems if template.num_folders <= field < LOCAL_FIELD)
     stems = [field for field in stems if field in values] or stems[-1:]
     roles: dict[int, str] = {}
     folders = []
     for field in sorted(values.keys() - {*stems}):
         splits = {find_split(text) for text in values[field]}
-        if field not in on_image or not (field in on_mask or candidate.is_shared):
+        is_in_mask = field in template.mask or candidate.is_shared
+        if field not in template.image or not is_in_mask:
             roles[field] = _ALTERNATIVES
         elif None in splits or len(splits) == 1:
             folders.append(field)
@@ -137,10 +153,7 @@ def _is_redundant(
     """Check whether the file names begin with their directories, and are unique without them."""
     keys = {tuple(row.fields[field] for field in (*split, *stems)) for row in rows}
     return len(keys) == len(rows) and all(
-        row.fields[stem].startswith(row.fields[field])
-        for stem in stems[:1]
-        for field in folders
-        for row in rows
+        row.fields[stems[0]].startswith(row.fields[field]) for field in folders for row in rows
     )
 
 
@@ -159,33 +172,31 @@ def _render(parts: Parts, roles: Mapping[int, str], rows: Sequence[_Row]) -> str
     rendered = []
     for part in parts:
         if isinstance(part, str):
-            rendered.append(escape(part))
-        elif roles.get(part) in ("id", "id2"):
-            rendered.append(f"{{{roles[part]}}}")
-        elif len(values[part]) == 1:
-            rendered.append(escape(values[part][0]))
+            rendered.append(_escape(part))
+        elif roles.get(part) not in ("id", "id2") and len(values[part]) == 1:
+            rendered.append(_escape(values[part][0]))
         else:
             rendered.append(_render_field(roles.get(part, _ALTERNATIVES), values[part]))
     return "".join(rendered)
 
 
 def _render_field(role: str, texts: Sequence[str]) -> str:
-    if role == _ANYTHING or (role not in ("split", _ALTERNATIVES)):
-        return _ANYTHING if role == _ANYTHING else f"{{{role}}}"
+    free = _ANYTHING if role in (_ANYTHING, _ALTERNATIVES) else f"{{{role}}}"
+    if role not in ("split", _ALTERNATIVES) or len(texts) > _MAX_ALTERNATIVES:
+        return free
     head, middles, tail = split_off_common(texts)
-    is_plain = all(middles) and not re.search(r"[{}*,/]", "".join(middles))
-    if not is_plain or len(texts) > _MAX_ALTERNATIVES:
-        return _ANYTHING if role == _ALTERNATIVES else f"{{{role}}}"
+    if not all(middles) or re.search(r"[{}*,/]", "".join(middles)):
+        return free
     name = "split:" if role == "split" else ""
-    return f"{escape(head)}{{{name}{','.join(middles)}}}{escape(tail)}"
+    return f"{_escape(head)}{{{name}{','.join(middles)}}}{_escape(tail)}"
 
 
-def escape(text: str) -> str:
+def _escape(text: str) -> str:
     """Replace the characters that have a meaning in patterns or that no name may have."""
     return re.sub(r"[{}*\x00-\x1f\x7f\ud800-\udfff]", _ANYTHING, text)
 
 
-def suffixes(files: Iterable[File]) -> str:
+def _suffixes(files: Iterable[File]) -> str:
     """Return `.png`, or `.{jpg,JPG}` with the most frequent suffix first."""
     counts = Counter(file.ending[1:] for file in files)
     found = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))

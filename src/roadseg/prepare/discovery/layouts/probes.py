@@ -7,12 +7,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from roadseg.prepare.decoding import open_image, upright_size
+from roadseg.config.file_pattern import ANNOTATION_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.images.decoding import open_image
 from roadseg.system.errors import InputError
 
 MaskKind = Literal["ids", "colors", "coco", "cvat", "labelme", "yolo"]
 """Content of masks: label ids, colors, or the format of annotation files."""
+TextKind = Literal["coco", "cvat", "labelme", "yolo", "boxes"]
+"""Format of an annotation file; boxes are YOLO's bounding boxes."""
 
 _MAX_BYTES = 128 << 20
 """Bytes that are read of a file; a larger image is not looked into."""
@@ -30,8 +33,6 @@ _NUM_LINES = 20
 class ImageProbe(NamedTuple):
     """Properties of one image file."""
 
-    size: tuple[int, int]
-    """(height, width) in pixels."""
     kind: Literal["ids", "colors"]
     """ids if all channels are equal or there is a palette."""
     num_values: int
@@ -42,52 +43,44 @@ class ImageProbe(NamedTuple):
     """JPEG."""
 
 
-class TextProbe(NamedTuple):
-    """Properties of one annotation file."""
-
-    kind: Literal["coco", "cvat", "labelme", "yolo", "boxes"] | None
-    """boxes: YOLO's bounding boxes; None: something else."""
-
-
 class Prober:
     """Reads files once and remembers their properties."""
 
     def __init__(self, files: DatasetFiles, max_pixels: int) -> None:
         self._files, self._max_pixels = files, max_pixels
-        self._found: dict[str, ImageProbe | TextProbe | None] = {}
+        self._images: dict[str, ImageProbe | None] = {}
+        self._texts: dict[str, TextKind | None] = {}
 
     def load(self, names: Iterable[str]) -> None:
         """Look into files, in the order in which they are stored."""
-        for name, data in self._files.read_each(set(names) - self._found.keys(), _MAX_BYTES):
-            if name.lower().endswith((".json", ".xml", ".txt")):
-                self._found[name] = probe_text(data)
+        new = set(names) - self._images.keys() - self._texts.keys()
+        for name, data in self._files.read_each(new, _MAX_BYTES):
+            if name.lower().endswith(ANNOTATION_SUFFIXES):
+                self._texts[name] = text_kind(data)
             else:
-                self._found[name] = _probe_image(data, name, self._max_pixels)
+                self._images[name] = _probe_image(data, name, self._max_pixels)
 
     def image(self, name: str) -> ImageProbe | None:
         """Return the properties of an image that was loaded; None if it cannot be decoded."""
-        found = self._found.get(name)
-        return found if isinstance(found, ImageProbe) else None
+        return self._images.get(name)
 
     def kind(self, name: str) -> MaskKind | None:
         """Return the content of a mask or annotation file that was loaded; None for others."""
-        found = self._found.get(name)
-        return None if found is None or found.kind == "boxes" else found.kind
+        if (probe := self._images.get(name)) is not None:
+            return probe.kind
+        kind = self._texts.get(name)
+        return None if kind == "boxes" else kind
 
     @property
     def has_boxes(self) -> bool:
         """Check whether a text file with bounding boxes was loaded."""
-        return any(probe is not None and probe.kind == "boxes" for probe in self._found.values())
-
-    def sizes(self, names: Iterable[str]) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the images among `names` that were loaded."""
-        return tuple(probe.size for name in names if (probe := self.image(name)) is not None)
+        return "boxes" in self._texts.values()
 
 
 def _probe_image(data: bytes, name: str, max_pixels: int) -> ImageProbe | None:
     try:
         with open_image(BytesIO(data), name, max_pixels) as image:
-            size, is_lossy = upright_size(image), image.format == "JPEG"
+            is_lossy = image.format == "JPEG"
             channels = np.asarray(image)
     except InputError:
         return None
@@ -102,19 +95,19 @@ def _probe_image(data: bytes, name: str, max_pixels: int) -> ImageProbe | None:
     num_values = len(np.unique(channels))
     equal = float((channels[:, 1:] == channels[:, :-1]).mean()) if channels.shape[1] > 1 else 0.0
     is_flat = num_values <= _FEW_VALUES or equal > _FLAT_FRACTION
-    return ImageProbe(size, kind, num_values, is_flat, is_lossy)
+    return ImageProbe(kind, num_values, is_flat, is_lossy)
 
 
-def probe_text(data: bytes) -> TextProbe:
-    """Recognize the format of an annotation file, which may be cut off, by its content."""
+def text_kind(data: bytes) -> TextKind | None:
+    """Recognize the format of an annotation file, which may be cut off; None for other files."""
     if data.lstrip()[:1] == b"{":
-        return TextProbe(_json_kind(data))
+        return _json_kind(data)
     if b"<annotations" in data[:4096] and b"<image " in data:
-        return TextProbe("cvat")
+        return "cvat"
     lines = [line.split() for line in data[: 1 << 16].splitlines() if line.strip()][:_NUM_LINES]
-    if not lines or not all(_is_yolo(line) for line in lines):
-        return TextProbe(None)
-    return TextProbe("boxes" if len(lines[0]) == 5 else "yolo")
+    if not lines or not all(map(_is_yolo, lines)):
+        return None
+    return "boxes" if len(lines[0]) == 5 else "yolo"
 
 
 def _json_kind(data: bytes) -> Literal["coco", "labelme"] | None:

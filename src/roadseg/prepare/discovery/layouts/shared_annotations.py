@@ -11,20 +11,23 @@ from typing import Literal, NamedTuple
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.files import DatasetFiles
+from roadseg.prepare.discovery.layouts.names import (
+    File,
+    find_split,
+    split_off_common,
+    split_words,
+)
 from roadseg.prepare.discovery.layouts.pairing import Candidate
-from roadseg.prepare.discovery.layouts.probes import probe_text
+from roadseg.prepare.discovery.layouts.probes import text_kind
 from roadseg.prepare.discovery.layouts.templates import (
     LOCAL_FIELD,
-    File,
     Matches,
     PairTemplate,
     Parts,
     join_parts,
-    make_field,
     read_fields,
     replace_text,
 )
-from roadseg.prepare.discovery.layouts.words import find_split, split_words
 
 _MAX_PER_FOLDER = 16
 """JSON or XML files in a directory; if there are more, each of them belongs to one image."""
@@ -50,12 +53,7 @@ class _Annotations(NamedTuple):
 
 
 def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> list[Candidate]:
-    """Return the groups of annotation files, such as those of COCO's two splits.
-
-    Args:
-        files: images and text files, sorted by name.
-        dataset: reads the text files.
-    """
+    """Return the groups of annotation files, such as those of COCO's two splits."""
     texts = {file.name: file for file in _select(files)}
     images: dict[str, list[File]] = defaultdict(list)
     for file in files if texts else ():
@@ -63,7 +61,7 @@ def find_shared_annotations(files: Sequence[File], dataset: DatasetFiles) -> lis
             images[file.name.rpartition("/")[2]].append(file)
     groups: dict[tuple[str, str], list[_Annotations]] = defaultdict(list)
     for name, data in dataset.read_each(texts, _MAX_BYTES):
-        kind = probe_text(data).kind
+        kind = text_kind(data)
         if kind == "coco" or kind == "cvat":
             names_in_it = list(_image_names(data, kind))
             described = _find_images(texts[name], names_in_it, images)
@@ -136,7 +134,7 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
         names.append(name)
         num_folders += 1
     if len(set(paths)) > 1:
-        paths = [make_field(LOCAL_FIELD, [entry.file.base for entry in group])[0]]
+        paths = [_make_field(LOCAL_FIELD, [entry.file.base for entry in group])[0]]
     if not all(read_fields(paths[0], entry.file) or len(group) == 1 for entry in group):
         return _build_candidate([max(group, key=lambda entry: len(entry.images))], files)
     suffixes = frozenset(IMAGE_SUFFIXES), frozenset({group[0].file.suffix})
@@ -147,7 +145,7 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
     unmasked = [file for file in fits if file not in described]
     return Candidate(
         *(template, group[0].kind, True),
-        matches=Matches(pairs, unmasked, []),
+        matches=Matches(pairs, unmasked),
         num_missing=sum(entry.num_missing for entry in group),
     )
 
@@ -155,17 +153,20 @@ def _build_candidate(group: Sequence[_Annotations], files: Sequence[File]) -> Ca
 def _share_field(
     field: int, texts: Sequence[str], paths: Sequence[Parts]
 ) -> tuple[Parts, list[Parts]]:
-    """Make the differing part of directories a field, also in the paths of annotation files.
+    """Make the part in which the directories `texts` differ a field, also in `paths`.
 
-    Args:
-        field: number of the field.
-        texts: name of the directory that each file describes.
-        paths: path of each file; if the part appears in it again, that is a field of its own.
+    `paths` are those of the annotation files; the part may be in them twice, as two fields.
     """
-    name, middles = make_field(field, texts)
+    name, middles = _make_field(field, texts)
     replaced = list(paths)
     for number in (field, LOCAL_FIELD + 1 + field):
         replaced = [replace_text(p, m, number) for p, m in zip(replaced, middles, strict=True)]
         if len(set(replaced)) == 1:
             return name, replaced
     return name, list(paths)
+
+
+def _make_field(field: int, texts: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the parts of names that differ in one field, and the text of the field in each."""
+    head, middles, tail = split_off_common(texts)
+    return tuple(part for part in (head, field, tail) if part != ""), middles

@@ -1,66 +1,37 @@
-"""Templates of the paths of images and masks: literal texts and numbered fields."""
+"""Templates of the paths of images and masks, learned from an example of a pair.
+
+`images/train/a.jpg` and `labels/train/a_mask.png` give the templates `images/<0>/<1>` and
+`labels/<0>/<1>_mask`: the texts that both paths share become fields, and the rest stays.
+"""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import lru_cache
-from itertools import takewhile
+from itertools import count
 from typing import NamedTuple
 
-from roadseg.prepare.discovery.layouts.words import split_words
+from roadseg.config.file_pattern import IMAGE_SUFFIXES
+from roadseg.prepare.discovery.layouts.names import File, common_start, find_split, split_words
 
 LOCAL_FIELD = 1000
 """Fields from this number on are in the paths of only images or only masks."""
 Parts = tuple[str | int, ...]
 """A path, or a part of one, without suffix: literal texts, and the numbers of fields."""
+_MAX_FOLDERS = 32
+"""Directories above a file; a deeper path is not aligned."""
 
 
-class File(NamedTuple):
-    """The name of a file in parts."""
+class Matches(NamedTuple):
+    """The images of a template."""
 
-    base: str
-    """Path without suffix and without the directory around the whole dataset."""
-    ending: str
-    """Suffix with the dot."""
-    name: str
-    """Name in `DatasetFiles`."""
-
-    @property
-    def suffix(self) -> str:
-        """Suffix in lower case, with the dot."""
-        return self.ending.lower()
-
-    @property
-    def path(self) -> str:
-        """Path that patterns are compared with."""
-        return self.base + self.ending
-
-    @property
-    def folder(self) -> str:
-        """The directory of the file, empty at the top."""
-        return self.base.rpartition("/")[0]
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The directories above the file."""
-        return tuple(self.base.split("/")[:-1])
-
-    @property
-    def stem(self) -> str:
-        """The name without directories and suffix."""
-        return self.base.rpartition("/")[2]
+    pairs: list[tuple[File, File]]
+    """Images with their masks."""
+    unmasked: list[File]
 
 
-def parse_names(names: Sequence[str], top: str = "") -> list[File]:
-    """Split names, from whose beginning `top` is removed, in parts."""
-    paths = [name.removeprefix(top) for name in names]
-    bases = [
-        path.rpartition(".")[0] if "." in path.rpartition("/")[2][1:] else path for path in paths
-    ]
-    return [
-        File(base, path[len(base) :], name)
-        for base, path, name in zip(bases, paths, names, strict=True)
-    ]
+NO_MATCHES = Matches([], [])
 
 
 @dataclass(frozen=True)
@@ -83,44 +54,45 @@ class PairTemplate:
             self.mask, self.image, self.num_folders, *suffixes, self.num_differences
         )
 
-    def match(self, files: Iterable[File]) -> "Matches":
+    def match(self, files: Iterable[File]) -> Matches:
         """Find the files of both templates; a file that fits both belongs to the longer one."""
-        shared = {part for part in self.mask if isinstance(part, int)} & {*self.image}
-        groups = [f"f{field}" for field in sorted(shared)]
+        shared = sorted({part for part in self.mask if isinstance(part, int)} & {*self.image})
         images: dict[tuple[str, ...], File] = {}
         masks: dict[tuple[str, ...], File] = {}
         sides = [
-            (num_literal(self.mask), _compile(self.mask), self.mask_suffixes, masks),
-            (num_literal(self.image), _compile(self.image), self.image_suffixes, images),
+            (self.mask, self.mask_suffixes, masks),
+            (self.image, self.image_suffixes, images),
         ]
-        sides.sort(key=lambda side: -side[0])
+        sides.sort(key=lambda side: -sum(map(len, literal_texts(side[0]))))
         for file in files:
-            for _, expression, suffixes, found in sides:
-                if file.suffix in suffixes and (match := expression.fullmatch(file.base)):
-                    found.setdefault(tuple(match[group] for group in groups), file)
+            for parts, suffixes, found in sides:
+                if file.suffix in suffixes and (values := read_fields(parts, file)):
+                    found.setdefault(tuple(values[field] for field in shared), file)
                     break
         return Matches(
             [(file, masks[key]) for key, file in images.items() if key in masks],
             [file for key, file in images.items() if key not in masks],
-            [file for key, file in masks.items() if key not in images],
         )
 
 
-class Matches(NamedTuple):
-    """The files of a PairTemplate."""
-
-    pairs: list[tuple[File, File]]
-    """Images with their masks."""
-    unmasked: list[File]
-    """Images without a mask."""
-    unused: list[File]
-    """Masks without an image."""
+def literal_texts(parts: Parts) -> list[str]:
+    """Return the literal texts of a template."""
+    return [part for part in parts if isinstance(part, str)]
 
 
-NO_MATCHES = Matches([], [], [])
+def read_fields(parts: Parts, file: File) -> dict[int, str]:
+    """Return the values of the fields in the name of a file; empty if it does not match."""
+    found = _compile(parts).fullmatch(file.base)
+    return {int(group[1:]): text for group, text in found.groupdict().items()} if found else {}
 
 
-def join_parts(names: Sequence[Parts]) -> Parts:
+@lru_cache
+def _compile(parts: Parts) -> re.Pattern[str]:
+    texts = (re.escape(p) if isinstance(p, str) else f"(?P<f{p}>[^/]+)" for p in parts)
+    return re.compile("".join(texts))
+
+
+def join_parts(names: Iterable[Parts]) -> Parts:
     """Join the parts of names with slashes, and adjacent texts with each other."""
     joined: list[str | int] = []
     for place, name in enumerate(names):
@@ -130,28 +102,6 @@ def join_parts(names: Sequence[Parts]) -> Parts:
             else:
                 joined.append(part)
     return tuple(joined)
-
-
-def common_start(names: Iterable[Sequence[str]]) -> list[str]:
-    """Return the words with which all names begin."""
-    columns = zip(*names, strict=False)
-    return [column[0] for column in takewhile(lambda column: len({*column}) == 1, columns)]
-
-
-def split_off_common(names: Sequence[str]) -> tuple[str, list[str], str]:
-    """Return the words with which all `names` begin, what is between, and the end."""
-    words = [split_words(name) for name in names]
-    head = common_start(words)
-    rests = [entry[len(head) :] for entry in words]
-    tail = common_start([entry[::-1] for entry in rests])[::-1]
-    middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
-    return "".join(head), middles, "".join(tail)
-
-
-def make_field(field: int, texts: Sequence[str]) -> tuple[Parts, list[str]]:
-    """Return the parts of names that differ in one field, and the text of the field in each."""
-    head, middles, tail = split_off_common(texts)
-    return tuple(part for part in (head, field, tail) if part != ""), middles
 
 
 def replace_text(path: Parts, text: str, field: int) -> Parts:
@@ -166,18 +116,90 @@ def replace_text(path: Parts, text: str, field: int) -> Parts:
     return tuple(replaced)
 
 
-def num_literal(parts: Parts) -> int:
-    """Number of literal characters."""
-    return sum(len(part) for part in parts if isinstance(part, str))
+def align(image: File, mask: File) -> PairTemplate | None:
+    """Return the template of two paths, None if they have no directory or word in common."""
+    folders = _align_folders(image.folders, mask.folders)
+    if folders is None:
+        return None
+    num_folders = sum(isinstance(p, int) and p < LOCAL_FIELD for name in folders[0] for p in name)
+    stems = _align_names(image.stem, mask.stem)
+    if stems is None and num_folders:  # a directory for each image
+        stems = (image.stem,), (mask.stem,)
+    if stems is None:
+        return None
+    sides = [
+        join_parts([*names, _shift(stem, num_folders)])
+        for names, stem in zip(folders, stems, strict=True)
+    ]
+    names = [*folders[0], *folders[1], *stems]
+    num_differences = sum(any(isinstance(part, str) for part in name) for name in names)
+    suffixes = frozenset({image.suffix}), frozenset({mask.suffix})
+    if sides[0] != sides[1]:  # otherwise, only the suffix tells which one is the mask
+        suffixes = _similar_suffixes(image.suffix), _similar_suffixes(mask.suffix)
+    return PairTemplate(sides[0], sides[1], num_folders, *suffixes, num_differences)
 
 
-def read_fields(parts: Parts, file: File) -> dict[int, str]:
-    """Return the values of the fields in the name of a file; empty if it does not match."""
-    found = _compile(parts).fullmatch(file.base)
-    return {int(group[1:]): text for group, text in found.groupdict().items()} if found else {}
+def _similar_suffixes(suffix: str) -> frozenset[str]:
+    return frozenset(IMAGE_SUFFIXES) if suffix in IMAGE_SUFFIXES else frozenset({suffix})
 
 
-@lru_cache
-def _compile(parts: Parts) -> re.Pattern[str]:
-    texts = (re.escape(p) if isinstance(p, str) else f"(?P<f{p}>[^/]+)" for p in parts)
-    return re.compile("".join(texts))
+def _shift(parts: Parts, offset: int) -> Parts:
+    return tuple(part + offset if isinstance(part, int) else part for part in parts)
+
+
+@lru_cache(1 << 12)
+def _align_folders(
+    image: tuple[str, ...], mask: tuple[str, ...]
+) -> tuple[list[Parts], list[Parts]] | None:
+    """Return the parts of each directory of two paths; equal ones are fields.
+
+    A split that is the name of a directory in only one of them is a local field.
+    """
+    if max(len(image), len(mask)) > _MAX_FOLDERS:
+        return None
+    sides: tuple[list[Parts], list[Parts]] = ([], [])
+    num_fields, local_fields = 0, count(LOCAL_FIELD)
+    for _, i, i_end, j, j_end in SequenceMatcher(None, image, mask, False).get_opcodes():
+        names = image[i:i_end], mask[j:j_end]
+        if len(names[0]) != len(names[1]):
+            for side, unmatched in zip(sides, names, strict=True):
+                side += [(next(local_fields) if find_split(n) else n,) for n in unmatched]
+            continue
+        for pair in zip(*names, strict=True):
+            aligned = _align_names(*pair) or ((pair[0],), (pair[1],))
+            for side, parts in zip(sides, aligned, strict=True):
+                side.append(_shift(parts, num_fields))
+            num_fields += sum(isinstance(part, int) for part in aligned[0])
+    return sides
+
+
+@lru_cache(1 << 12)
+def _align_names(left: str, right: str) -> tuple[Parts, Parts] | None:
+    """Return the parts of two names; the words with which both begin or end are fields.
+
+    A name with which the other one begins is a field too, as in `trainannot`.
+    """
+    words = split_words(left), split_words(right)
+    start = _trim(common_start(words))
+    rests = [names[len(start) :][::-1] for names in words]
+    head, tail = "".join(start), "".join(_trim(common_start(rests))[::-1])
+    if not head and not tail:
+        shorter, longer = sorted((left, right), key=len)
+        head = shorter if longer.startswith(shorter) else ""
+    if not head and not tail:
+        return None
+    return _cut(left, head, tail), _cut(right, head, tail)
+
+
+def _trim(words: list[str]) -> list[str]:
+    """Remove separators from the end."""
+    while words and not words[-1].isalnum():
+        words = words[:-1]
+    return words
+
+
+def _cut(name: str, head: str, tail: str) -> Parts:
+    """Return the parts of a name that begins with `head` and ends with `tail`."""
+    middle = name[len(head) : len(name) - len(tail)]
+    parts = (0 if head else "", middle, int(bool(head)) if tail else "")
+    return tuple(part for part in parts if part != "")

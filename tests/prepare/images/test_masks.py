@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass
-from roadseg.prepare.mask_reader import Mask, MaskReader
-from roadseg.prepare.masks import LABEL_IDS, MaskEncoding, read_mask, read_mask_size
+from roadseg.prepare.images.mask_reader import Mask, MaskReader
+from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding, read_mask, read_mask_size
 from roadseg.system.errors import InputError
 from tests.fuzz.png import CHANNELS, join_chunks, make_chunks
 from tests.hypothesis_profiles import FEW
-from tests.prepare.mask_files import PALETTE, WHITE_IS_ZERO, write_bmp, write_tiff
+from tests.prepare.images.mask_files import PALETTE, WHITE_IS_ZERO, write_bmp, write_tiff
 
 EXACT = MaskEncoding(values="colors")
 ROAD, SKY, WALL = [128, 64, 128], [70, 130, 180], [0, 0, 0]
@@ -87,7 +87,6 @@ ENCODED = {
         16,
         encode(Image.fromarray(grid(16)), "TIFF", compression="tiff_adobe_deflate"),
     ),
-    "fax TIFF": (1, encode(Image.fromarray(grid(1) > 0), "TIFF", compression="group4")),
     **{
         f"BMP of {n} bits in {name}": (n, write_bmp(grid(n), n, palette[: 1 << n]))
         for n in (1, 4, 8)
@@ -134,7 +133,7 @@ def error(path: Path, encoding: MaskEncoding = LABEL_IDS) -> str:
 def test_label_ids_are_the_values_in_the_file(tmp_path: Path, kind: str):
     bits, data = ENCODED[kind]
     path = write(tmp_path, data)
-    values = read_mask(path, 10, LABEL_IDS).values
+    values = read_mask(path, path, 10, LABEL_IDS).values
     values = values[:, :, 0] if values.ndim == 3 else values
     assert values.tolist() == grid(bits).tolist()
     assert values.dtype == (np.uint16 if bits == 16 else np.uint8)
@@ -335,3 +334,8 @@ def test_painted_class_ids_are_read_back(tmp_path_factory, kind: str, data: st.D
     image = image.quantize(len(colors)) if mode == "P" else image.convert(mode)
     path = write(tmp_path_factory.getbasetemp(), encode(image, form, **options), "painted")
     assert read(path, EXACT, class_map).class_ids.tolist() == class_ids.tolist()
+
+
+def test_fax_masks_are_refused_because_damage_is_not_noticed(tmp_path: Path):
+    fax = encode(Image.fromarray(grid(1) > 0), "TIFF", compression="group4")
+    assert error(write(tmp_path, fax)) == "fax compression hides damage; save the mask as PNG"

@@ -1,6 +1,6 @@
 import pytest
 
-from roadseg.prepare.discovery.scale import suggest_scale
+from roadseg.prepare.discovery.configuration import suggest_scale
 
 
 @pytest.mark.parametrize(

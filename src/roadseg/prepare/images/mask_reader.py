@@ -4,15 +4,15 @@ Shapes: H, W pixels.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from roadseg.config.class_map import NUM_LABEL_IDS, ClassMap, Color
 from roadseg.prepare.annotations.shapes import rasterize, read_shapes
-from roadseg.prepare.color_table import ColorTable
+from roadseg.prepare.images.color_table import ColorTable
+from roadseg.prepare.images.masks import MaskEncoding, MaskPixels, read_mask
 from roadseg.prepare.lut import count_values, look_up
-from roadseg.prepare.masks import MaskEncoding, MaskPixels, read_mask
 from roadseg.system.errors import InputError
 
 
@@ -46,21 +46,25 @@ class MaskReader:
         """
         if path.suffix == ".json":
             return Mask(rasterize(read_shapes(path), self._class_map), 0, {})
-        pixels = read_mask(path, self._max_pixels, self._encoding)
-        if self._colors is None:
-            return self._read_label_ids(path, pixels)
-        if pixels.palette is None:
-            return _read_colors(path, pixels.values, self._colors)
-        return _read_palette(path, pixels.values, pixels.palette, self._colors)
+        return self.decode(path, path)
 
-    def _read_label_ids(self, path: Path, pixels: MaskPixels) -> Mask:
-        label_ids = pixels.values if pixels.values.ndim == 2 else _gray_values(path, pixels.values)
+    def decode(self, source: Path | IO[bytes], name: str | Path) -> Mask:
+        """Read a mask file, which errors call `name`; as `read`, but no annotation file."""
+        pixels = read_mask(source, name, self._max_pixels, self._encoding)
+        if self._colors is None:
+            return self._read_label_ids(name, pixels)
+        if pixels.palette is None:
+            return _read_colors(name, pixels.values, self._colors)
+        return _read_palette(name, pixels.values, pixels.palette, self._colors)
+
+    def _read_label_ids(self, name: str | Path, pixels: MaskPixels) -> Mask:
+        label_ids = pixels.values if pixels.values.ndim == 2 else _gray_values(name, pixels.values)
         counts = count_values(label_ids)
         table, known = self._tables[counts.size]
         if (unknown := np.flatnonzero((counts > 0) & ~known)).size:
             label_id = int(unknown[0])
             raise InputError(
-                f"{path}: label id {label_id} ({counts[label_id]} pixels) has no class; the first "
+                f"{name}: label id {label_id} ({counts[label_id]} pixels) has no class; the first "
                 f"is at {_position(label_ids == label_id)}; add the label id to the class map, or "
                 "set unknown_label_ids there"
             )
@@ -70,41 +74,43 @@ class MaskReader:
         return Mask(look_up(label_ids, table), 0, colors)
 
 
-def _read_colors(path: Path, pixels: np.ndarray, colors: ColorTable) -> Mask:
+def _read_colors(name: str | Path, pixels: np.ndarray, colors: ColorTable) -> Mask:
     class_ids, num_approximate, first = colors.look_up(pixels)
     if first >= 0:
         color = pixels.reshape(-1, pixels.shape[2])[first, :3]
-        _raise_unknown_color(path, color, (pixels[:, :, :3] == color).all(axis=2), colors)
+        _raise_unknown_color(name, color, (pixels[:, :, :3] == color).all(axis=2), colors)
     return Mask(class_ids, num_approximate, {})
 
 
-def _read_palette(path: Path, indices: np.ndarray, palette: np.ndarray, colors: ColorTable) -> Mask:
+def _read_palette(
+    name: str | Path, indices: np.ndarray, palette: np.ndarray, colors: ColorTable
+) -> Mask:
     counts = count_values(indices)
     table, known, approximate = colors.palette_table(palette)
     if (unknown := np.flatnonzero((counts > 0) & ~known)).size:
-        _raise_unknown_color(path, palette[unknown[0]], indices == unknown[0], colors)
+        _raise_unknown_color(name, palette[unknown[0]], indices == unknown[0], colors)
     return Mask(look_up(indices, table), int(counts[approximate].sum()), {})
 
 
-def _gray_values(path: Path, pixels: np.ndarray) -> np.ndarray:
+def _gray_values(name: str | Path, pixels: np.ndarray) -> np.ndarray:
     """Return the gray values of an RGB or RGBA image with R=G=B, (H, W) uint8."""
     red, green, blue = (pixels[:, :, channel] for channel in range(3))
     is_colored = (red != green) | (green != blue)
     if is_colored.any():
         color = list(_color(pixels.reshape(-1, pixels.shape[2])[is_colored.argmax()]))
         raise InputError(
-            f"{path}: the pixel at {_position(is_colored)} has the color {color}, which is not a "
+            f"{name}: the pixel at {_position(is_colored)} has the color {color}, which is not a "
             "label id; if the masks have the colors of the class map, set data.mask_values: colors"
         )
     return red
 
 
 def _raise_unknown_color(
-    path: Path, color: np.ndarray, where: np.ndarray, colors: ColorTable
+    name: str | Path, color: np.ndarray, where: np.ndarray, colors: ColorTable
 ) -> None:
     nearest = colors.describe_nearest(_color(color))
     raise InputError(
-        f"{path}: color {color.tolist()} ({where.sum()} pixels) has no class; the first is at "
+        f"{name}: color {color.tolist()} ({where.sum()} pixels) has no class; the first is at "
         f"{_position(where)}; the nearest color is {nearest}; add the color to the class map, set "
         "unknown_label_ids there, or set data.color_tolerance if the mask is anti-aliased or "
         "compressed"

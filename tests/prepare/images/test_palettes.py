@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from roadseg.prepare.palettes import PaletteCheck
+from roadseg.prepare.images.palettes import PaletteCheck
 from roadseg.system.errors import InputError
 
 A, B, C = Path("a.png"), Path("b.png"), Path("c.png")

@@ -1,7 +1,6 @@
 """Pillow's readers of image files, with corrections."""
 
 import struct
-from typing import Any
 
 from PIL import (
     BmpImagePlugin,
@@ -14,8 +13,6 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
-
-from roadseg.prepare.libtiff_errors import raise_libtiff_errors
 
 
 class JpegFile(JpegImagePlugin.JpegImageFile):
@@ -51,13 +48,6 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
     """TiffImageFile without Pillow's process-wide limit on the size; `open_image` has its own."""
-
-    def load(self) -> Any:
-        """Decode the pixels. Raises OSError if they are damaged."""
-        if not self.tile:  # Pillow's load calls it again after the pixels are decoded
-            return super().load()
-        with raise_libtiff_errors():
-            return super().load()
 
     def load_prepare(self) -> None:
         """Allocate the memory of the pixels."""

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 from PIL.WebPImagePlugin import WebPImageFile
 
 from roadseg.prepare.annotations.shapes import read_shapes
-from roadseg.prepare.decoding import open_image, read_orientation, verify_checksums
+from roadseg.prepare.images.decoding import open_image, read_orientation, verify_checksums
 from roadseg.system.errors import InputError
 
 _GRAY_MODES = ("1", "L", "LA")
@@ -25,6 +25,8 @@ _WHITE_IS_ZERO = 0
 """Photometric interpretation of a TIFF whose values Pillow inverts."""
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 """Pillow's names of TIFF compressions that may be lossy."""
+_FAX_TIFF = ("group3", "group4", "tiff_ccitt", "tiff_raw_16")
+"""Compressions of fax, of which Pillow returns damaged data as an image."""
 _MAX_WEBP_CHUNKS = 32
 """Chunks before the pixels of a WebP file; a usual one has at most 5."""
 
@@ -68,18 +70,20 @@ def read_mask_size(
         return mask.height, mask.width
 
 
-def read_mask(path: Path, max_pixels: int, encoding: MaskEncoding) -> MaskPixels:
+def read_mask(
+    source: Path | IO[bytes], name: str | Path, max_pixels: int, encoding: MaskEncoding
+) -> MaskPixels:
     """Decode a mask.
 
     Grayscale files of less than 8 bits have their own values, which Pillow would scale to 0..255,
     if `encoding` is label ids; as colors, they are scaled like any image.
 
     Raises:
-        InputError: the mask is damaged or of an unsupported kind.
+        InputError: the mask is damaged or of an unsupported kind; begins with `name`.
     """
-    verify_checksums(path, path, max_pixels)
-    with open_image(path, path, max_pixels) as mask:
-        _check_header(mask, path, encoding)
+    verify_checksums(source, name, max_pixels)
+    with open_image(source, name, max_pixels) as mask:
+        _check_header(mask, name, encoding)
         bits, is_inverted = _num_bits(mask), _is_inverted(mask)
         mask.load()
         values = np.asarray(mask)
@@ -123,6 +127,8 @@ def _check_header(mask: ImageFile.ImageFile, name: str | Path, encoding: MaskEnc
         raise InputError(f"{name}: rotated by its EXIF orientation; save it without EXIF data")
     if isinstance(mask, GifImageFile) and mask.tile[0].extents != (0, 0, *mask.size):
         raise InputError(f"{name}: its frame does not cover the whole image; save it as PNG")
+    if mask.info.get("compression") in _FAX_TIFF:
+        raise InputError(f"{name}: fax compression hides damage; save the mask as PNG")
     if _is_lossy(mask) and not encoding.color_tolerance:
         raise InputError(
             f"{name}: {mask.format} compression is lossy and changes the values of a mask; use the "

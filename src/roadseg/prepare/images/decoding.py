@@ -15,7 +15,7 @@ from typing import IO
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 from tqdm import tqdm
 
-from roadseg.prepare.image_readers import FORMATS, READERS, TiffFile
+from roadseg.prepare.images.image_readers import FORMATS, READERS, TiffFile
 from roadseg.system.errors import InputError, one_line
 from roadseg.system.memory import out_of_memory_as
 

@@ -1,0 +1,1 @@
+"""Decode, convert and resize images and masks."""
