@@ -23,7 +23,7 @@ from roadseg.data.split_file import Split
 from roadseg.reporting import contact_sheet
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
-from tests.layouts import IMAGE_COLORS, LAYOUTS, NAMES, make_classes, make_points
+from tests.layouts import HEIGHT, IMAGE_COLORS, LAYOUTS, NAMES, WIDTH, make_classes, make_points
 from tests.stage_runner import arguments
 
 
@@ -288,6 +288,15 @@ def test_a_folder_named_like_a_built_in_source_is_a_folder(project: Path):
     assert load_params(Path("params.yaml")).data.source == "./kitti"
     run_stage("fetch")
     assert len(list(project.glob("data/raw/training/semantic/*"))) == 6
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_single_class_is_reported(project: Path, capsys: pytest.CaptureFixture[str]):
+    LAYOUTS["binary"](project / "street")
+    for path in (project / "street/masks").iterdir():
+        Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 255)).save(path)  # classes in alpha, lost
+    main(["init", "street"])
+    assert "- unsure: there is only one class" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_figures")

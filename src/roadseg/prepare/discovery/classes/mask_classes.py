@@ -4,6 +4,7 @@ Shapes: N colors.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,19 @@ def find_mask_classes(
     Raises:
         InputError: the masks have more values than a class map has classes.
     """
+    classes = _find_classes(statistics, table, mask, folder)
+    if not (classes.mask_values == "colors" and statistics.num_gray and statistics.num_painted):
+        return classes
+    note = (
+        f"unsure: {statistics.num_gray:,} masks are gray and {statistics.num_painted:,} in color, "
+        "and each gray is taken as a color; are these label ids? Use one kind only (--masks)"
+    )
+    return replace(classes, notes=(note, *classes.notes))
+
+
+def _find_classes(
+    statistics: MaskStatistics, table: ClassTable | None, mask: str, folder: Path
+) -> Classes:
     by_color = table.by_color() if table else {}
     found = statistics.colors.pixels.keys()
     in_table = found & by_color.keys()

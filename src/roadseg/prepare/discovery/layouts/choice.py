@@ -181,9 +181,15 @@ def _other_notes(best: Candidate, others: Sequence[Candidate], patterns: Pattern
 
 def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
     images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
-    boxes = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
+    reason = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
+    texts = [file.path for file in files if file.suffix in (".json", ".xml")]
+    if texts and not reason:
+        reason = (
+            f"; none of {len(texts):,} .json and .xml files, such as {texts[0]}, has polygons of "
+            "images with these names as COCO, LabelMe or CVAT for images; export to one of them"
+        )
     return InputError(
-        f"no masks found: {len(images):,} images in {count_by_folder(images)}{boxes}; name the "
+        f"no masks found: {len(images):,} images in {count_by_folder(images)}{reason}; name the "
         "pattern with --masks, such as labels/{id}.png"
     )
 

@@ -18,7 +18,12 @@ from roadseg.prepare.discovery.layouts.templates import (
     PairTemplate,
     Parts,
 )
-from roadseg.prepare.discovery.layouts.words import mask_score, second_choice_score, split_words
+from roadseg.prepare.discovery.layouts.words import (
+    is_other_sensor,
+    mask_score,
+    second_choice_score,
+    split_words,
+)
 
 T = TypeVar("T")
 _KINDS: tuple[MaskKind, ...] = ("ids", "colors", "labelme", "coco", "cvat", "yolo")
@@ -71,7 +76,8 @@ class Candidate:
         """Sort key; the best candidate has the smallest one."""
         image, mask = texts(self.template.image), texts(self.template.mask)
         return (
-            *(not self.has_photos, self.is_lossy, _KINDS.index(self.kind)),
+            *(not self.has_photos, is_other_sensor(image)),
+            *(self.is_lossy, _KINDS.index(self.kind)),
             *(second_choice_score(mask), max(mask_score(image), 0), -mask_score(mask)),
             *(self.template.num_differences, -self.num_pairs),
             *(str(self.template.mask), str(self.template.image)),

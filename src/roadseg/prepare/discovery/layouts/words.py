@@ -30,6 +30,7 @@ _SECOND_CHOICE = frozenset(
     | {*("edge", "edges", "boundary", "boundaries", "color", "colors", "colour", "rgb", "vis")}
     | {*("preview", "overlay", "viz", "instances", "captions", "keypoints", "stuff")}
 )
+_OTHER_SENSORS = frozenset({"depth", "disparity", "flow", "infrared", "ir", "nir", "thermal"})
 
 
 def split_words(text: str) -> list[str]:
@@ -54,3 +55,8 @@ def second_choice_score(texts: Iterable[str]) -> int:
     """Count words of files that lie next to the masks, such as those of instances or colors."""
     words = {word.lower() for text in texts for word in split_words(text)}
     return len(words & _SECOND_CHOICE)
+
+
+def is_other_sensor(texts: Iterable[str]) -> bool:
+    """True for names of images that are not photographs in visible light."""
+    return any(word.lower() in _OTHER_SENSORS for text in texts for word in split_words(text))
