@@ -224,7 +224,10 @@ def forbid_class_map(project: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (break_table, "street: class_dict.csv: line 1: no column 'b'"),
+        (
+            break_table,
+            "street: class_dict.csv: line 1: no column 'b'; .*; correct it",
+        ),
         (break_mask, "street: train_labels/0001TP_000000_L.png: cannot be decoded"),
         (forbid_class_map, "classes/street.yaml"),
     ],

@@ -321,13 +321,13 @@ ERRORS: dict[str, tuple[dict[str, bytes | str], dict[str, str], str]] = {
     "boxes": (
         name_files("images/{n}.jpg", "labels/{n}.txt", "0 0.5 0.5 0.1 0.1\n"),
         {},
-        "no masks found: 10 images in images (10); the text files have bounding boxes",
+        "no masks found: 10 images in images (10); other files: .txt (10); the text files have",
     ),
     "other annotations": (
         name_files("images/{n}.jpg", "ann/{n}.jpg.json", '{"objects": [], "size": {}}'),
         {},
-        "no masks found: 10 images in images (10); none of 10 .json and .xml files, such as "
-        "ann/000.jpg.json, has polygons of images with these names as COCO, LabelMe or CVAT",
+        "no masks found: 10 images in images (10); other files: .json (10); no .json or .xml file, "
+        "such as ann/000.jpg.json, has polygons of images with these names as COCO, LabelMe or",
     ),
     "no match": (
         name_files("img/{n}.png", "lab/{n}.png"),

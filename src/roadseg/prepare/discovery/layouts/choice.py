@@ -103,11 +103,10 @@ class _Given:
     def require_files(self, files: Sequence[File]) -> None:
         """Raise InputError if there are no images, or none that a pattern matches."""
         if not any(file.suffix in IMAGE_SUFFIXES for file in files):
-            counts = Counter(file.suffix or "without suffix" for file in files)
-            types = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common(_NUM_SHOWN))
+            types = _count_suffixes(files)
             raise InputError(
                 f"no images found among {len(files):,} files{types and f': {types}'}; images end "
-                f"in {', '.join(IMAGE_SUFFIXES)}"
+                f"in {', '.join(IMAGE_SUFFIXES)}, and archives in a data set are not unpacked"
             )
         for option, pattern in (("images", self.images), ("masks", self.masks)):
             if pattern is not None and not any(pattern.match(file.path) for file in files):
@@ -181,17 +180,25 @@ def _other_notes(best: Candidate, others: Sequence[Candidate], patterns: Pattern
 
 def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
     images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
+    types = _count_suffixes(file for file in files if file.suffix not in IMAGE_SUFFIXES)
     reason = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
     texts = [file.path for file in files if file.suffix in (".json", ".xml")]
     if texts and not reason:
         reason = (
-            f"; none of {len(texts):,} .json and .xml files, such as {texts[0]}, has polygons of "
-            "images with these names as COCO, LabelMe or CVAT for images; export to one of them"
+            f"; no .json or .xml file, such as {texts[0]}, has polygons of images with these "
+            "names as COCO, LabelMe or CVAT for images: export the annotations in such a format"
         )
     return InputError(
-        f"no masks found: {len(images):,} images in {count_by_folder(images)}{reason}; name the "
-        "pattern with --masks, such as labels/{id}.png"
+        f"no masks found: {len(images):,} images in {count_by_folder(images)}"
+        f"{types and f'; other files: {types}'}{reason}; name the pattern with --masks, such as "
+        "labels/{id}.png"
     )
+
+
+def _count_suffixes(files: Iterable[File]) -> str:
+    """Return the most frequent suffixes with the numbers of files, for a message."""
+    counts = Counter(file.suffix or "without suffix" for file in files)
+    return ", ".join(f"{suffix} ({count:,})" for suffix, count in counts.most_common(_NUM_SHOWN))
 
 
 def count_by_folder(files: Iterable[File]) -> str:
