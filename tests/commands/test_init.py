@@ -266,6 +266,7 @@ def test_patterns_can_be_given(project: Path):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere"),
+        (["https://example.org/a.zip"], "https://example.org/a.zip: init reads local files; down"),
         (["data/raw"], "data/raw, which the pipeline deletes"),
         (["street", "--name", "../a"], "--name: '../a' should have only letters, digits, _ and -"),
     ],

@@ -298,6 +298,7 @@ def test_patterns_of_the_user_choose_annotation_files():
     layout = discover(files, images="img/{id}.jpg", masks="b.json")
     assert (layout.kind, len(layout.pairs), layout.unmasked) == ("coco", 4, "skip")
     assert {pair.mask for pair in layout.pairs} == {"b.json"}
+    assert discover(files, masks="b.json").images == "img/{id}.jpg"
 
 
 ERRORS: dict[str, tuple[dict[str, bytes | str], dict[str, str], str]] = {
@@ -328,6 +329,12 @@ ERRORS: dict[str, tuple[dict[str, bytes | str], dict[str, str], str]] = {
         {},
         "no masks found: 10 images in images (10); other files: .json (10); no .json or .xml file, "
         "such as ann/000.jpg.json, has polygons of images with these names as COCO, LabelMe or",
+    ),
+    "ids that differ": (
+        name_files("img/{n}.png", "lab/{n}_L.png"),
+        {"masks": "lab/{id}.png"},
+        "img/{id}.png and lab/{id}.png match no image with its mask (img/000.png and lab/000_L.png "
+        "have different fields); name the patterns",
     ),
     "no match": (
         name_files("img/{n}.png", "lab/{n}.png"),

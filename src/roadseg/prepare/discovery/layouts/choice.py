@@ -135,7 +135,9 @@ class _Given:
             return Patterns(self.images.text, masks or patterns.masks, patterns.test_images)
         if self.masks:
             images = derive_pattern(self.masks, [pair[::-1] for pair in pairs])
-            return replace(patterns, images=images or patterns.images, masks=self.masks.text)
+            if best.is_shared or not images or not FilePattern(images).fields:
+                images = patterns.images
+            return replace(patterns, images=images, masks=self.masks.text)
         return patterns
 
 

@@ -89,8 +89,10 @@ def discover_layout(
     patterns, matched = _match(parsed, choice)
     pairs, ids = matched.masks, matched.ids
     if not pairs:
+        found = [file.path for file in (*matched.unmasked[:1], *matched.unused_masks[:1])]
+        such = f" ({' and '.join(found)} have different fields)" if len(found) > 1 else ""
         raise InputError(
-            f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
+            f"{patterns.images} and {patterns.masks} match no image with its mask{such}; name the "
             "patterns with --images and --masks"
         )
     val_ids, split_notes = _find_val_ids(files, parsed, pairs, ids, choice)
