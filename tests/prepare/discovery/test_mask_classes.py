@@ -79,6 +79,12 @@ def test_classes_have_the_colors_of_the_palette():
     assert colors(found) == {"class_2": ROAD, "class_5": CAR}
 
 
+def test_stray_pixels_do_not_make_white_a_border():
+    found = find(gray(*[0] * 150, *[255] * 150, 254))
+    assert ids(found) == {"class_0": [0], "class_254": [254], "class_255": [255]}
+    assert not found.class_map.ignored_label_ids
+
+
 def test_gray_masks_among_painted_ones_are_reported():
     note = "unsure: 1 masks are gray and 2 in color, and each gray is taken as a color"
     assert find(gray(0, 1), painted(ROAD, CAR), painted(ROAD, VOID)).notes[0].startswith(note)
