@@ -23,7 +23,7 @@ from roadseg.data.split_file import Split
 from roadseg.reporting import contact_sheet
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
-from tests.layouts import IMAGE_COLORS, LAYOUTS, NAMES, make_classes, make_points
+from tests.layouts import HEIGHT, IMAGE_COLORS, LAYOUTS, NAMES, WIDTH, make_classes, make_points
 from tests.stage_runner import arguments
 
 
@@ -224,7 +224,10 @@ def forbid_class_map(project: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (break_table, "street: class_dict.csv: line 1: no column 'b'"),
+        (
+            break_table,
+            "street: class_dict.csv: line 1: no column 'b'; .*; correct it",
+        ),
         (break_mask, "street: train_labels/0001TP_000000_L.png: cannot be decoded"),
         (forbid_class_map, "classes/street.yaml"),
     ],
@@ -263,6 +266,7 @@ def test_patterns_can_be_given(project: Path):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere"),
+        (["https://example.org/a.zip"], "https://example.org/a.zip: init reads local files; down"),
         (["data/raw"], "data/raw, which the pipeline deletes"),
         (["street", "--name", "../a"], "--name: '../a' should have only letters, digits, _ and -"),
     ],
@@ -288,6 +292,15 @@ def test_a_folder_named_like_a_built_in_source_is_a_folder(project: Path):
     assert load_params(Path("params.yaml")).data.source == "./kitti"
     run_stage("fetch")
     assert len(list(project.glob("data/raw/training/semantic/*"))) == 6
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_single_class_is_reported(project: Path, capsys: pytest.CaptureFixture[str]):
+    LAYOUTS["binary"](project / "street")
+    for path in (project / "street/masks").iterdir():
+        Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 255)).save(path)  # classes in alpha, lost
+    main(["init", "street"])
+    assert "- unsure: there is only one class" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_figures")

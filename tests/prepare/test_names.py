@@ -202,6 +202,15 @@ def test_masks_without_an_image_are_never_left_out(tmp_path: Path):
         fetch_set(source, skip)
 
 
+def test_companions_of_masks_are_left_out_but_not_masks_of_missing_images():
+    names = ["img/a.jpg", "lab/a.png", "lab/a_color.png", "lab/a-train-ids.png"]
+    assert list(SIMPLE.match(names).places) == ["img/a.jpg", "lab/a.png"]
+    companion = [*names, "img/a_color.jpg"]
+    assert "lab/a_color.png" in SIMPLE.match(companion).places
+    for other in ("lab/a_2.png", "lab/ab.png", "lab/a_.png", "lab/b_color.png"):
+        assert other in SIMPLE.match([*names, other]).places  # fetch refuses it
+
+
 def test_annotation_files_are_kept_apart_with_the_images_that_they_describe():
     patterns = FilePatterns(
         images="{split:train,valid}/{id}.jpg",

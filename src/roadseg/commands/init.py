@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"{_PARAMS}: no such file; run roadseg init in the root of a clone of the project"
         )
+    if "://" in args.source:
+        raise InputError(f"{args.source}: init reads local files; download the data set first")
     params = load_params(_PARAMS)
     require_not_written("data.source", args.source, stage_outputs(Path("dvc.yaml")))
     name, class_maps = _name(args.name, args.source), Path("classes")

@@ -138,6 +138,38 @@ def test_label_ids_are_preferred_to_colors_and_instances():
     )
 
 
+def test_photographs_are_preferred_to_depth_maps():
+    files = name_files("depth/{n}.jpg", "gt/{n}_mask.png")
+    files |= name_files("rgb/{n}_clipped.jpg", "gt/{n}_mask.png")
+    layout = discover(files)
+    assert (layout.images, layout.masks) == ("rgb/{id}_clipped.jpg", "gt/{id}_mask.png")
+
+
+def test_masks_without_an_image_are_named_but_not_their_companions():
+    files = name_files("img/{n}.jpg", "lab/{n}.png")
+    files |= {f"lab/{n}_color.png": COLORS for n in NUMBERS}
+    layout = discover(files)
+    assert layout.masks == "lab/{id}.png"
+    assert not any(note.startswith("unsure") for note in layout.notes)
+    del files["img/004.jpg"]
+    note = "unsure: masks without an image stop fetch (1, such as lab/004.png); remove them"
+    assert any(text.startswith(note) for text in discover(files).notes)
+
+
+def test_images_in_two_formats_are_not_used_silently():
+    files = name_files("PNG/in/{n}.png", "PNG/gt/{n}.png")
+    files |= name_files("TIF/in/{n}.tif", "TIF/gt/{n}.tif")
+    assert (
+        discover(files)
+        .notes[-1]
+        .startswith(
+            "unsure: PNG/in/000.png and TIF/in/000.tif may be the same image in two formats; if so,"
+        )
+    )
+    chosen = discover(files, images="PNG/in/{id}.png")
+    assert (chosen.masks, len(chosen.pairs)) == ("PNG/gt/{id}.png", 10)
+
+
 def test_jpeg_masks_are_inexact_colors():
     layout = discover(name_files("images/{n}.jpg", "masks/{n}.jpg", LOSSY_COLORS))
     assert layout.kind == "colors"
@@ -266,6 +298,7 @@ def test_patterns_of_the_user_choose_annotation_files():
     layout = discover(files, images="img/{id}.jpg", masks="b.json")
     assert (layout.kind, len(layout.pairs), layout.unmasked) == ("coco", 4, "skip")
     assert {pair.mask for pair in layout.pairs} == {"b.json"}
+    assert discover(files, masks="b.json").images == "img/{id}.jpg"
 
 
 ERRORS: dict[str, tuple[dict[str, bytes | str], dict[str, str], str]] = {
@@ -289,7 +322,19 @@ ERRORS: dict[str, tuple[dict[str, bytes | str], dict[str, str], str]] = {
     "boxes": (
         name_files("images/{n}.jpg", "labels/{n}.txt", "0 0.5 0.5 0.1 0.1\n"),
         {},
-        "no masks found: 10 images in images (10); the text files have bounding boxes",
+        "no masks found: 10 images in images (10); other files: .txt (10); the text files have",
+    ),
+    "other annotations": (
+        name_files("images/{n}.jpg", "ann/{n}.jpg.json", '{"objects": [], "size": {}}'),
+        {},
+        "no masks found: 10 images in images (10); other files: .json (10); no .json or .xml file, "
+        "such as ann/000.jpg.json, has polygons of images with these names as COCO, LabelMe or",
+    ),
+    "ids that differ": (
+        name_files("img/{n}.png", "lab/{n}_L.png"),
+        {"masks": "lab/{id}.png"},
+        "img/{id}.png and lab/{id}.png match no image with its mask (img/000.png and lab/000_L.png "
+        "have different fields); name the patterns",
     ),
     "no match": (
         name_files("img/{n}.png", "lab/{n}.png"),

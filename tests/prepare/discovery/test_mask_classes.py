@@ -79,6 +79,18 @@ def test_classes_have_the_colors_of_the_palette():
     assert colors(found) == {"class_2": ROAD, "class_5": CAR}
 
 
+def test_stray_pixels_do_not_make_white_a_border():
+    found = find(gray(*[0] * 150, *[255] * 150, 254))
+    assert ids(found) == {"class_0": [0], "class_254": [254], "class_255": [255]}
+    assert not found.class_map.ignored_label_ids
+
+
+def test_gray_masks_among_painted_ones_are_reported():
+    note = "unsure: 1 masks are gray and 2 in color, and each gray is taken as a color"
+    assert find(gray(0, 1), painted(ROAD, CAR), painted(ROAD, VOID)).notes[0].startswith(note)
+    assert not find(painted(ROAD, CAR), painted(VOID), table=TABLE).notes
+
+
 def test_palettes_of_different_order_are_read_by_color():
     found = find(indexed({0: ROAD, 1: CAR}), indexed({0: CAR, 1: ROAD}))
     assert found.mask_values == "colors"
@@ -101,6 +113,7 @@ def test_voc_is_known_by_its_palette_and_directory():
         ("training/semantic/000000_10.png", (0, 7, 33), "kitti12"),
         ("training/semantic/000000_10.png", (7, 34), None),
         ("gtFine/train/a/a_000000_000019_gtFine_labelIds.png", (0, 7, 33), "cityscapes19"),
+        ("gtCoarse/val/a/a_000000_000019_gtCoarse_labelIds.png", (0, 7, 33), "cityscapes19"),
         ("trainannot/0016E5_07959.png", (0, 10, 11), "camvid11"),
         ("trainannot/photo_1.png", (0, 10, 11), None),
     ],

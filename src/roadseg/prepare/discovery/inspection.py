@@ -176,7 +176,12 @@ def _inspect_shapes(
 
 def _read_table(files: DatasetFiles) -> ClassTable | None:
     name = find_class_table(files.names)
-    return None if name is None else read_class_table(name, files.read(name, MAX_BYTES + 1))
+    if name is None:
+        return None
+    try:
+        return read_class_table(name, files.read(name, MAX_BYTES + 1))
+    except InputError as error:
+        raise InputError(f"{error}; correct it, or rename it if it is not a class table") from None
 
 
 def _read_examples(files: DatasetFiles, sample: _Sample, max_pixels: int) -> list[Example]:

@@ -71,10 +71,12 @@ def _class_rows(inspection: Inspection) -> Iterator[str]:
 
 
 def _absent_classes(inspection: Inspection) -> list[str]:
-    """Return a note about classes that occur in no mask of the sample."""
+    """Return a note about classes that occur in no mask of the sample, or about a single class."""
     if inspection.classes.known_as:
         return []
     names = inspection.classes.class_map.names
+    if len(names) == 1:
+        return ["unsure: there is only one class, so nothing is learned; are these the masks?"]
     absent = [names[i] for i in np.flatnonzero(inspection.pixels[: len(names)] == 0)]
     if not absent:
         return []

@@ -3,7 +3,7 @@
 `roadseg.config.file_pattern` describes the syntax of the patterns.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -84,7 +84,8 @@ class FilePatterns:
 
         A place consists of a known directory and an id without separators, so it cannot lead out of
         the dataset. There may be one more directory around everything than in the patterns. Hidden
-        files and the files that macOS adds to archives are skipped. A name that matches two
+        files, those that macOS adds to archives and companions of masks (a_color.png next to a.png,
+        without an image a_color) are skipped. A name that matches two
         patterns belongs to the one with more literal characters.
 
         Args:
@@ -121,6 +122,9 @@ class FilePatterns:
         """Choose the places of the files; leave out images without a mask."""
         images = {file.image_id: file for file in files if file.kind == TRAIN_IMAGES}
         masks = {file.image_id: file for file in files if file.kind == TRAIN_MASKS}
+        companions = {
+            image_id for image_id in masks.keys() - images.keys() if _is_companion(image_id, masks)
+        }
         shared = sorted(file.name for file in files if not file.image_id)
         can_skip = self.skip_unmasked and masks and not shared
         unmasked = images.keys() - masks.keys() if can_skip else set()
@@ -128,7 +132,7 @@ class FilePatterns:
         places = {
             file.name: _place(file.name, file.kind, file.image_id or stems[file.name])
             for file in files
-            if file.kind != TRAIN_IMAGES or file.image_id not in unmasked
+            if file.image_id not in (unmasked if file.kind == TRAIN_IMAGES else companions)
         }
         annotations = {
             **self._described_images(TRAIN_MASKS, TRAIN_IMAGES, files, places),
@@ -224,6 +228,18 @@ def _match(name: str, top: str, patterns: Mapping[str, FilePattern]) -> _File | 
 
 def _id_fields(kind: str, patterns: Mapping[str, FilePattern]) -> tuple[str, ...]:
     return patterns[TEST_IMAGES if kind in (TEST_IMAGES, TEST_MASKS) else TRAIN_IMAGES].fields
+
+
+def _is_companion(image_id: str, ids: Container[str]) -> bool:
+    """Check whether an id extends another one by a separator and a word, as a_color does a.
+
+    It may not be extended by a number: if a is there, a_2 is another image.
+    """
+    ends = range(1, min(len(image_id) - 1, _LONGEST_NAME))
+    return any(
+        not image_id[end].isalnum() and image_id[end + 1].isalpha() and image_id[:end] in ids
+        for end in ends
+    )
 
 
 def _require_no_unmatched_image(

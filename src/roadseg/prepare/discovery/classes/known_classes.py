@@ -14,7 +14,7 @@ VOC_NAMES = (
 """Names of Pascal VOC's label ids 0 to 20."""
 _CLASS_MAPS = {
     r"training/semantic/\d+_\d+\.png$": "kitti12",
-    r"_gtFine_labelIds\.png$": "cityscapes19",
+    r"_gt(Fine|Coarse)_labelIds\.png$": "cityscapes19",
     r"annot/(0001TP|0006R0|0016E5|Seq05VD)_[^/]+\.png$": "camvid11",
 }
 """Name of a class map of this project by a regular expression for the name of a mask."""

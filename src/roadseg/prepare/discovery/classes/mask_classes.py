@@ -4,6 +4,7 @@ Shapes: N colors.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,19 @@ def find_mask_classes(
     Raises:
         InputError: the masks have more values than a class map has classes.
     """
+    classes = _find_classes(statistics, table, mask, folder)
+    if not (classes.mask_values == "colors" and statistics.num_gray and statistics.num_painted):
+        return classes
+    note = (
+        f"unsure: {statistics.num_gray:,} masks are gray and {statistics.num_painted:,} in color, "
+        "and each gray is taken as a color; are these label ids? Use one kind only (--masks)"
+    )
+    return replace(classes, notes=(note, *classes.notes))
+
+
+def _find_classes(
+    statistics: MaskStatistics, table: ClassTable | None, mask: str, folder: Path
+) -> Classes:
     by_color = table.by_color() if table else {}
     found = statistics.colors.pixels.keys()
     in_table = found & by_color.keys()
@@ -94,7 +108,7 @@ def _id_classes(
         name, class_map = known
         return Classes(class_map=class_map, known_as=name, encoding=encoding)
     draft = ClassMapDraft()
-    if _has_border(ids):
+    if _has_border(statistics.ids):
         ids.remove(_BORDER_ID)
         draft.ignored_label_ids.append(_BORDER_ID)
         draft.notes.append("unsure: label id 255 is ignored; in public sets it is a border")
@@ -116,9 +130,15 @@ def _id_classes(
     return Classes(class_map=draft.build(), encoding=encoding, notes=tuple(draft.notes))
 
 
-def _has_border(ids: set[int]) -> bool:
-    """True if 255 is next to label ids, and not the white of gray values for the eye."""
-    return _BORDER_ID in ids and len(ids) > 2 and not _are_spaced(ids)
+def _has_border(counts: ValueCounts[int]) -> bool:
+    """True if 255 is next to label ids, and not the white of gray values for the eye.
+
+    A few stray pixels of another gray do not make black and white label ids.
+    """
+    others = counts.largest_fractions.keys() - {_BORDER_ID}
+    frequent = [label_id for label_id in others if counts.largest_fractions[label_id] >= _RARE]
+    ids = set(counts.pixels)
+    return _BORDER_ID in ids and len(frequent) > 1 and not _are_spaced(ids)
 
 
 def _names_in_table(

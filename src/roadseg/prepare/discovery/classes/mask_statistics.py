@@ -42,6 +42,8 @@ class MaskStatistics:
 
     num_painted: int = 0
     """Masks in color, other than by a palette."""
+    num_gray: int = 0
+    """Masks of one channel without a palette."""
     ids: ValueCounts[int] = field(default_factory=ValueCounts)
     """Values of masks in gray, and indices of those with a palette."""
     colors: ValueCounts[Color] = field(default_factory=ValueCounts)
@@ -62,6 +64,7 @@ class MaskStatistics:
         counts = np.bincount(mask.values.reshape(-1))
         ids = [(int(label_id), int(counts[label_id])) for label_id in np.flatnonzero(counts)]
         self.ids.add(ids, num_pixels)
+        self.num_gray += not mask.has_palette
         if mask.palette is None:
             return
         by_color: Counter[Color] = Counter()

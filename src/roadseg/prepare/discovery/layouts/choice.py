@@ -1,7 +1,7 @@
 """Choose among the ways to pair images with masks, or follow the patterns of the user."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roadseg.config.file_pattern import IMAGE_SUFFIXES, FilePattern, image_pattern, mask_pattern
@@ -61,7 +61,7 @@ def choose_patterns(
     if not candidates:
         raise _no_masks(files, prober)
     best, *others = candidates
-    patterns = _apply(given, build_patterns(best), best.matches.pairs)
+    patterns = _apply(given, build_patterns(best), best)
     return Choice(
         patterns=patterns,
         kind=best.kind,
@@ -90,11 +90,10 @@ def _choose_given(
 def _require_files(files: Sequence[File], given: _Given) -> None:
     """Raise InputError if there are no images, or none that a pattern matches."""
     if not any(file.suffix in IMAGE_SUFFIXES for file in files):
-        counts = Counter(file.suffix or "without suffix" for file in files)
-        types = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common(_NUM_SHOWN))
+        types = _count_suffixes(files)
         raise InputError(
             f"no images found among {len(files):,} files{types and f': {types}'}; images end "
-            f"in {', '.join(IMAGE_SUFFIXES)}"
+            f"in {', '.join(IMAGE_SUFFIXES)}, and archives in a data set are not unpacked"
         )
     for option, pattern in zip(("images", "masks"), given, strict=True):
         if pattern is not None and not any(pattern.match(file.path) for file in files):
@@ -110,15 +109,17 @@ def _restrict(candidate: Candidate, given: _Given) -> Candidate:
     return replace(candidate, matches=candidate.matches._replace(pairs=pairs))
 
 
-def _apply(given: _Given, found: Patterns, pairs: Sequence[tuple[File, File]]) -> Patterns:
+def _apply(given: _Given, found: Patterns, best: Candidate) -> Patterns:
     """Return the patterns that were found, with the given one and its fields in the other one."""
-    images, masks = given
+    (images, masks), pairs = given, best.matches.pairs
     if images:
         other = derive_pattern(images, pairs)
         return Patterns(images.text, other or found.masks, found.test_images)
     if masks:
         other = derive_pattern(masks, [(mask, image) for image, mask in pairs])
-        return replace(found, images=other or found.images, masks=masks.text)
+        if best.is_shared or not other or not FilePattern(other).fields:
+            other = found.images
+        return replace(found, images=other, masks=masks.text)
     return found
 
 
@@ -163,8 +164,22 @@ def _other_notes(best: Candidate, others: Sequence[Candidate], patterns: Pattern
 
 def _no_masks(files: Sequence[File], prober: Prober) -> InputError:
     images = [file for file in files if file.suffix in IMAGE_SUFFIXES]
-    boxes = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
+    types = _count_suffixes(file for file in files if file.suffix not in IMAGE_SUFFIXES)
+    reason = "; the text files have bounding boxes, not polygons" if prober.has_boxes else ""
+    texts = [file.path for file in files if file.suffix in (".json", ".xml")]
+    if texts and not reason:
+        reason = (
+            f"; no .json or .xml file, such as {texts[0]}, has polygons of images with these "
+            "names as COCO, LabelMe or CVAT for images: export the annotations in such a format"
+        )
     return InputError(
-        f"no masks found: {len(images):,} images in {count_by_folder(images)}{boxes}; name the "
-        "pattern with --masks, such as labels/{id}.png"
+        f"no masks found: {len(images):,} images in {count_by_folder(images)}"
+        f"{types and f'; other files: {types}'}{reason}; name the pattern with --masks, such as "
+        "labels/{id}.png"
     )
+
+
+def _count_suffixes(files: Iterable[File]) -> str:
+    """Return the most frequent suffixes with the numbers of files, for a message."""
+    counts = Counter(file.suffix or "without suffix" for file in files)
+    return ", ".join(f"{suffix} ({count:,})" for suffix, count in counts.most_common(_NUM_SHOWN))

@@ -1,6 +1,7 @@
 """Find the layout of a dataset: the file patterns of its images and masks, and its splits."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -73,8 +74,10 @@ def discover_layout(
     patterns, matched = _match(parsed, choice)
     pairs, ids = matched.masks, matched.ids
     if not pairs:
+        found = [file.path for file in (*matched.unmasked[:1], *matched.unused_masks[:1])]
+        such = f" ({' and '.join(found)} have different fields)" if len(found) > 1 else ""
         raise InputError(
-            f"{patterns.images} and {patterns.masks} match no image with its mask; name the "
+            f"{patterns.images} and {patterns.masks} match no image with its mask{such}; name the "
             "patterns with --images and --masks"
         )
     splits = find_splits(pairs.items(), choice.described is not None)
@@ -113,6 +116,15 @@ def _match(files: Sequence[File], choice: Choice) -> tuple[Patterns, DatasetMatc
     return patterns, matched
 
 
+def _find_copies(images: Collection[File]) -> tuple[File, File] | None:
+    """Return two images of one name in two formats, if most images are such."""
+    names: dict[str, dict[str, File]] = defaultdict(dict)
+    for image in images:
+        names[image.stem][image.suffix] = image
+    copies = [list(found.values()) for found in names.values() if len(found) > 1]
+    return (copies[0][0], copies[0][1]) if 4 * len(copies) > len(images) else None
+
+
 def _count_notes(matched: DatasetMatch, choice: Choice) -> Iterator[str]:
     if matched.unmasked:
         total = len(matched.masks) + len(matched.unmasked)
@@ -120,8 +132,16 @@ def _count_notes(matched: DatasetMatch, choice: Choice) -> Iterator[str]:
             f"{len(matched.unmasked):,} of {total:,} images have no mask and are skipped, such as "
             f"{matched.unmasked[0].path} (data.unmasked)"
         )
-    if matched.num_unused_masks:
-        yield f"unsure: there are masks without an image: {matched.num_unused_masks:,}"
+    if matched.unused_masks:
+        yield (
+            f"unsure: masks without an image stop fetch ({len(matched.unused_masks):,}, such as "
+            f"{matched.unused_masks[0].path}); remove them, or add their images"
+        )
+    if copies := _find_copies(matched.masks):
+        yield (
+            f"unsure: {copies[0].path} and {copies[1].path} may be the same image in two formats; "
+            "if so, choose one of them with --images, or copies of training images are validated"
+        )
     others = [file for file in matched.others if file not in choice.masks]
     if others:
         yield f"unsure: images in these directories are not used: {count_by_folder(others)}"

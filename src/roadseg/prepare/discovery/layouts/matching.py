@@ -28,7 +28,7 @@ class DatasetMatch:
     unmasked: list[File]
     """Images that match, but have no mask."""
     test_images: list[File]
-    num_unused_masks: int
+    unused_masks: list[File]
     """Masks without an image."""
     others: list[File]
     """Image files that no pattern matches."""
@@ -71,7 +71,7 @@ def match_files(
         masks=pairs,
         unmasked=unmasked + [file for file in rest if expression.match(file.path)],
         test_images=list(found[TEST_IMAGES].values()),
-        num_unused_masks=len(masks.keys() - images.keys()),
+        unused_masks=[masks[image_id] for image_id in sorted(masks.keys() - images.keys())],
         others=[file for file in rest if not expression.match(file.path)],
     )
 

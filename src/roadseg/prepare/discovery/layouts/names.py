@@ -36,6 +36,7 @@ _SECOND_CHOICE = frozenset(
     | {*("edge", "edges", "boundary", "boundaries", "color", "colors", "colour", "rgb", "vis")}
     | {*("preview", "overlay", "viz", "instances", "captions", "keypoints", "stuff")}
 )
+_OTHER_SENSORS = frozenset({"depth", "disparity", "flow", "infrared", "ir", "nir", "thermal"})
 
 
 class File(NamedTuple):
@@ -135,3 +136,8 @@ def split_off_common(names: Iterable[str]) -> tuple[str, list[str], str]:
     tail = common_start([entry[::-1] for entry in rests])[::-1]
     middles = ["".join(entry[: len(entry) - len(tail)]) for entry in rests]
     return "".join(head), middles, "".join(tail)
+
+
+def is_other_sensor(texts: Iterable[str]) -> bool:
+    """True for names of images that are not photographs in visible light."""
+    return any(word.lower() in _OTHER_SENSORS for text in texts for word in split_words(text))

@@ -9,6 +9,7 @@ from itertools import chain
 from roadseg.config.file_pattern import IMAGE_SUFFIXES
 from roadseg.prepare.discovery.layouts.names import (
     File,
+    is_other_sensor,
     mask_score,
     second_choice_score,
     split_words,
@@ -69,7 +70,8 @@ class Candidate:
         """Sort key; the best candidate has the smallest one."""
         image, mask = map(literal_texts, (self.template.image, self.template.mask))
         return (
-            *(not self.has_photos, self.is_lossy, _KINDS.index(self.kind)),
+            *(not self.has_photos, is_other_sensor(image)),
+            *(self.is_lossy, _KINDS.index(self.kind)),
             *(second_choice_score(mask), max(mask_score(image), 0), -mask_score(mask)),
             *(self.template.num_differences, -len(self.matches.pairs)),
             *(str(self.template.mask), str(self.template.image)),
