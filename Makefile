@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install remotes repro verify quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -38,6 +38,9 @@ remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3
 
 repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
 	dvc repro
+
+verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs with the committed ones
+	roadseg verify
 
 quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work
 	@$(MAKE) --no-print-directory --jobs --output-sync lint test-fast
