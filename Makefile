@@ -39,7 +39,7 @@ remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3
 repro: $(VENV)/installed ## Run the stages of the pipeline that are not up to date
 	dvc repro
 
-verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs with the committed ones
+verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs
 	roadseg verify
 
 quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work

@@ -13,6 +13,7 @@ from PIL import Image
 from roadseg.commands.main import main
 from roadseg.commands.verify import format_rows
 from roadseg.experiments import verification
+from roadseg.experiments.revisions import hash_files_at_revision
 from roadseg.experiments.verification import compare_locks, copy_commit, find_first_difference
 from roadseg.prepare.layout import TRAIN_MASKS
 from roadseg.system.errors import InputError
@@ -80,23 +81,29 @@ def test_equal_inputs_with_another_model_point_to_the_machine(new: dict[str, Any
     change_output(new, "train", "models/best.safetensors")
     problem = find_first_difference(compare_locks(LOCK, new))
     assert problem is not None
-    assert problem.startswith("first stage that differs: train (models/best.safetensors); its inpu")
+    assert problem.startswith("first stage that differs: train (models/best.safetensors); its ")
     assert "the processor, the number of threads or the version of a package" in problem
 
 
 def test_changed_code_and_parameters_are_reported_before_the_outputs(new: dict[str, Any]):
     train = new["stages"]["train"]
     train["deps"][1]["md5"] = "changed"
-    train["params"]["params.yaml"] = {"train.epochs": 8, "train.new": None}
+    train["params"]["params.yaml"] = {"train.epochs": 8, "train.new": 1}
     change_output(new, "train", "metrics/train.json")
     new["stages"]["card"]["deps"][0]["md5"] = "changed"  # contains an output of train
     rows = compare_locks(LOCK, new)
-    names = [(row.name, row.is_input) for row in rows if row.difference]
-    assert names[:2] == [("train.epochs", True), ("src/train.py", True)]
-    assert names[2:] == [("metrics/train.json", False)]
+    assert [(row.name, str(row.difference)) for row in rows if row.difference] == [
+        ("inputs", "different (train.epochs, train.new, src/train.py)"),
+        ("metrics/train.json", "different"),
+    ]
     problem = find_first_difference(rows)
     assert problem is not None
-    assert "train (train.epochs, src/train.py); dvc.lock was committed with other in" in problem
+    assert problem.startswith(
+        "first stage that differs: train (inputs: train.epochs, train.new, src/train.py); first "
+        "output: metrics/train.json; dvc.lock was committed with other inputs"
+    )
+    new["stages"]["train"]["outs"] = LOCK["stages"]["train"]["outs"]
+    assert "; all outputs are identical; " in str(find_first_difference(compare_locks(LOCK, new)))
 
 
 def test_stage_that_has_not_run_is_reported_as_that(new: dict[str, Any]):
@@ -180,3 +187,6 @@ def test_changed_mask_is_named_and_nothing_stays(
     assert "masks/000003_10.npy" in results["data/prepared"]
     assert succeeds(folder, "git", "status", "--porcelain") == ""
     assert list((tmp_path / "temporary").iterdir()) == []
+    succeeds(folder, "git", "clone", "-q", ".", "../clone")  # its DVC cache is empty
+    monkeypatch.chdir(tmp_path / "clone")
+    assert hash_files_at_revision("data/raw", "HEAD") is None

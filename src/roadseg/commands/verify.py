@@ -39,10 +39,9 @@ def run(args: argparse.Namespace) -> None:
 
 def format_rows(rows: "list[Row]") -> list[str]:
     """Format one line per row, with aligned columns."""
-    shown = [(row.stage, f"input {row.name}" if row.is_input else row.name) for row in rows]
-    widths = [max(map(len, column)) for column in zip(("stage", "output"), *shown, strict=True)]
     cells = [("stage", "output", "result")]
-    cells += [(*s, str(row.difference or "identical")) for s, row in zip(shown, rows, strict=True)]
+    cells += [(row.stage, row.name, str(row.difference or "identical")) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         escape_unprintable(f"{stage:<{widths[0]}}  {name:<{widths[1]}}  {result}")
         for stage, name, result in cells

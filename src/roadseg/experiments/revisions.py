@@ -42,11 +42,12 @@ def hash_files_at_revision(folder: str, revision: str) -> dict[str, str] | None:
     None if DVC has no list of its files, in the cache or in the default remote.
     """
     from dvc.api import DVCFileSystem
+    from dvc_data.index import DataIndexDirError
 
     files = DVCFileSystem(rev=revision)
     try:
         found = files.find(folder, detail=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, DataIndexDirError):
         return None
     return {
         name.removeprefix(f"{folder}/"): info.get("md5")

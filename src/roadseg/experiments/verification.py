@@ -23,6 +23,7 @@ LOCK = "dvc.lock"
 GUIDE = "docs/pipeline.md#what-repeats-exactly"
 _FETCH = "fetch"
 """The stage that reads data which no dependency in dvc.yaml describes."""
+INPUTS = "inputs"
 _NOT_WRITTEN = "not written by this run"
 RERUN = ("dvc", "repro", "--force", "--no-run-cache", "--no-commit")
 _DOWNLOADS = ".downloads"
@@ -35,10 +36,9 @@ class Row:
 
     stage: str
     name: str
-    """Path of an output, `input` with a path or parameter, or the key of a metric."""
+    """Path of an output, path and key of a metric, or INPUTS."""
     difference: Difference | None
     """None: identical bytes."""
-    is_input: bool = False
 
 
 @contextlib.contextmanager
@@ -113,18 +113,20 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
         new: content of the dvc.lock of the rerun; stages that it lacks have not run.
 
     Returns:
-        The inputs that differ, and all outputs. Inputs are the command, the parameters and the
-        files that no stage writes: differences between stages are those of outputs.
+        One row for each output, and one for each stage whose inputs differ. Inputs are the command,
+        the parameters and the files that no stage writes.
     """
     stages, old_stages = new["stages"], committed["stages"]
     outputs = [Path(out["path"]) for stage in old_stages.values() for out in stage.get("outs", [])]
     rows = []
     for name in [*stages, *(name for name in old_stages if name not in stages)]:
         stage, old = stages.get(name, {}), old_stages.get(name, {})
-        if stage:
-            rows += _compare_inputs(name, old, stage, outputs)
-        hashes = {out["path"]: out["md5"] for out in stage.get("outs", [])}
-        old_hashes = {out["path"]: out["md5"] for out in old.get("outs", [])}
+        inputs, old_inputs = _inputs(stage, outputs), _inputs(old, outputs)
+        changed = [k for k in inputs | old_inputs if inputs.get(k) != old_inputs.get(k)]
+        if stage and changed:
+            rows.append(Row(name, INPUTS, Difference(0, _shorten(changed))))
+        hashes = {out["path"]: out.get("md5") for out in stage.get("outs", [])}
+        old_hashes = {out["path"]: out.get("md5") for out in old.get("outs", [])}
         for path in hashes | old_hashes:
             if path not in hashes:
                 difference = Difference(0, _NOT_WRITTEN)
@@ -137,17 +139,6 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def _compare_inputs(
-    name: str, old: dict[str, Any], stage: dict[str, Any], outputs: list[Path]
-) -> list[Row]:
-    before, now = _inputs(old, outputs), _inputs(stage, outputs)
-    return [
-        Row(name, key, Difference(0, f"the committed {LOCK} has another one"), is_input=True)
-        for key in now | before
-        if now.get(key) != before.get(key)
-    ]
-
-
 def _inputs(stage: dict[str, Any], outputs: list[Path]) -> dict[str, Any]:
     """Map the command, each parameter and each file that no stage writes to its value or hash."""
     inputs = {"cmd": stage.get("cmd")}
@@ -156,7 +147,7 @@ def _inputs(stage: dict[str, Any], outputs: list[Path]) -> dict[str, Any]:
     for dep in stage.get("deps", []):
         path = Path(dep["path"])
         if not any(path.is_relative_to(o) or o.is_relative_to(path) for o in outputs):
-            inputs[dep["path"]] = dep["md5"]
+            inputs[dep["path"]] = dep.get("md5")
     return inputs
 
 
@@ -197,8 +188,7 @@ def _compare_folders(path: str, new: Path, commit: str) -> Difference:
     files = (file for file in new.rglob("*") if file.is_file())
     hashes = {file.relative_to(new).as_posix(): _md5(file) for file in files}
     names = sorted(n for n in hashes | committed if hashes.get(n) != committed.get(n))
-    shown = ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
-    return Difference(0, f"{len(names)} of {len(hashes | committed)} files: {shown}")
+    return Difference(0, f"{len(names)} of {len(hashes | committed)} files: {_shorten(names)}")
 
 
 def _md5(path: Path) -> str:
@@ -212,10 +202,15 @@ def find_first_difference(rows: list[Row]) -> str | None:
     first = next((row for row in rows if row.difference), None)
     if first is None or first.difference is None:
         return None
-    of_stage = [row for row in rows if row.stage == first.stage and row.difference]
-    names = [row.name for row in of_stage if row.is_input == first.is_input]
-    if first.is_input:
-        cause = f"{LOCK} was committed with other inputs; run dvc repro and commit the results"
+    of_stage = [row for row in rows if row.stage == first.stage]
+    names = _shorten([row.name for row in of_stage if row.difference and not row.difference.metric])
+    if first.name == INPUTS:
+        names = f"{INPUTS}: {first.difference.detail}"
+        output = next((row for row in rows if row.difference and row.name != INPUTS), None)
+        found = f"first output: {output.name}" if output else "all outputs are identical"
+        cause = (
+            f"{found}; {LOCK} was committed with other inputs: run dvc repro and commit the results"
+        )
     elif first.difference.detail == _NOT_WRITTEN:
         cause = "the stage did not run or failed; see its message above"
     elif first.stage == _FETCH:
@@ -227,8 +222,11 @@ def find_first_difference(rows: list[Row]) -> str | None:
         )
     metrics = [row.difference.digits for row in rows if row.difference and row.difference.metric]
     digits = [f"metrics {Difference(min(d for d in metrics if d is not None))}"] if metrics else []
-    shown = ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
-    return "; ".join([f"first stage that differs: {first.stage} ({shown})", *digits, cause])
+    return "; ".join([f"first stage that differs: {first.stage} ({names})", *digits, cause])
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join([*names[:3], *([f"and {len(names) - 3} more"] if len(names) > 3 else [])])
 
 
 def verify(commit: str) -> list[Row]:
