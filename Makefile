@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro final quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install remotes repro final verify quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -45,6 +45,9 @@ final: $(VENV)/installed ## Evaluate the best model on the test set, once it is 
 	python -m stages.test --params params.yaml --raw data/raw --classes classes --prepared data/prepared_test \
 	  --models $(MODELS) --metrics metrics/test.json --tables plots/test --runs metrics/test_runs.csv
 	dvc repro
+
+verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs
+	roadseg verify
 
 quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work
 	@$(MAKE) --no-print-directory --jobs --output-sync lint test-fast

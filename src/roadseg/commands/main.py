@@ -69,6 +69,11 @@ SUBCOMMANDS = {
         extra="pipeline",
         less_memory="compare tables instead of models, or lower evaluate.batch_size",
     ),
+    "verify": Subcommand(
+        "roadseg.commands.verify",
+        "rerun the committed pipeline and compare its outputs",
+        extra="pipeline",
+    ),
 }
 
 

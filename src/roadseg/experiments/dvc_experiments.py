@@ -92,7 +92,7 @@ def _state(executor: dict[str, Any] | None, data: dict[str, Any]) -> str:
 
 
 def _merge_params(files: dict[str, Any]) -> dict[str, Any]:
-    contents = [_flatten(file["data"]) for file in files.values() if "data" in file]
+    contents = [flatten(file["data"]) for file in files.values() if "data" in file]
     return {key: value for content in contents for key, value in content.items()}
 
 
@@ -100,18 +100,18 @@ def _merge_metrics(files: dict[str, Any]) -> dict[str, float]:
     """Return the numbers, prefixed with the name of their file without directory and suffix."""
     metrics = {}
     for path, file in files.items():
-        for key, value in _flatten(file["data"]).items():
+        for key, value in flatten(file["data"]).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 metrics[f"{Path(path).stem}.{key}"] = value
     return metrics
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Turn nested mappings into one mapping with dotted keys."""
     if not isinstance(value, dict):
         return {prefix: value}
     return {
         key: leaf
         for name, entry in value.items()
-        for key, leaf in _flatten(entry, f"{prefix}.{name}" if prefix else name).items()
+        for key, leaf in flatten(entry, f"{prefix}.{name}" if prefix else name).items()
     }

@@ -1,5 +1,7 @@
 """Outputs of the pipeline in other DVC experiments and Git revisions."""
 
+import hashlib
+
 from roadseg.system.errors import InputError
 
 
@@ -32,3 +34,23 @@ def read_at_revision(path: str, revision: str) -> bytes:
     except DvcException as error:
         raise InputError(f"{revision}: {path}: {' '.join(str(error).split())}") from None
     return content
+
+
+def hash_files_at_revision(folder: str, revision: str) -> dict[str, str] | None:
+    """Return the MD5 of each file of an output directory at `revision`, by path within `folder`.
+
+    None if DVC has no list of its files, in the cache or in the default remote.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc_data.index import DataIndexDirError
+
+    files = DVCFileSystem(rev=revision)
+    try:
+        found = files.find(folder, detail=True)
+    except (FileNotFoundError, DataIndexDirError):
+        return None
+    return {
+        name.removeprefix(f"{folder}/"): info.get("md5")
+        or hashlib.md5(files.read_bytes(name), usedforsecurity=False).hexdigest()
+        for name, info in found.items()
+    } or None
