@@ -149,7 +149,7 @@ def test_outputs_of_an_earlier_run_are_deleted_if_an_image_fails(model, raw_imag
 
 
 def test_files_of_unsupported_type_are_counted(model, raw_images, tmp_path, capsys):
-    for name in ("a.tif", "drive/b.TIF", "c.bmp", "drive/README", ".hidden.gif"):
+    for name in ("a.heic", "drive/b.HEIC", "c.ppm", "drive/README", ".hidden.gif"):
         (raw_images / name).touch()
     run(model, tmp_path / "out", raw_images)
     lines = capsys.readouterr().out.splitlines()
@@ -157,7 +157,7 @@ def test_files_of_unsupported_type_are_counted(model, raw_images, tmp_path, caps
     title, counts = lines[2].split(": ")
     assert title == "  skipped files of unsupported type"
     assert sorted(counts.split(", ")) == [
-        *("1 .bmp", "1 without suffix", "2 .tif"),
+        *("1 .ppm", "1 without suffix", "2 .heic"),
     ]
 
 

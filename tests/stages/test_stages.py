@@ -24,7 +24,7 @@ from tests.stage_runner import ORDER, run_stage
 
 FETCH = (
     *(sys.executable, "-m", "stages.fetch"),
-    *("--pipeline", "dvc.yaml", "--downloads", ".downloads"),
+    *("--pipeline", "dvc.yaml", "--splits", "splits", "--downloads", ".downloads"),
 )
 
 

@@ -105,7 +105,7 @@ def _test_images(manifest: Manifest) -> str:
     if not masked:
         return f"{others} images without masks, for figures only."
     also = f" and {others} images without masks, for figures only" if others else ""
-    return f"{masked} test images with masks, which no other stage reads{also}."
+    return f"{masked} test images with masks, which only `make final` reads{also}."
 
 
 def test_set_section(log: Path, runs: Sequence[LoggedRun], sha256: str) -> str:
