@@ -44,6 +44,7 @@ def test_missing_permission_to_read_is_reported(
     foreign: Path, tmp_path: Path, stage: str, option: str
 ):
     path = foreign / READ[stage][option]
+    path.touch()  # the log of the test set need not exist
     path.chmod(0)
     outs = tmp_path / "outs"
     outs.mkdir()

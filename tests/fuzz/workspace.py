@@ -25,7 +25,7 @@ from tests.factories import ROOT, write_images, write_params
 from tests.fuzz.case import Step
 
 CLASSES = ROOT / "classes"
-PIPELINE = str(ROOT / "dvc.yaml")
+PIPELINE, SPLITS = str(ROOT / "dvc.yaml"), str(ROOT / "splits")
 TWELVE = read_class_map(CLASSES / "kitti12.yaml")
 UNET = {"num_classes": 12, "base_channels": 1, "bilinear": True, "norm": "batch", "dropout": 0.0}
 DESCRIPTION = {
@@ -50,7 +50,9 @@ def make_step(
 MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/prepared", "data/split.json", "best.safetensors"
 CHECK = make_step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
-FETCH = make_step(fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, downloads=".downloads")
+FETCH = make_step(
+    fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, splits=SPLITS, downloads=".downloads"
+)
 REMAP = make_step(
     remap.main,
     (CACHE, "plots"),

@@ -60,7 +60,9 @@ def test_check_and_fetch_refuse_a_source_in_an_output(folder: Path, form: str):
     with pytest.raises(InputError, match=message):
         check.main([*PIPELINE, "--out", "data/params.checked"])
     with pytest.raises(InputError, match=message):
-        fetch_stage.main([*PIPELINE, "--out", "data/raw", "--downloads", ".downloads"])
+        fetch_stage.main(
+            [*PIPELINE, "--splits", "splits", "--out", "data/raw", "--downloads", ".downloads"]
+        )
     assert tree(folder) == before
 
 

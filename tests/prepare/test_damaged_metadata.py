@@ -151,7 +151,8 @@ def test_fetch_and_remap_accept_damaged_metadata(raw_images: Path, tmp_path: Pat
     (raw_images / MASK).write_bytes(insert_chunk(mask, b"eXIf", DAMAGED["zeros"]))
     write_params(tmp_path / "params.yaml", data__source=str(raw_images))
     paths = {"--params": "params.yaml", "--pipeline": ROOT / "dvc.yaml", "--out": "raw"}
-    fetch = run("stages.fetch", tmp_path, {**paths, "--downloads": ".downloads"})
+    options = {**paths, "--splits": "splits", "--downloads": ".downloads"}
+    fetch = run("stages.fetch", tmp_path, options)
     assert (fetch.returncode, fetch.stderr) == (0, "")
     paths = {"--params": "params.yaml", "--raw": "raw", "--classes": ROOT / "classes"}
     remap = run("stages.remap", tmp_path, {**paths, "--out": "prepared", "--frequency": "f.csv"})

@@ -84,7 +84,8 @@ def test_archive_with_a_known_hash_is_found_for_any_url(
 def test_experiment_in_a_copy_uses_the_store_of_the_main_repository(
     server: Server, body: bytes, tmp_path: Path, monkeypatch
 ):
-    paths = ["--params", "params.yaml", "--out", "raw", "--downloads", ".downloads"]
+    paths = ["--params", "params.yaml", "--splits", "splits", "--out", "raw"]
+    paths += ["--downloads", ".downloads"]
     main, copy = tmp_path / "main", tmp_path / "copy"
     monkeypatch.setenv("DVC_ROOT", str(main))
     for folder in (main, copy):

@@ -63,7 +63,7 @@ def test_output_beyond_ascii_is_escaped_for_an_ascii_stdout(tmp_path: Path):
     images = write_images(folder / "photos")
     params = write_params(tmp_path / "params.yaml", data__source=str(images))
     model = save_model(tmp_path / "model.safetensors")
-    paths = f"--params {params} --pipeline dvc.yaml --downloads x --out {folder / 'raw'}"
+    paths = f"--params {params} --pipeline dvc.yaml --splits x --downloads x --out {folder / 'raw'}"
     options = f"--model {model} --out {folder / 'out'} --device cpu"
     for command in (
         f"stages.fetch {paths}",
