@@ -77,6 +77,9 @@ class Victim:
             dvc.wait(_LONGEST_S)
             _, living = psutil.wait_procs(orphans, timeout=_LONGEST_S)
             assert not living, f"outlived dvc: {living}"
+        lock = self.folder / ".dvc/tmp/rwlock"
+        if lock.is_file() and not lock.read_bytes():  # killed while dvc wrote it: interruptions.md
+            lock.unlink()
 
     def require_true_status(self) -> None:
         """Stages that `dvc status` calls up to date have the outs of an undisturbed run."""
