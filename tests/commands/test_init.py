@@ -28,7 +28,7 @@ from tests.stage_runner import arguments
 
 
 class Expected(NamedTuple):
-    """What is prepared of a layout."""
+    """Classes and numbers of images that are prepared of a layout."""
 
     classes: tuple[str | None, ...]
     """Classes of sky, building, road and car; None is ignored."""

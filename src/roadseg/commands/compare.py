@@ -152,7 +152,7 @@ def _evaluate(model: Path) -> "ImageConfusions":
     from roadseg.evaluation.image_confusions import ImageConfusions
     from roadseg.evaluation.model_evaluation import evaluate_model
     from roadseg.models.model_file import load_network
-    from roadseg.runtime.accelerator import join_process_group, select_accelerator
+    from roadseg.runtime.accelerator import select_accelerator
     from roadseg.runtime.determinism import make_deterministic
     from roadseg.system.memory import keep_freed_memory
 
@@ -161,18 +161,15 @@ def _evaluate(model: Path) -> "ImageConfusions":
     make_deterministic()
     keep_freed_memory()
     network, metadata = load_network(model, prepared.class_map())
-    with join_process_group(
-        select_accelerator(params.train.device, params.train.precision)
-    ) as accelerator:
-        result = evaluate_model(
-            network,
-            prepared,
-            ids,
-            accelerator,
-            params.evaluate,
-            ignored=metadata.ignored_class,
-            model=model,
-        )
+    result = evaluate_model(
+        network,
+        prepared,
+        ids,
+        select_accelerator(params.train.device, params.train.precision),
+        params.evaluate,
+        ignored=metadata.ignored_class,
+        model=model,
+    )
     return ImageConfusions(prepared.class_map().names, ids, result.evaluation.confusions)
 
 

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".we
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 ANNOTATION_SUFFIXES = (".json", ".txt", ".xml")
 SHARED_SUFFIXES = (".json", ".xml")
-"""Of files that may describe many images; their patterns may lack fields."""
+"""Suffixes of files that may describe many images; their patterns may lack fields."""
 
 _CHARACTER = r"[^/\\\x00-\x1f\x7f\ud800-\udfff]"  # no control characters, no undecodable bytes
 _ANY_CHARACTER = "[^/]"

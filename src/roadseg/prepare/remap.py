@@ -83,8 +83,6 @@ def remap_dataset(
         InputError: an image cannot be decoded or is too small for the network, a label id or color
             has no class, or the palettes of two masks differ.
     """
-    if encoding.values == "colors":
-        class_map.color_class_ids()  # raises an error before the images are decoded
     dataset = check_dataset(raw, max_pixels, encoding)
     return _remap(raw, dataset, out, class_map, scale, max_pixels, encoding)
 
@@ -104,8 +102,6 @@ def remap_test_set(
     Returns:
         Number of images; 0 if no test image has a mask, and `out` is not written.
     """
-    if encoding.values == "colors":
-        class_map.color_class_ids()
     pairs = check_dataset(raw, max_pixels, encoding).test_pairs
     if pairs:
         dataset = RawDataset(train=pairs, test={})
@@ -122,6 +118,8 @@ def _remap(
     max_pixels: int,
     encoding: MaskEncoding,
 ) -> RemapResult:
+    if encoding.values == "colors":
+        class_map.color_class_ids()  # raises an error before the images are decoded
     count = 2 * len(dataset.train) + len(dataset.test)
     jobs = chain(
         _image_jobs(raw, dataset, scale, max_pixels),

@@ -53,7 +53,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What was discovered of a data set."""
+    """Layout, classes and encoding that were found in a data set."""
 
     layout: Layout
     classes: Classes

@@ -1,4 +1,4 @@
-"""What archives of all formats have in common: members, and limits on their sizes."""
+"""Members of an archive of any format, and limits on their sizes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
