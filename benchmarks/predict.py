@@ -27,7 +27,7 @@ def save_model(path: Path) -> Path:
     """Save the default network; untrained weights take the same time."""
     class_map = sample.class_map()
     unet = {"num_classes": class_map.num_classes, **_UNET}
-    metadata = ModelMetadata(unet=unet, classes=class_map, ignored_class=None, scale=1.0)
+    metadata = ModelMetadata(network=unet, classes=class_map, ignored_class=None, scale=1.0)
     save_weights(path, UNet(**unet).state_dict(), metadata)
     return path
 

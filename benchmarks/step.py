@@ -12,7 +12,7 @@ from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
 from roadseg.data.collate import Batch
 from roadseg.models.unet import UNet
-from roadseg.provenance.model_metadata import ModelMetadata, UNetOptions
+from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.provenance.source_code import ROOT
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.runtime.determinism import make_deterministic
@@ -80,8 +80,8 @@ def prepare_step(
     )
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     pixels = np.ones(CLASSES, dtype=np.int64)
-    unet = UNetOptions(**{"num_classes": CLASSES, **UNET, "norm": norm})
-    metadata = ModelMetadata(unet=unet, classes=class_map, ignored_class=None, scale=1.0)
+    unet = {"num_classes": CLASSES, **UNET, "norm": norm}
+    metadata = ModelMetadata(network=unet, classes=class_map, ignored_class=None, scale=1.0)
     trainer = Trainer(
         accelerator=accelerator,
         prepared=None,

@@ -20,9 +20,13 @@ def main(argv: list[str] | None = None) -> None:
         require_not_written("train.start", train.start, outputs)
         if not (path := repository_path(train.start)).is_file():
             raise InputError(f"train.start: {path}: no such file")
+    if params.model.architecture != "unet":
+        # imported only if needed: torch takes seconds
+        from roadseg.models.registry import network_class
+
+        network_class(params.model.architecture)
     several = train.processes > 1
     if several or train.device not in ("auto", "cpu") or train.precision == "bf16":
-        # imported only if needed: torch takes seconds
         from roadseg.runtime.accelerator import require_device_per_process, select_accelerator
 
         select_accelerator(train.device, train.precision)

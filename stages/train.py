@@ -1,4 +1,4 @@
-"""Train the U-Net: a model per epoch, the best by validation mIoU, history and metrics."""
+"""Train the network: a model per epoch, the best by validation mIoU, history and metrics."""
 
 from pathlib import Path
 
@@ -57,4 +57,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, less_memory="lower the recipe's batch_size or model.base_channels")
+    run_main(main, less_memory="lower the recipe's batch_size or model.unet.base_channels")

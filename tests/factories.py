@@ -80,7 +80,7 @@ def write_params(path: Path, **changes: object) -> Path:
     """Write params.yaml for a small network with `changes`, such as `train__epochs=1`."""
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
-    small = {"model__base_channels": 4, "train__epochs": 2, "train__device": "cpu"}
+    small = {"model__unet__base_channels": 4, "train__epochs": 2, "train__device": "cpu"}
     for key, value in {**small, "split__val_fraction": 0.25, **changes}.items():
         section = params
         *parents, name = key.split("__")
@@ -157,7 +157,7 @@ def save_model(
         if isinstance(module, nn.Conv2d):
             module.weight.data.mul_(6**0.5)  # He et al. 2015, for signals of equal variance
             module.bias.data.zero_()
-    facts = {"unet": unet, "classes": classes, "ignored_class": None, "scale": scale}
+    facts = {"network": unet, "classes": classes, "ignored_class": None, "scale": scale}
     metadata = ModelMetadata(**{**facts, "epoch": 3, "val_miou": 0.25, **changes})
     save_weights(path, network.state_dict(), metadata)
     return path

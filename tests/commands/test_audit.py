@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     trainer = build_trainer(prepared, split, params.model, params.train, params.recipe, CODE)
     metadata = {**dict(trainer.metadata), "epoch": 1, "val_miou": 0.0}
     torch.manual_seed(0)
-    weights = UNet(**trainer.metadata.unet.model_dump()).state_dict()
+    weights = UNet(**trainer.metadata.network).state_dict()
     save_weights(tmp_path / "model.safetensors", weights, TrainedModelMetadata(**metadata))
     return tmp_path
 

@@ -50,7 +50,7 @@ def save_random(path: Path, norm: str, bilinear: bool) -> Path:
         network(torch.rand(2, 3, 32, 48))  # updates the running mean and variance
     network.out.weight.data.mul_(3)
     metadata = ModelMetadata(
-        unet={"num_classes": 12, **unet},
+        network={"num_classes": 12, **unet},
         classes=TWELVE,
         ignored_class=11,
         provenance=PROVENANCE,
@@ -215,9 +215,8 @@ def test_output_lists_format_size_contents_and_check(models, pt2_file, output):
     written, contents, checked = output.splitlines()
     kind, size = f"torch.export of torch {torch.__version__}", pt2_file.stat().st_size / 1e6
     assert written == f"{pt2_file}: {models['batch', True]} as {kind}, {size:.1f} MB"
-    assert contents == (
-        "  metadata: classes, ignored_class, input, output, provenance, scale, source_sha256, unet"
-    )
+    names = "classes, ignored_class, input, network, output, provenance, scale, source_sha256"
+    assert contents == f"  metadata: {names}"
     assert checked.startswith("  checked on 4 image sizes: logits differ by at most ")
 
 

@@ -16,7 +16,8 @@ PARAMS = copy.deepcopy(SMALL)
 PARAMS["recipes"].pop("report")
 OPTIONAL = {
     "data.sha256", "data.test_images", "data.test_masks", "data.test_ids",
-    "split.val_ids", "split.group_by", "train.start"
+    "split.val_ids", "split.group_by", "train.start",
+    "model.encoder", "model.weights_sha256",
 }  # fmt: skip
 TEXTS = {
     "data.sha256",
@@ -24,6 +25,8 @@ TEXTS = {
     "data.test_ids",
     "split.group_by",
     "split.val_ids",
+    "model.encoder",
+    "model.weights_sha256",
     "train.start",
 }
 """Keys that are null in params.yaml and otherwise text."""
@@ -108,10 +111,14 @@ RANGES = {
     "split.stratify_by": ["Size", ""],
     "split.seed": [-1],
     "split.fold": [-1],
-    "model.base_channels": [0, -64, 1025],
-    "model.norm": ["layer", ""],
+    "model.unet.base_channels": [0, -64, 1025],
+    "model.unet.norm": ["layer", ""],
     "model.kernels": ["cuda", "Torch"],
-    "model.dropout": [1, -0.1],
+    "model.architecture": ["", "a/b/c", "smp/Unet x"],
+    "model.encoder": ["", "a/b", "hub:x"],
+    "model.weights": [""],
+    "model.weights_sha256": ["abc", "A" * 64],
+    "model.unet.dropout": [1, -0.1],
     "train.recipe": ["Modern", ""],
     "train.epochs": [0, -1, 1000, 10**30],
     "train.seed": [-1, 2**32],
@@ -147,7 +154,7 @@ RANGES = {
     "render.num_pictures": [0, 51],
 }
 OUT_OF_RANGE = [(key, value) for key, values in RANGES.items() for value in values]
-WITHOUT_RANGE = {"model.bilinear", "recipes.modern.flip", "evaluate.flip"}  # true or false
+WITHOUT_RANGE = {"model.unet.bilinear", "recipes.modern.flip", "evaluate.flip"}  # true or false
 
 
 def find_section(params: dict, key: str) -> tuple[dict, str]:

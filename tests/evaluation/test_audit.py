@@ -118,7 +118,7 @@ def save_fold(prepared: PreparedDataset, fold: int, **changes: object) -> Path:
     class_map = prepared.class_map()
     unet = {"num_classes": 3, "base_channels": 1, "bilinear": True, "norm": "batch", "dropout": 0}
     metadata = TrainedModelMetadata(
-        unet=unet,
+        network=unet,
         classes=class_map,
         ignored_class=None,
         scale=1.0,

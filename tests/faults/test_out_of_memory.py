@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 LOWER = {
     "remap": "lower remap.scale",
-    "train": "lower recipes.modern.batch_size (2) or model.base_channels (4); saved checkpoints",
+    "train": "lower recipes.modern.batch_size (2) or model.unet.base_channels (4); saved",
     "evaluate": "lower evaluate.batch_size or remap.scale",
     "render": "lower render.num_pictures or remap.scale",
 }

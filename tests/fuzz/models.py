@@ -71,7 +71,7 @@ def _check_model_is_valid(data: bytes) -> None:
     assert all_finite(found)
     description = json.loads(split_file(data)[0]["__metadata__"]["model"])
     assert description["classes"] == DESCRIPTION["classes"]
-    assert {**description["unet"], "dropout": 0.0} == UNET
+    assert {**description["network"], "dropout": 0.0} == UNET
 
 
 def _check_prediction(work: Path, same: bool) -> None:
@@ -122,7 +122,7 @@ def change_model_description(rng: random.Random, work: Path) -> Case:
     else:  # only the network's options, which decide how much is allocated
         odd = (0, -1, 1, 2, 1.0, True, None, "1", 3000, 40_000, 2**31, 2**63, 10**30, "batch", [])
         unet = {**UNET, rng.choice(list(UNET)): rng.choice(odd)}
-        text = json.dumps({**DESCRIPTION, "unet": unet})
+        text = json.dumps({**DESCRIPTION, "network": unet})
     return make_case(rng, work, save_model(load(original()), text))
 
 
@@ -141,7 +141,7 @@ def use_other_model(rng: random.Random, work: Path) -> Case:
     network, classes = UNet(**unet), class_map.model_dump()
     ignored = rng.choice((None, 0, class_map.num_classes - 1))
     facts = {"classes": classes, "ignored_class": ignored, "scale": rng.choice((1.0, 0.5))}
-    save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, unet=unet))
+    save_weights(work / MODEL, network.state_dict(), ModelMetadata(**facts, network=unet))
     data = (work / MODEL).read_bytes()
     return make_case(rng, work, data, fits=classes == DESCRIPTION["classes"])
 

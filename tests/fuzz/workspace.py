@@ -32,7 +32,7 @@ DESCRIPTION = {
     "classes": TWELVE.model_dump(),
     "ignored_class": None,
     "scale": 1.0,
-    "unet": UNET,
+    "network": UNET,
 }
 
 

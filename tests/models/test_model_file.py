@@ -26,21 +26,21 @@ def save_network(path: Path, class_map: ClassMap = TWELVE, **unet: object) -> UN
     torch.manual_seed(3)
     network = UNet(**{**UNET, **unet})
     network.inc[1].running_mean.fill_(0.25)  # a buffer
-    metadata = ModelMetadata(**make_facts(class_map), unet={**UNET, **unet})
+    metadata = ModelMetadata(**make_facts(class_map), network={**UNET, **unet})
     save_weights(path, network.state_dict(), metadata)
     return network
 
 
-def save_with(path: Path, network: UNet, **metadata: object) -> None:
+def save_with(path: Path, network: UNet, /, **metadata: object) -> None:
     """Save `network` with metadata that `save_weights` would refuse."""
-    text = json.dumps({**make_facts(TWELVE), "unet": UNET, **metadata})
+    text = json.dumps({**make_facts(TWELVE), "network": UNET, **metadata})
     save_file(network.state_dict(), path, metadata={"model": text})
 
 
 def test_load_network_restores_weights_and_metadata(tmp_path: Path):
     network = save_network(tmp_path / "a.safetensors", norm="batch", bilinear=False)
     loaded, metadata = load_network(tmp_path / "a.safetensors", TWELVE)
-    assert metadata.unet.bilinear is False
+    assert metadata.network["bilinear"] is False
     assert metadata.classes == TWELVE
     assert (metadata.provenance, metadata.epoch) == (None, None)
     assert not loaded.training
@@ -87,24 +87,30 @@ def test_invalid_model_files_raise_an_error_that_names_them(tmp_path: Path):
         ({"ignored_class": 12}, "ignored_class: 12 is not one of the 12 classes"),
         ({"ignored_class": "void"}, "ignored_class: should be a valid integer, got 'void'"),
         ({"classes": {"classes": []}}, "classes.void: missing"),
-        ({"unet": {**UNET, "num_classes": 5}}, "unet.num_classes: 5, but there are 12 classes"),
-        ({"unet": {**UNET, "norm": "none"}}, "unet.norm: should be 'batch' or 'group'"),
         (
-            {"unet": {**UNET, "base_channels": 0}},
-            "unet.base_channels: should be greater than or equal to 1",
+            {"network": {**UNET, "num_classes": 5}},
+            "network.num_classes: 5, but there are 12 classes",
+        ),
+        ({"network": {**UNET, "norm": "none"}}, "network.norm: should be 'batch' or 'group'"),
+        (
+            {"network": {**UNET, "base_channels": 0}},
+            "network.base_channels: should be greater than or equal to 1",
         ),
         (
-            {"unet": {**UNET, "base_channels": 10**30}},
-            "unet.base_channels: should be less than or equal to 1024",
+            {"network": {**UNET, "base_channels": 10**30}},
+            "network.base_channels: should be less than or equal to 1024",
         ),
-        ({"unet": {**UNET, "dropout": 2}}, "unet.dropout: should be less than 1, got 2"),
-        ({"unet": {**UNET, "bilinear": 1}}, "unet.bilinear: should be a valid boolean, got 1"),
-        ({"unet": None}, "unet: should be keys with values"),
+        ({"network": {**UNET, "dropout": 2}}, "network.dropout: should be less than 1, got 2"),
+        (
+            {"network": {**UNET, "bilinear": 1}},
+            "network.bilinear: should be a valid boolean, got 1",
+        ),
+        ({"network": None}, "network: should be keys with values"),
     ):
         save_with(path, network, **wrong)
-        with pytest.raises(InputError, match=f"a.safetensors: not a model of .*{reason}"):
+        with pytest.raises(InputError, match=f"a.safetensors: .*{reason}"):
             load_network(path, TWELVE)
-    save_with(path, network, unet={**UNET, "base_channels": 3})
+    save_with(path, network, network={**UNET, "base_channels": 3})
     with pytest.raises(InputError, match=r"a.safetensors: the weights do not fit") as caught:
         load_network(path, TWELVE)
     assert "\n" not in str(caught.value)
@@ -120,7 +126,7 @@ def test_malformed_metadata_raise_an_error(tmp_path: Path, text: str):
 def test_oversized_network_in_metadata_allocates_no_memory(tmp_path: Path):
     """1024 channels would take 17 GB; the shapes are compared before the weights are allocated."""
     network = save_network(tmp_path / "a.safetensors")
-    save_with(tmp_path / "a.safetensors", network, unet={**UNET, "base_channels": 1024})
+    save_with(tmp_path / "a.safetensors", network, network={**UNET, "base_channels": 1024})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"do not fit the network: .* is \(\[.*, expected \(\["):
         load_network(tmp_path / "a.safetensors", TWELVE)
@@ -140,7 +146,7 @@ def test_weights_that_are_not_finite_raise_an_error(
     weights = save_network(tmp_path / "a.safetensors").state_dict()
     weights[name].reshape(-1)[-1] = value
     save_weights(
-        tmp_path / "a.safetensors", weights, ModelMetadata(**make_facts(TWELVE), unet=UNET)
+        tmp_path / "a.safetensors", weights, ModelMetadata(**make_facts(TWELVE), network=UNET)
     )
     with pytest.raises(InputError, match=message):
         load_network(tmp_path / "a.safetensors", TWELVE)
@@ -158,7 +164,9 @@ def test_weights_with_other_names_or_dtypes_raise_an_error(tmp_path: Path):
         ({"out.bias": bias.double()}, r"out.bias is \(\[12\], 'F64'\), expected .*'F32'\)"),
     ):
         path = tmp_path / "a.safetensors"
-        save_weights(path, {**weights, **changes}, ModelMetadata(**make_facts(TWELVE), unet=UNET))
+        save_weights(
+            path, {**weights, **changes}, ModelMetadata(**make_facts(TWELVE), network=UNET)
+        )
         with pytest.raises(InputError, match=message):
             load_network(path, TWELVE)
 

@@ -91,7 +91,7 @@ def test_the_last_layer_keeps_its_random_weights_if_the_classes_differ(tmp_path:
 @pytest.mark.parametrize(("classes", "differ"), [(TWELVE, False), (REVERSED, True)])
 def test_classes_of_a_model_of_this_project_are_compared(tmp_path: Path, classes, differ):
     source, path = make_network(1), tmp_path / "a.safetensors"
-    save_weights(path, source.state_dict(), ModelMetadata(**make_facts(classes), unet=UNET))
+    save_weights(path, source.state_dict(), ModelMetadata(**make_facts(classes), network=UNET))
     assert ("classes differ" in load_pretrained(path, make_network(2), TWELVE)) == differ
 
 

@@ -18,7 +18,7 @@ from tests.factories import ROOT
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 COUNTS = {"pictures": 60, "sha256": "0" * 64}
 METADATA = TrainedModelMetadata(
-    unet={
+    network={
         **{"num_classes": 12, "base_channels": 64, "bilinear": True},
         **{"norm": "batch", "dropout": 0.0},
     },

@@ -87,7 +87,8 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     fetch("sample", None, KITTI, LIMITS, sample, folder / "raw", STORE, set())
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     remap_dataset(folder / "raw", folder / "prepared", class_map, 1.0)
-    changes = {"train__recipe": "report", "train__precision": "fp32", "model__base_channels": 64}
+    changes = {"train__recipe": "report", "train__precision": "fp32"}
+    changes |= {"model__unet__base_channels": 64}
     params = load_params(write_params(folder / "params.yaml", **changes))
     prepared = PreparedDataset(folder / "prepared")
     ids = prepared.train_ids()

@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:
-    from roadseg.provenance.model_metadata import list_options
+    from roadseg.provenance.model_metadata import describe_network, list_options
 
     provenance = metadata.provenance
     return [
         ("epoch", f"{metadata.epoch}, val mIoU {metadata.val_miou}"),
-        ("network", list_options(metadata.unet)),
+        ("network", describe_network(metadata)),
         ("recipe", list_options(provenance.recipe)),
         ("train", list_options(provenance.train)),
         ("train data", list_options(provenance.data.train)),

@@ -186,8 +186,8 @@ class Split(StrictModel):
         return _id_file(self.val_ids)
 
 
-class Model(StrictModel):
-    """The U-Net."""
+class UNetParams(StrictModel):
+    """Options of the architecture unet."""
 
     base_channels: int = Field(ge=1, le=1024)
     """Channels of the first level; the others have 2, 4, 8 and 8 (or 16) times as many."""
@@ -197,8 +197,53 @@ class Model(StrictModel):
     """Batch normalization, or group normalization (32 groups), independent of the batch."""
     dropout: float = Field(ge=0, lt=1)
     """Probability of dropping a channel at the bottom of the U; 0 is off."""
+
+
+class Model(StrictModel):
+    """The network."""
+
+    architecture: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)?$")]
+    """unet, the U-Net of the report, or smp/NAME from segmentation_models_pytorch."""
+    encoder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None
+    """Encoder of an smp network, such as resnet34; null for other architectures."""
+    weights: Annotated[str, Field(min_length=1)]
+    """Initial weights of the encoder: none, imagenet, an http(s) URL or a file."""
+    weights_sha256: _Sha256 | None
+    """SHA-256 of the file of weights; any other file is refused. null: it is only recorded."""
     kernels: Literal["auto", "torch"]
-    """Convolutions: auto, the fastest for this computer, or torch, always PyTorch's own."""
+    """3x3 convolutions: auto, the fastest for this computer, or torch, always PyTorch's own."""
+    unet: UNetParams
+    """Options of the architecture unet; other architectures do not read them."""
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> "Model":
+        if self.architecture.startswith("smp/"):
+            if self.encoder is None:
+                raise ValueError(
+                    f"encoder: {self.architecture} needs an encoder, such as resnet34; "
+                    "roadseg models lists the tested ones"
+                )
+            return self
+        if self.encoder is not None:
+            raise ValueError(
+                f"encoder: should be null, because {self.architecture} has no encoder to choose, "
+                f"got {self.encoder!r}"
+            )
+        if self.weights != "none":
+            raise ValueError(
+                f"weights: should be none, because {self.architecture} has no pretrained encoder, "
+                f"got {self.weights!r}; train.start loads weights of the whole network"
+            )
+        return self
+
+    @property
+    def network_options(self) -> dict[str, str | int | float | bool]:
+        """The options of the architecture that the network is built with."""
+        if self.encoder is not None:
+            return {"encoder": self.encoder, "kernels": self.kernels}
+        if self.architecture == "unet":
+            return {**self.unet.model_dump(), "kernels": self.kernels}
+        return {}
 
 
 class Train(StrictModel):
@@ -211,7 +256,7 @@ class Train(StrictModel):
     seed: int = Field(ge=0, lt=2**32)
     """Random seed of initial weights, order of the images, augmentation and dropout."""
     start: Annotated[str, Field(min_length=1)] | None
-    """File with initial weights of a U-Net of this layout; null: random weights."""
+    """File with initial weights of this network (a model or a state dict); null: none."""
     device: _Device
     """auto (cuda if there is one, else mps, else cpu), cpu, mps, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"]

@@ -9,20 +9,20 @@ from torch import nn
 from roadseg.config.schema import StrictModel
 from roadseg.inference.tta import Ensemble
 from roadseg.models.model_file import load_model
-from roadseg.models.unet import UNet
+from roadseg.models.network import Network
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
 
 
-def load_models(paths: Sequence[Path]) -> tuple[list[UNet], list[ModelMetadata]]:
+def load_models(paths: Sequence[Path]) -> tuple[list[Network], list[ModelMetadata]]:
     """Load models whose probabilities can be averaged, and their metadata.
 
     Raises:
         InputError: as `load_model`, and if a model differs from the first one in the class map, the
             scale or the class that was excluded from training.
     """
-    networks: list[UNet] = []
+    networks: list[Network] = []
     loaded: list[ModelMetadata] = []
     for path in paths:
         network, metadata = load_model(path)

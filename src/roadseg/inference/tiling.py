@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from roadseg.models.unet import RECEPTIVE_RADIUS, UNet, Window
+from roadseg.models.network import Network, Window
+from roadseg.models.unet import RECEPTIVE_RADIUS
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError
 from roadseg.system.memory import available_bytes
@@ -21,19 +22,16 @@ OVERLAP = math.ceil(RECEPTIVE_RADIUS / _STEP) * _STEP
 """Border that is computed on each side of a tile and discarded, in pixels."""
 SMALLEST_TILE = 64
 """Smallest side, in pixels; smaller tiles would consist mostly of overlap."""
-_FEATURES, _LOGITS = 10, 3
-"""Numbers of feature maps with `base_channels` channels and of logits in memory at the peak."""
 _MEMORY_FRACTION = 0.5
 """Largest fraction of the available memory that a forward pass may use."""
 
 
-def bytes_per_pixel(network: UNet, accelerator: Accelerator) -> int:
+def bytes_per_pixel(network: Network, accelerator: Accelerator) -> int:
     """Estimate the peak memory of a forward pass, in bytes per pixel of the batch."""
-    values = _FEATURES * network.out.in_channels + _LOGITS * network.out.out_channels
-    return values * (2 if accelerator.precision == "bf16" else 4)
+    return math.ceil(network.values_per_pixel() * (2 if accelerator.precision == "bf16" else 4))
 
 
-def fit_tile(network: UNet, accelerator: Accelerator, shape: Sequence[int]) -> int | None:
+def fit_tile(network: Network, accelerator: Accelerator, shape: Sequence[int]) -> int | None:
     """Side of the tiles for a batch of images of `shape` (N, 3, H, W), in pixels.
 
     None if the images fit in memory without tiles.
@@ -68,8 +66,8 @@ def tiled_logits(
         return accelerator.logits(network, images)
     if any(isinstance(module, nn.GroupNorm) for module in network.modules()):
         raise InputError(
-            f"{height}x{width} pixels need tiles of {tile}, but a network with model.norm group "
-            "needs the whole image; use a smaller image, or a network with model.norm batch"
+            f"{height}x{width} pixels need tiles of {tile}, but a network with group norms "
+            "needs the whole image; use a smaller image, or a network with model.unet.norm batch"
         )
     whole = images.new_empty(0)
     for rows, columns in itertools.product(_spans(height, tile), _spans(width, tile)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roadseg.inference.tiling import tiled_logits
-from roadseg.models.unet import SMALLEST_SIDE
+from roadseg.models.network import Network
 from roadseg.runtime.accelerator import Accelerator
 
 
@@ -67,7 +67,8 @@ def _view_logits(
     if view.flip:
         images = images.flip(3)
     if view.scale != 1:
-        sides = [max(SMALLEST_SIDE, round(side * view.scale)) for side in size]
+        smallest = network.min_side if isinstance(network, Network) else 1
+        sides = [max(smallest, round(side * view.scale)) for side in size]
         images = F.interpolate(images, sides, mode="bilinear", antialias=True)
     images = images.contiguous(memory_format=accelerator.memory_format)
     logits = tiled_logits(network, images, accelerator, tile).float()

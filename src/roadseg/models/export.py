@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from roadseg.models.model_file import load_model
-from roadseg.models.unet import SMALLEST_SIDE, UNet
+from roadseg.models.network import Network
+from roadseg.models.unet import SMALLEST_SIDE
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import atomic_file, file_sha256
@@ -57,7 +58,7 @@ class _UInt8Input(nn.Module):
         return logits
 
 
-def export_program(network: UNet) -> ExportedProgram:
+def export_program(network: Network) -> ExportedProgram:
     """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to logits.
 
     N is dynamic, and so are H and W (at least SMALLEST_SIDE).
@@ -133,7 +134,7 @@ def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]
 
 
 @torch.inference_mode()
-def largest_difference(network: UNet, logits: Logits) -> float:
+def largest_difference(network: Network, logits: Logits) -> float:
     """Compare `logits` with the float32 network on random images of CHECKED_SIZES.
 
     Returns:

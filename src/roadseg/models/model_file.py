@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
-from roadseg.models.unet import UNet
+from roadseg.models.network import Network
+from roadseg.models.registry import build_network
 from roadseg.provenance.model_metadata import (
     KEY,
     ModelMetadata,
@@ -47,7 +48,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], metadata: ModelMetadata
         raise InputError(f"{path}: cannot be written: {error}") from None
 
 
-def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, ModelMetadata]:
+def load_network(path: Path, class_map: ClassMap) -> tuple[Network, ModelMetadata]:
     """Load a model that was trained on the classes of `class_map`.
 
     Raises:
@@ -59,7 +60,7 @@ def load_network(path: Path, class_map: ClassMap) -> tuple[UNet, ModelMetadata]:
     return network, metadata
 
 
-def load_model(path: Path) -> tuple[UNet, ModelMetadata]:
+def load_model(path: Path) -> tuple[Network, ModelMetadata]:
     """Load the network in `path`, on the CPU and in evaluation mode, and its metadata.
 
     Raises:
@@ -68,10 +69,21 @@ def load_model(path: Path) -> tuple[UNet, ModelMetadata]:
     """
     metadata = read_metadata(path, ModelMetadata)
     with torch.device("meta"):  # allocates nothing, whatever size the metadata claim
-        network = UNet(**metadata.unet.model_dump())
+        network = _build(path, metadata)
     state = _read_tensors(path, network.state_dict())
-    network.to_empty(device="cpu").load_state_dict(state)
+    if state.keys() >= dict(network.named_buffers()).keys():
+        network.to_empty(device="cpu")
+    else:  # buffers that are not saved, such as tables of positions
+        network = _build(path, metadata)
+    network.load_state_dict(state)
     return network.eval(), metadata
+
+
+def _build(path: Path, metadata: ModelMetadata) -> Network:
+    try:
+        return build_network(metadata.architecture, metadata.network)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read_tensors(path: Path, template: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
-from roadseg.models.unet import UNet
+from roadseg.models.network import Network
 from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
@@ -27,7 +27,7 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Accepted dtypes; 8-bit weights are quantized and need scales that the file may lack."""
 
 
-def load_pretrained(path: Path, network: UNet, class_map: ClassMap) -> str:
+def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
     """Copy the weights in `path` into `network`.
 
     The last layer keeps its initial weights if the file has other classes. If convolutions before a
@@ -103,7 +103,8 @@ def _match_by_position(
         return {**dict(zip(without_biases, found, strict=True)), **zeros}
     raise InputError(
         f"{path}: contains {len(found)} tensors, but this U-Net has {len(wanted)} (or "
-        f"{len(without_biases)} without biases before norms); check model.bilinear and model.norm"
+        f"{len(without_biases)} without biases before norms); check model.unet.bilinear and "
+        "model.unet.norm"
     )
 
 

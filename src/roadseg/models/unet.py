@@ -4,14 +4,16 @@ Shapes: N images, C channels, H and W pixels, K classes, B base channels.
 Four downsampling and four upsampling levels, each with two 3x3 convolutions that keep the size.
 """
 
-from typing import NamedTuple
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roadseg.models.layers.convolution import Conv3x3
 from roadseg.models.layers.norm import build_norm
+from roadseg.models.network import Network, NetworkOptions, Window
 
 SMALLEST_SIDE = 16
 """Smallest height and width of an input, in pixels; four halvings leave one pixel."""
@@ -21,17 +23,14 @@ RECEPTIVE_RADIUS = 141
 of all levels. A network with group norm sees the whole image."""
 
 
-class Window(NamedTuple):
-    """Position (top, left) of a crop, and size (height, width) of the full image, in pixels."""
+class UNetOptions(NetworkOptions):
+    """The keyword arguments of UNet."""
 
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def halve(self) -> "Window":
-        """Return the position at half the resolution."""
-        return Window(*(pixels // 2 for pixels in self))
+    base_channels: int = Field(ge=1, le=1024)
+    bilinear: bool
+    dropout: float = Field(ge=0, lt=1)
+    kernels: Literal["auto", "torch"] = "auto"
+    norm: Literal["batch", "group"]
 
 
 class DoubleConv(nn.Sequential):
@@ -101,7 +100,7 @@ def _upsample_crop(x: Tensor, window: Window) -> Tensor:
     return x
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net that returns the logits of each pixel at the resolution of the image.
 
     Args:
@@ -116,6 +115,10 @@ class UNet(nn.Module):
     With K = 12, B = 64 and bilinear it has 17,268,108 parameters, like the report's network.
     """
 
+    Options = UNetOptions
+    stride = 16
+    min_side = SMALLEST_SIDE
+
     def __init__(
         self,
         *,
@@ -127,6 +130,8 @@ class UNet(nn.Module):
         kernels: str = "auto",
     ) -> None:
         super().__init__()
+        # a group norm has the statistics of the whole image
+        self.receptive_radius = RECEPTIVE_RADIUS if norm == "batch" else None
         b = base_channels
         half = 2 if bilinear else 1  # interpolation keeps the channels; the convolutions halve them
         self.inc = DoubleConv(3, b, b, norm)
@@ -169,3 +174,11 @@ class UNet(nn.Module):
         x = self.up4(x, x1, windows[1])  # (N, B, H, W)
         logits: Tensor = self.out(x)
         return logits
+
+    def encoder_modules(self) -> list[nn.Module]:
+        """The four levels of the contracting path, and the lowest one."""
+        return [self.inc, self.down1, self.down2, self.down3, self.down4]
+
+    def values_per_pixel(self) -> float:
+        """At the peak, 10 feature maps of the first level and 3 maps of logits are in memory."""
+        return float(10 * self.out.in_channels + 3 * self.out.out_channels)

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
@@ -20,17 +20,6 @@ KEY = "model"
 """The only key of the safetensors metadata, because safetensors writes several in random order."""
 
 Scalar = str | int | float | bool | None
-
-
-class UNetOptions(StrictModel):
-    """The keyword arguments of UNet."""
-
-    base_channels: int = Field(ge=1, le=1024)
-    bilinear: bool
-    dropout: float = Field(ge=0, lt=1)
-    kernels: Literal["auto", "torch"] = "auto"
-    norm: Literal["batch", "group"]
-    num_classes: int
 
 
 class Machine(StrictModel):
@@ -121,7 +110,9 @@ class ModelMetadata(StrictModel):
     that predictions need.
     """
 
-    unet: UNetOptions
+    architecture: str = "unet"
+    network: dict[str, Scalar]
+    """Keyword arguments of the network's class, `num_classes` among them."""
     classes: ClassMap
     ignored_class: int | None
     """Id of the class that was excluded from training; None if there is none."""
@@ -137,10 +128,8 @@ class ModelMetadata(StrictModel):
     @model_validator(mode="after")
     def _check_classes(self) -> "ModelMetadata":
         count = self.classes.num_classes
-        if self.unet.num_classes != count:
-            raise ValueError(
-                f"unet.num_classes: {self.unet.num_classes}, but there are {count} classes"
-            )
+        if (found := self.network.get("num_classes")) != count:
+            raise ValueError(f"network.num_classes: {found}, but there are {count} classes")
         if self.ignored_class is not None and not 0 <= self.ignored_class < count:
             raise ValueError(
                 f"ignored_class: {self.ignored_class} is not one of the {count} classes"
@@ -150,6 +139,11 @@ class ModelMetadata(StrictModel):
     def to_json(self, indent: int | None = None) -> str:
         """Return JSON with sorted keys, without unset fields."""
         return json.dumps(self.model_dump(exclude_unset=True), indent=indent, sort_keys=True)
+
+
+def describe_network(metadata: ModelMetadata) -> str:
+    """Format the architecture and its options: `unet, base_channels 64, bilinear True, ...`."""
+    return f"{metadata.architecture}, {list_options(metadata.network)}"
 
 
 def list_options(options: StrictModel | Mapping[str, Scalar]) -> str:
@@ -177,6 +171,8 @@ def read_metadata(path: Path, metadata_type: type[Metadata]) -> Metadata:
         InputError: the file is missing or is not a safetensors file with this metadata.
     """
     found = _read_header(path)
+    if "unet" in found:  # models of version 0.2 and earlier
+        found["network"] = found.pop("unet")
     known = {name: found[name] for name in metadata_type.model_fields if name in found}
     try:
         return validate(metadata_type, known)

@@ -10,7 +10,12 @@ from roadseg.config.class_map import ClassMap
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
 from roadseg.evaluation.run_log import LoggedRun
 from roadseg.prepare.fetch.manifest import Manifest
-from roadseg.provenance.model_metadata import TrainedModelMetadata, TrainingData, list_options
+from roadseg.provenance.model_metadata import (
+    TrainedModelMetadata,
+    TrainingData,
+    describe_network,
+    list_options,
+)
 
 _METRICS = {
     "miou": "mIoU without void",
@@ -73,7 +78,7 @@ car: {", ".join(map(_escape, class_map.names))}.
 | | |
 |---|---|
 | file | {_code(model.as_posix())}, a safetensors file with weights, classes and provenance |
-| network | U-Net, {list_options(metadata.unet)} |
+| network | {describe_network(metadata)} |
 | input | RGB, 8 bits, any size; values divided by 255 |
 | output | logits of {class_map.num_classes} classes for each pixel |
 | trained on | {_code(manifest.source)} |

@@ -3,12 +3,12 @@
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from roadseg.config.params import Recipe, Train
-from roadseg.provenance.model_metadata import TrainingProvenance
+from roadseg.provenance.model_metadata import Scalar, TrainingProvenance
 from roadseg.system.errors import InputError
 from roadseg.system.memory import is_out_of_memory
 from roadseg.training.train_state import TrainState
@@ -68,8 +68,14 @@ def _advice(provenance: TrainingProvenance) -> str:
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(train: Train, recipe: Recipe, base_channels: int) -> Iterator[None]:
-    """Turn out-of-memory errors into an InputError that names the parameters to lower."""
+def explain_out_of_memory(
+    train: Train, recipe: Recipe, network: Mapping[str, Scalar]
+) -> Iterator[None]:
+    """Turn out-of-memory errors into an InputError that names the parameters to lower.
+
+    Args:
+        network: the options of the network.
+    """
     try:
         yield
     except Exception as error:
@@ -86,8 +92,9 @@ def explain_out_of_memory(train: Train, recipe: Recipe, base_channels: int) -> I
             )
         elif is_out_of_memory(error):
             more = f", {workers}" if train.num_workers else ""
-            model = f"model.base_channels ({base_channels})"
-            message = f"out of memory; {lower}{more} or {model}; {_SAVED}"
+            if channels := network.get("base_channels"):
+                more += f" or model.unet.base_channels ({channels})"
+            message = f"out of memory; {lower}{more}; {_SAVED}"
         else:
             raise
         raise InputError(f"train: {message}") from None

@@ -13,7 +13,6 @@ from roadseg.provenance.model_metadata import (
     DataDigest,
     TrainingData,
     TrainingProvenance,
-    UNetOptions,
 )
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.system.errors import InputError
@@ -68,7 +67,8 @@ def build_trainer(
         train=train,
         val_ids=split.val,
         metadata=RunMetadata(
-            unet=UNetOptions(num_classes=class_map.num_classes, **model.model_dump()),
+            architecture=model.architecture,
+            network={"num_classes": class_map.num_classes, **model.network_options},
             classes=class_map,
             ignored_class=criterion.ignored_class,
             scale=prepared.scale(),
@@ -126,7 +126,7 @@ def _provenance(
     return TrainingProvenance(
         code=code,
         data=TrainingData(train=train_data, val=val_data),
-        model=model.model_dump(),
+        model={"architecture": model.architecture, **model.network_options},
         recipe={"name": train.recipe, **recipe.model_dump()},
         train={"seed": train.seed, **epochs, **start},
         machine={"device": accelerator.device.type, "precision": accelerator.precision},

@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from roadseg.config.params import Recipe, Train
 from roadseg.models.layers.norm import set_process_group
+from roadseg.models.network import Network
 from roadseg.models.pretrained import load_pretrained
-from roadseg.models.unet import SMALLEST_SIDE, UNet
+from roadseg.models.registry import build_network
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.determinism import make_deterministic
@@ -67,8 +68,8 @@ class Progress:
 class TrainState(Progress):
     """Everything that changes while training."""
 
-    network: UNet
-    average: UNet | None
+    network: Network
+    average: Network | None
     """Exponential moving average of the weights, or None."""
     optimizer: Optimizer
     plateau: ReduceLROnPlateau | None
@@ -78,7 +79,7 @@ class TrainState(Progress):
     """(step, learning rate, result) of each step since the last fetch."""
 
     @property
-    def eval_network(self) -> UNet:
+    def eval_network(self) -> Network:
         """The network that is validated and saved: the average if there is one."""
         return self.network if self.average is None else self.average
 
@@ -179,7 +180,7 @@ def create_state(
     make_deterministic()
     keep_freed_memory()
     torch.manual_seed(train.seed)
-    network = UNet(**metadata.unet.model_dump())
+    network = build_network(metadata.architecture, metadata.network)
     if train.start is not None:
         weights = load_pretrained(repository_path(train.start), network, metadata.classes)
         print(f"train: starting from {weights}")
@@ -198,7 +199,8 @@ def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
     """Copy the state of rank 0 to all ranks, and let them train one network together."""
     if process_group.size > 1:
         state.restore(*process_group.broadcast_object(lambda: (state.tensors(), state.progress())))
-        example = torch.zeros(1, 3, 2 * SMALLEST_SIDE, 2 * SMALLEST_SIDE, device=state.device)
+        side = 2 * state.network.stride
+        example = torch.zeros(1, 3, side, side, device=state.device)
         state.ddp = wrap_ddp(state.network, example)
         set_process_group(state.network, process_group)
 

@@ -82,8 +82,7 @@ class Trainer:
             KeyboardInterrupt: a stop was requested; a checkpoint is saved.
         """
         self.checkpointer, self.logger, self.stop = checkpointer, logger, stop
-        base_channels = self.metadata.unet.base_channels
-        with explain_out_of_memory(self.train, self.recipe, base_channels):
+        with explain_out_of_memory(self.train, self.recipe, self.metadata.network):
             state = self.initial_state()
             with checkpointer.lock(stop.check):
                 has_checkpoint = checkpointer.load(state)

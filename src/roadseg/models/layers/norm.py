@@ -31,7 +31,13 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); N may differ between ranks and may be 0."""
-        if not self.training or self.process_group.size == 1:
+        if not self.training:
+            return super().forward(x)
+        if x.shape[2:] == (1, 1) and self._count_images(x) == 1:  # one value has no variance
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        if self.process_group.size == 1:
             return super().forward(x)
         y: Tensor
         y, count, mean, variance = _SyncNormalize.apply(
@@ -42,6 +48,17 @@ class SyncBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return y
+
+    def _count_images(self, x: Tensor) -> int:
+        """Return N, summed over all ranks."""
+        return int(self.process_group.sum(torch.tensor(len(x), device=x.device)))
+
+
+def use_sync_batch_norm(network: nn.Module) -> None:
+    """Convert the batch norms of another library in place to SyncBatchNorm."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm
 
 
 def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:

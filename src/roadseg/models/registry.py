@@ -1,0 +1,45 @@
+"""The networks by the name that `model.architecture` has in params.yaml.
+
+To add a network, write a subclass of Network and add it to NETWORKS.
+"""
+
+from collections.abc import Mapping
+
+from roadseg.config.schema import validate
+from roadseg.models.network import Network
+from roadseg.models.smp import SMP_NETWORKS
+from roadseg.models.unet import UNet
+from roadseg.system.errors import InputError
+
+NETWORKS: dict[str, type[Network]] = {"unet": UNet, **SMP_NETWORKS}
+
+
+def network_class(architecture: str) -> type[Network]:
+    """Return the class of `architecture`.
+
+    Raises:
+        InputError: there is no such architecture.
+    """
+    if architecture not in NETWORKS:
+        raise InputError(
+            f"model.architecture: no architecture {architecture!r}; use {', '.join(NETWORKS)}"
+        )
+    return NETWORKS[architecture]
+
+
+def build_network(architecture: str, options: Mapping[str, object]) -> Network:
+    """Build the network of `architecture` with random weights.
+
+    Args:
+        options: the keyword arguments of its class, `num_classes` among them.
+
+    Raises:
+        InputError: there is no such architecture or encoder, an option is missing, unknown or out
+            of range, or segmentation_models_pytorch is not installed.
+    """
+    cls = network_class(architecture)
+    try:
+        validated = validate(cls.Options, dict(options))
+    except InputError as error:
+        raise InputError(f"network.{error}; expected the options of {architecture}") from None
+    return cls(**validated.model_dump())

@@ -1,0 +1,135 @@
+"""Networks of segmentation_models_pytorch (smp), an optional package that `make models` installs.
+
+Shapes: N images, K classes, H and W pixels.
+"""
+
+import warnings
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from roadseg.models.layers.convolution import use_conv3x3
+from roadseg.models.layers.norm import use_sync_batch_norm
+from roadseg.models.network import Network, NetworkOptions, Window
+from roadseg.system.errors import InputError, missing_package
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Normalization of the pretrained encoders: RGB, for pixels in 0..1 (of torchvision's models)."""
+TESTED_ENCODERS = ("resnet18", "resnet34", "resnet50", "mobilenet_v2", "efficientnet-b0")
+_DECODERS = (
+    "Unet",
+    "UnetPlusPlus",
+    "Linknet",
+    "MAnet",
+    "FPN",
+    "DeepLabV3Plus",
+    "UPerNet",
+    "Segformer",
+)
+
+
+class SmpOptions(NetworkOptions):
+    """The keyword arguments of SmpNetwork."""
+
+    encoder: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    kernels: Literal["auto", "torch"]
+
+
+class SmpNetwork(Network):
+    """An encoder and a decoder of smp, for images of any size.
+
+    Images are padded at the right and bottom to multiples of the stride by repeating the border,
+    and the logits are cropped. The submodules have smp's names, so the state dict has them as well.
+
+    Args:
+        num_classes: K.
+        encoder: name of an encoder of smp; its weights are random.
+        kernels: `auto` or `torch`; see `Conv3x3`.
+
+    Raises:
+        InputError: smp is not installed, has no such encoder, or the encoder does not suit the
+            decoder.
+    """
+
+    Options = SmpOptions
+    stride = 32
+    min_side = 1
+    decoder_name: ClassVar[str]
+    """Name of the class in smp."""
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, num_classes: int, encoder: str, kernels: str) -> None:
+        super().__init__()
+        model = _build(self.decoder_name, encoder, num_classes)
+        self.encoder: nn.Module = model.encoder
+        self.decoder: nn.Module = model.decoder
+        self.segmentation_head: nn.Module = model.segmentation_head
+        use_sync_batch_norm(self)
+        use_conv3x3(self, kernels)
+        for name, values in (("mean", MEAN), ("std", STD)):
+            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1))
+
+    def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
+        """(N, 3, H, W) float in 0..1 -> logits (N, K, H, W); `window` is not needed."""
+        height, width = images.shape[2:]
+        # at least 2x2 values in the smallest feature map, for the statistics of its norms
+        rows, columns = (_padding(side, self.stride) for side in (height, width))
+        x = F.pad((images - self.mean) / self.std, (0, columns, 0, rows), mode="replicate")
+        logits: Tensor = self.segmentation_head(self.decoder(self.encoder(x)))
+        return logits[:, :, :height, :width]
+
+    def encoder_modules(self) -> list[nn.Module]:
+        """The encoder of smp."""
+        return [self.encoder]
+
+    @torch.no_grad()
+    def values_per_pixel(self) -> float:
+        """Three times the largest input and output of a module, measured on a small image."""
+        side, largest = 2 * self.stride, 0
+
+        def record(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            nonlocal largest
+            tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
+            largest = max(largest, sum(t.numel() for t in tensors))
+
+        hooks = [m.register_forward_hook(record) for m in self.modules() if not list(m.children())]
+        training = self.training
+        try:
+            self.eval()(self.mean.new_zeros(1, 3, side, side))
+        finally:
+            self.train(training)
+            for hook in hooks:
+                hook.remove()
+        return 3 * largest / side**2
+
+
+def _padding(side: int, stride: int) -> int:
+    """Return the number of pixels that make `side` a multiple of `stride`, at least two of them."""
+    return max((side + stride - 1) // stride, 2) * stride - side
+
+
+def _build(decoder: str, encoder: str, num_classes: int) -> Any:
+    """Build the network of smp, without pretrained weights."""
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError as error:
+        raise missing_package(error.name or "segmentation_models_pytorch", extra="models") from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of deprecated names of encoders
+            return getattr(smp, decoder)(encoder, encoder_weights=None, classes=num_classes)
+    except (KeyError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error.args[0] if error.args else error).split(", supported encoders")[0]
+        raise InputError(
+            f"model.encoder: {encoder} cannot be used with smp/{decoder}: {reason}; tested are "
+            f"{', '.join(TESTED_ENCODERS)}"
+        ) from None
+
+
+SMP_NETWORKS: dict[str, type[Network]] = {
+    f"smp/{name}": type(f"Smp{name}", (SmpNetwork,), {"decoder_name": name}) for name in _DECODERS
+}
+"""A subclass of SmpNetwork for each decoder, by the name of the architecture."""
