@@ -132,7 +132,7 @@ FAILED = {
     "silence": ([Answer(sent=0, stall=2)], "failed 5 times, .*timed out", ATTEMPTS),
     "a page": (
         [Answer(body=b"<html>log in</html>", headers={"Content-Type": "text/html"})],
-        "sent text/html, not a zip or tar archive; download the archive in a browser", 1,
+        "sent text/html, not a zip or tar archive; download the file in a browser", 1,
     ),
     "nothing at all": ([Answer(body=b"")], None, None),
     "more than allowed": ([Answer(body=BODY * 100)], "has 1,024,200 bytes, but data.max", 1),

@@ -1,4 +1,4 @@
-"""A content-addressed store of downloaded archives, so that none is downloaded twice."""
+"""A content-addressed store of downloaded files, so that none is downloaded twice."""
 
 import contextlib
 import hashlib
@@ -9,44 +9,54 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.prepare.fetch.archive import ARCHIVE_SUFFIXES, archive_suffix
-from roadseg.prepare.fetch.download import download, read_facts, too_large_error
+from roadseg.prepare.fetch.download import (
+    download,
+    hide_credentials,
+    too_large_error,
+)
+from roadseg.prepare.fetch.file_kind import ARCHIVE, WEIGHTS, FileKind
 from roadseg.prepare.fetch.members import DamagedArchiveError
+from roadseg.prepare.fetch.partial_file import read_facts
+from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
 from roadseg.system.locks import hold_lock
 
-_EVICTABLE = re.compile(r"[0-9a-f]{64}\.(zip|tar|tar\.gz|part)")
+_SUFFIXES = "|".join(map(re.escape, (*ARCHIVE.suffixes, *WEIGHTS.suffixes, ".part")))
+_EVICTABLE = re.compile(rf"[0-9a-f]{{64}}({_SUFFIXES})")
 
 
 @dataclass(frozen=True)
 class DownloadStore:
-    """A directory of archives; one process at a time uses it, others wait.
+    """A directory of downloaded files; one process at a time uses it, others wait.
 
-    SHA256.zip, .tar or .tar.gz is an archive. KEY is the SHA-256 of a URL, with credentials and
-    query: KEY.json has the SHA-256 of the archive that the URL served; KEY.part is an unfinished
-    download.
+    A file is named by its SHA-256 and a suffix of its kind, such as .zip. KEY is the SHA-256 of a
+    URL, with credentials and query: KEY.json has the SHA-256 of the file that the URL served;
+    KEY.part is an unfinished download.
     """
 
     folder: Path
     max_bytes: int
-    """Size of the store above which the least recently used archives are removed."""
+    """Size of the store above which the least recently used files are removed."""
+    kind: FileKind = ARCHIVE
 
     @contextlib.contextmanager
-    def archive(self, url: str, sha256: str | None, limit: int) -> Iterator[Path]:
-        """Yield the path of the archive at `url`; download it if it is not in the store.
+    def file(self, url: str, sha256: str | None, limit: int) -> Iterator[Path]:
+        """Yield the path of the file at `url`; download it if it is not in the store.
 
-        The stem of its name is its SHA-256, which has been verified. If the block raises
-        DamagedArchiveError, the archive is removed.
+        The name of the file begins with its SHA-256, which has been verified. If the block raises
+        DamagedArchiveError, the file is removed.
 
         Args:
-            sha256: of the wanted archive; None for the archive that the URL served last time.
-            limit: largest number of bytes of an archive.
+            sha256: of the wanted file; None for the file that the URL served last time.
+            limit: largest number of bytes of the file.
 
         Raises:
-            InputError: see `download`.
+            InputError: see `download`; or the file has another SHA-256 than `sha256`, or than the
+                server states.
         """
-        with hold_lock(self.folder / "lock", f"fetch: is using {self.folder}", lambda: None):
-            path = self._find(url, sha256, limit) or self._download(url, limit)
+        work = f"{self.kind.stage}: is using {self.folder}"
+        with hold_lock(self.folder / "lock", work, lambda: None):
+            path = self._find(url, sha256, limit) or self._download(url, sha256, limit)
             os.utime(path)  # the time of its last use
             self._evict(path)
             try:
@@ -59,23 +69,37 @@ class DownloadStore:
         known = sha256 or read_facts(self._facts_path(url)).get("sha256", "")
         if not re.fullmatch("[0-9a-f]{64}", known):
             return None
-        paths = [self.folder / f"{known}{suffix}" for suffix in ARCHIVE_SUFFIXES]
+        paths = [self.folder / f"{known}{suffix}" for suffix in self.kind.suffixes]
         if (path := next(filter(Path.is_file, paths), None)) is None:
             return None
         if file_sha256(path) != known:
             path.unlink()
-            print(f"fetch: {path} is damaged; downloading it again", file=sys.stderr, flush=True)
+            print(
+                f"{self.kind.stage}: {path} is damaged; downloading it again",
+                file=sys.stderr,
+                flush=True,
+            )
             return None
         if (size := path.stat().st_size) > limit:
             raise too_large_error(url, f"{size:,}", limit)
-        print(f"fetch: using {path}; delete that file to download it again", flush=True)
+        print(f"{self.kind.stage}: using {path}; delete that file to download it again", flush=True)
         return path
 
-    def _download(self, url: str, limit: int) -> Path:
+    def _download(self, url: str, expected: str | None, limit: int) -> Path:
         whole = self.folder / _key(url)
-        download(url, whole, limit)
+        stated = download(url, whole, limit, self.kind)
         sha256 = file_sha256(whole)
-        path = self.folder / f"{sha256}{archive_suffix(whole)}"
+        try:
+            self.kind.require_sha256(hide_credentials(url), sha256, expected)
+            if stated not in (None, sha256):
+                raise InputError(
+                    f"{hide_credentials(url)}: has the SHA-256 {sha256}, but the server states "
+                    f"{stated}; it was damaged on the way, download it again"
+                )
+        except InputError:
+            whole.unlink()
+            raise
+        path = self.folder / f"{sha256}{self.kind.suffix(whole)}"
         facts = read_facts(self._facts_path(url))
         write_json(self._facts_path(url), {**facts, "sha256": sha256})
         os.replace(whole, path)
@@ -86,7 +110,7 @@ class DownloadStore:
         return self.folder / f"{_key(url)}.json"
 
     def _evict(self, used: Path) -> None:
-        """Remove archives and unfinished downloads above `max_bytes`, but never `used`."""
+        """Remove files and unfinished downloads above `max_bytes`, but never `used`."""
         candidates = [path for path in self.folder.iterdir() if _EVICTABLE.fullmatch(path.name)]
         entries = [(path.stat(), path) for path in candidates if path != used]
         remaining = self.max_bytes - used.stat().st_size
