@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.system.errors import InputError
@@ -41,7 +42,7 @@ def sha256_of(data: bytes) -> str:
 def fetch_url(
     url: str, folder: Path, sha256: str | None = None, max_bytes: int = HUGE, **limits: int
 ) -> dict[str, Any]:
-    store = DownloadStore(folder / ".downloads", max_bytes)
+    store = DownloadStore(folder / ".downloads", max_bytes, ARCHIVE)
     limits = replace(LIMITS, **limits)
     return fetch(url, sha256, KITTI, limits, SAMPLE, folder / "raw", store, set())
 
@@ -164,7 +165,7 @@ def test_download_that_was_killed_before_it_was_renamed_is_resumed(
     server: Server, body: bytes, tmp_path: Path, monkeypatch
 ):
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
-        patched.setattr("roadseg.prepare.fetch.download_store.file_sha256", raise_interrupt)
+        patched.setattr("roadseg.prepare.downloads.download_store.file_sha256", raise_interrupt)
         fetch_url(server.url, tmp_path)
     fetch_url(server.url, tmp_path)
     assert server.requests[-1]["Range"] == f"bytes={len(body)}-"

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from roadseg.config.json_files import write_model
+from roadseg.config.params import is_url
 from roadseg.config.pipeline import require_not_written
+from roadseg.prepare.downloads.download import hide_credentials
+from roadseg.prepare.downloads.download_store import DownloadStore
 from roadseg.prepare.fetch.annotations import convert_matched_annotations
-from roadseg.prepare.fetch.archive import unpack
+from roadseg.prepare.fetch.archive import ARCHIVE, unpack
 from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
-from roadseg.prepare.fetch.download import hide_credentials
-from roadseg.prepare.fetch.download_store import DownloadStore
-from roadseg.prepare.fetch.file_kind import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.held_out import move_to_test_set, require_test_masks
 from roadseg.prepare.fetch.limits import Limits
@@ -150,7 +150,7 @@ def _copy(
 ) -> tuple[_Origin, MatchedFiles]:
     """Copy the images and masks of `source` into `root`."""
     shown = hide_credentials(source)
-    if source.lower().startswith(("http://", "https://")) or source in _URLS:
+    if is_url(source) or source in _URLS:
         with store.file(_URLS.get(source, source), sha256, limits.bytes) as archive:
             digest = archive.name.partition(".")[0]
             return _copy_archive(archive, digest, shown, sha256, patterns, limits, root)

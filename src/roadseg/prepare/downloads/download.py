@@ -9,9 +9,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from roadseg.prepare.fetch.archive import START_BYTES
-from roadseg.prepare.fetch.file_kind import ARCHIVE, FileKind
-from roadseg.prepare.fetch.partial_file import PartialFile
+from roadseg.prepare.downloads.file_kind import START_BYTES, FileKind
+from roadseg.prepare.downloads.partial_file import PartialFile
 from roadseg.system.errors import InputError
 from roadseg.system.files import attach_path
 
@@ -66,7 +65,7 @@ def download(
     url: str,
     path: Path,
     limit: int,
-    kind: FileKind = ARCHIVE,
+    kind: FileKind,
     *,
     pause: float = 1.0,
     timeout: tuple[float, float] = TIMEOUT,
@@ -81,6 +80,7 @@ def download(
         url: http or https, may contain credentials; otherwise ~/.netrc is used.
         path: exists only after every byte has arrived.
         limit: largest number of bytes.
+        kind: the kind of file to expect.
         pause: seconds before the second attempt, doubled before each further one.
         timeout: seconds to connect, and seconds without a byte.
 

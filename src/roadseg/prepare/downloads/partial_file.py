@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from roadseg.prepare.fetch.file_kind import FileKind
+from roadseg.prepare.downloads.file_kind import FileKind
 from roadseg.system.errors import InputError
 from roadseg.system.files import read_json, replace_file, write_json
 

@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.prepare.fetch.download import (
+from roadseg.prepare.downloads.download import (
     download,
     hide_credentials,
     too_large_error,
 )
-from roadseg.prepare.fetch.file_kind import ARCHIVE, WEIGHTS, FileKind
-from roadseg.prepare.fetch.members import DamagedArchiveError
-from roadseg.prepare.fetch.partial_file import read_facts
+from roadseg.prepare.downloads.file_kind import FileKind
+from roadseg.prepare.downloads.partial_file import read_facts
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256, write_json
 from roadseg.system.locks import hold_lock
 
-_SUFFIXES = "|".join(map(re.escape, (*ARCHIVE.suffixes, *WEIGHTS.suffixes, ".part")))
-_EVICTABLE = re.compile(rf"[0-9a-f]{{64}}({_SUFFIXES})")
+_EVICTABLE = re.compile(r"[0-9a-f]{64}\.(?!json)[a-z.]+")
+
+
+class DamagedFileError(InputError):
+    """A file is corrupt or truncated; downloading it again may help."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class DownloadStore:
     folder: Path
     max_bytes: int
     """Size of the store above which the least recently used files are removed."""
-    kind: FileKind = ARCHIVE
+    kind: FileKind
 
     @contextlib.contextmanager
     def file(self, url: str, sha256: str | None, limit: int) -> Iterator[Path]:
         """Yield the path of the file at `url`; download it if it is not in the store.
 
         The name of the file begins with its SHA-256, which has been verified. If the block raises
-        DamagedArchiveError, the file is removed.
+        DamagedFileError, the file is removed.
 
         Args:
             sha256: of the wanted file; None for the file that the URL served last time.
@@ -61,7 +63,7 @@ class DownloadStore:
             self._evict(path)
             try:
                 yield path
-            except DamagedArchiveError:
+            except DamagedFileError:
                 path.unlink(missing_ok=True)
                 raise
 
