@@ -14,7 +14,7 @@ from tests.factories import ROOT
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = PIPELINE["stages"]
-ORDER = ["check", "fetch", "remap", "split", "train", "evaluate", "render", "card"]
+ORDER = ["check", "fetch", "remap", "split", "weights", "train", "evaluate", "render", "card"]
 SHARED = {"train", "evaluate"}
 """Stages that may run in several processes."""
 CHANGES_NO_RESULT = {"resume"}

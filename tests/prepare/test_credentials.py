@@ -83,15 +83,9 @@ FAILURES: dict[str, tuple[list[Answer], str]] = {
 @pytest.mark.parametrize("kind", FAILURES)
 def test_no_error_of_a_download_contains_credentials(server: Server, tmp_path: Path, capfd, kind):
     server.answers, message = FAILURES[kind]
+    path = tmp_path / "a.zip"
     with pytest.raises(InputError) as caught:
-        download(
-            with_secrets(server.url),
-            tmp_path / "a.zip",
-            10**6,
-            ARCHIVE,
-            pause=0.001,
-            timeout=(5.0, 0.3),
-        )
+        download(with_secrets(server.url), path, 10**6, ARCHIVE, pause=0.001, timeout=(5.0, 0.3))
     require_no_secrets(str(caught.value))
     assert message.format(url=server.url) in str(caught.value)
     for printed in (
