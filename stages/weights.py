@@ -1,5 +1,6 @@
 """Download or copy the initial weights of the encoder, and verify that they fit it."""
 
+import sys
 from pathlib import Path
 
 from roadseg.config.params import Params, load_params
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
             record, summary = _convert(params, params.model.encoder, downloads, folder)
         write_weights_record(folder, record)
     if record.license == RESEARCH_ONLY:
-        print(f"weights: warning: licensed for research only ({record.license})")
+        print(f"warning: weights of {record.encoder}: {record.license}", file=sys.stderr)
     print(f"weights: {summary}; in {args.out}")
 
 

@@ -114,7 +114,9 @@ def _explain_errors(path: Path, key: str) -> Iterator[None]:
         ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: not a file of weights ({reason})") from None
+        raise InputError(
+            f"{path}: not a file of weights ({reason}); if it is incomplete, download it again"
+        ) from None
 
 
 def _select_tensors(value: Any) -> dict[str, Tensor]:

@@ -9,8 +9,7 @@ RECORD = "weights.json"
 ENCODER = "encoder.safetensors"
 """The weights, next to RECORD, with the names that segmentation_models_pytorch (smp) gives them."""
 
-NOT_STATED = "not stated"
-RESEARCH_ONLY = "NVIDIA Source Code License for SegFormer: non-commercial research only"
+RESEARCH_ONLY = "NVIDIA Source Code License for SegFormer, research only, not commercial"
 _TORCHVISION = "BSD-3-Clause (torchvision)"
 _IMAGENET_LICENSES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "mobilenet_v2"), _TORCHVISION),

@@ -96,7 +96,7 @@ class DownloadStore:
             if stated not in (None, sha256):
                 raise InputError(
                     f"{hide_credentials(url)}: has the SHA-256 {sha256}, but the server states "
-                    f"{stated}; it was damaged on the way, download it again"
+                    f"{stated}; it was damaged on the way; run it again"
                 )
         except InputError:
             whole.unlink()
