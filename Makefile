@@ -96,5 +96,5 @@ lint: $(VENV)/installed-dev ## Check style, types, imports and spelling
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
 
-clean-downloads: ## Remove the archives that fetch keeps in .downloads/
+clean-downloads: ## Remove the files that fetch and weights keep in .downloads/
 	rm -rf .downloads

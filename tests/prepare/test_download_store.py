@@ -202,6 +202,18 @@ def test_damaged_or_wrong_archive_is_not_kept(
     assert not (tmp_path / "raw").exists()
 
 
+def test_archive_with_another_hash_than_the_hugging_face_hub_states_is_not_kept(
+    server: Server, body: bytes, tmp_path: Path
+):
+    headers = {"Location": "/storage.zip", "X-Linked-ETag": f'"{sha256_of(body)}"'}
+    redirect = Answer(status=302, headers=headers, body=b"")
+    server.answers = [redirect, Answer(body=body[:-1] + b"x"), redirect, Answer(body=body)]
+    with pytest.raises(InputError, match=f"but the server states {sha256_of(body)}"):
+        fetch_url(server.url, tmp_path)
+    assert archives(tmp_path) == set()
+    assert fetch_url(server.url, tmp_path).sha256 == sha256_of(body)
+
+
 @pytest.mark.slow
 def test_second_process_waits_for_the_download_of_the_first(
     server: Server, body: bytes, tmp_path: Path, capsys

@@ -256,8 +256,12 @@ INVALID: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]]
         f"has no features.18.1.bias, which {SMALL} needs",
     ),
     "another tensor": (change("blocks.9", torch.ones(1)), f"has blocks.9, but {SMALL} does not"),
-    "not finite": (change(FIRST, torch.full((32, 3, 3, 3), torch.inf)), rf"{FIRST} contains values that are not finite"),
-    "integers": (change(FIRST, torch.ones(32, 3, 3, 3, dtype=torch.int8)), rf"{FIRST} is torch.int8"),
+    "not finite": (
+        change(FIRST, torch.full((32, 3, 3, 3), torch.inf)), f"{FIRST} contains values that are not"
+    ),
+    "integers": (
+        change(FIRST, torch.ones(32, 3, 3, 3, dtype=torch.int8)), f"{FIRST} is torch.int8"
+    ),
 }  # fmt: skip
 
 
