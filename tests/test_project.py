@@ -124,7 +124,7 @@ def test_parameters_that_a_stage_reads_are_tracked(stage: str):
     tracked = {
         name.split(".")[0] if "$" in name else name for name in STAGES[stage].get("params", [])
     }
-    reads = re.findall(r"(?:params|load_params\(args\.params\))\.([a-z_]+(?:\.[a-z_0-9]+)?)", source)
+    reads = re.findall(r"(?:params|load_params\(args\.params\))\.([a-z_]+(?:\.\w+)?)", source)
     derived = {
         "recipe": {"recipes", "train"},
         "model.weights_path": {"model.weights"},
