@@ -238,6 +238,14 @@ def test_encoder_of_a_whole_network_is_found(tmp_path: Path, capsys):
     assert "312 of 313 tensors (state_dict), left out 1 (decoder.bl" in capsys.readouterr().out
 
 
+def test_tensors_may_share_memory(tmp_path: Path):
+    norm, path = "features.0.1", tmp_path / "a.pth"
+    both = torch.rand(1).expand(2, 32)
+    state = {**published()[0], f"{norm}.weight": both[0], f"{norm}.bias": both[1]}
+    torch.save(state, path)
+    require_equal(load_file(run(tmp_path, str(path)) / ENCODER), state)
+
+
 def change(name: str, value: Tensor) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     return lambda state: {**state, name: value}
 

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from roadseg.models.tensor_files import (
@@ -102,7 +103,7 @@ def convert_encoder_weights(path: Path, encoder: str, folder: Path) -> str:
 
 
 def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted: Tensor) -> Tensor:
-    """Return `tensor` in float32 if it has the shape of `wanted`."""
+    """Copy `tensor` to float32 if it has the shape of `wanted`."""
     if not wanted.is_floating_point():
         return wanted
     if tensor is None:
@@ -112,7 +113,8 @@ def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted:
             f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in "
             f"{encoder}; {_ADVICE}"
         )
-    return to_float32(path, name, tensor)
+    # safetensors refuses tensors that share memory, which those of torch.save may
+    return to_float32(path, name, tensor).clone(memory_format=torch.contiguous_format)
 
 
 def load_encoder_weights(folder: Path, encoder: str | None, network: nn.Module) -> WeightsRecord:
