@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install remotes repro final verify quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install models remotes repro final verify quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -28,11 +28,17 @@ $(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt -c constraints.txt
 	touch $@
 
+$(VENV)/installed-models: requirements-models.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-models.txt -c constraints.txt
+	touch $@
+
 $(VENV)/installed-remotes: requirements-remotes.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-remotes.txt -c constraints.txt
 	touch $@
 
 install: $(VENV)/installed ## Create .venv with the pinned packages and the command roadseg
+
+models: $(VENV)/installed-models ## Install the networks of segmentation_models_pytorch (docs/networks.md)
 
 remotes: $(VENV)/installed-remotes ## Install what dvc push and pull need for S3 and SSH (docs/remotes.md)
 
@@ -90,5 +96,5 @@ lint: $(VENV)/installed-dev ## Check style, types, imports and spelling
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
 
-clean-downloads: ## Remove the archives that fetch keeps in .downloads/
+clean-downloads: ## Remove the files that fetch and weights keep in .downloads/
 	rm -rf .downloads

@@ -16,10 +16,11 @@ def main(argv: list[str] | None = None) -> None:
     require_not_written("remap.classes", params.remap.classes, outputs)
     if params.split.val_ids_file is not None:
         require_not_written("split.val_ids", params.split.val_ids_file, outputs)
-    if train.start is not None:
-        require_not_written("train.start", train.start, outputs)
-        if not (path := repository_path(train.start)).is_file():
-            raise InputError(f"train.start: {path}: no such file")
+    for key, name in (("train.start", train.start), ("model.weights", params.model.weights_path)):
+        if name is not None:
+            require_not_written(key, name, outputs)
+            if not (path := repository_path(name)).is_file():
+                raise InputError(f"{key}: {path}: no such file")
     if params.model.architecture != "unet":
         # imported only if needed: torch takes seconds
         from roadseg.models.registry import network_class

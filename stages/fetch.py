@@ -7,7 +7,8 @@ from pathlib import Path
 from roadseg.config.params import Data, load_params
 from roadseg.config.pipeline import stage_outputs
 from roadseg.config.tracked_files import is_tracked
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     limits = Limits.of(data)
     # in the main repository, even if the experiment runs in a copy of it
     downloads = repository_path(args.downloads)
-    store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9))
+    store = DownloadStore(downloads, round(data.max_downloads_gigabytes * 1e9), ARCHIVE)
     outputs = stage_outputs(args.pipeline)
     encoding = MaskEncoding(values=data.mask_values, color_tolerance=data.color_tolerance)
     manifest = fetch(

@@ -25,7 +25,8 @@ from roadseg.data.sampler import EpochSampler
 from roadseg.data.split_file import Split
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.layout import FOLDERS, TEST_IMAGES, TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS
 from roadseg.prepare.remap import remap_dataset
@@ -45,7 +46,7 @@ LABEL_IDS = (0, 7, 8, 11, 17, 20, 21, 23, 24, 26, 31, 33)
 """One label id of each class of kitti12, in class order."""
 SIZES = ((32, 48), (34, 50))
 LIMITS = Limits(files=1000, bytes=10**8, ratio=100, pixels=10**8)
-STORE = DownloadStore(Path("/nonexistent"), 10**8)
+STORE = DownloadStore(Path("/nonexistent"), 10**8, ARCHIVE)
 """A store for sources that are not downloaded."""
 
 

@@ -66,14 +66,20 @@ def test_check_and_fetch_refuse_a_source_in_an_output(folder: Path, form: str):
     assert tree(folder) == before
 
 
-@pytest.mark.parametrize("key", ["train__start", "remap__classes"])
+SMP = {"model__architecture": "smp/Unet", "model__encoder": "resnet18"}
+
+
+@pytest.mark.parametrize("key", ["train__start", "remap__classes", "model__weights"])
 def test_check_refuses_weights_and_class_maps_in_an_output(folder: Path, key: str):
     name = key.replace("__", ".")
-    write_params(folder / "params.yaml", **{key: "models/epochs/mine"})
+    write_params(folder / "params.yaml", **SMP, **{key: "models/epochs/mine"})
     with pytest.raises(InputError, match=rf"{name}: models/epochs/mine lies in models/epochs, "):
         check.main([*PIPELINE, "--out", "checked"])
     write_params(folder / "params.yaml", train__start="nowhere.pt")
     with pytest.raises(InputError, match=r"train.start: nowhere.pt: no such file"):
+        check.main([*PIPELINE, "--out", "checked"])
+    write_params(folder / "params.yaml", **SMP, model__weights="nowhere.pt")
+    with pytest.raises(InputError, match=r"model.weights: nowhere.pt: no such file"):
         check.main([*PIPELINE, "--out", "checked"])
     assert not (folder / "checked").exists()
 

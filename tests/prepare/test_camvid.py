@@ -10,8 +10,9 @@ from PIL import Image
 
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
+from roadseg.prepare.downloads.download_store import DownloadStore
 from roadseg.prepare.fetch import camvid, source
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.prepare.split import select_validation_ids
@@ -63,7 +64,7 @@ def server(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server
 
 
 def fetch_camvid(folder: Path) -> Manifest:
-    store = DownloadStore(folder / ".downloads", 10**9)
+    store = DownloadStore(folder / ".downloads", 10**9, ARCHIVE)
     return source.fetch("camvid", None, KITTI, LIMITS, {}, folder / "raw", store, set())
 
 

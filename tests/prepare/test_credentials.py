@@ -9,8 +9,9 @@ import pytest
 import requests
 import urllib3
 
-from roadseg.prepare.fetch.download import Session, download, hide_credentials
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download import Session, download, hide_credentials
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.manifest import read_manifest
 from roadseg.prepare.fetch.source import fetch
@@ -82,10 +83,9 @@ FAILURES: dict[str, tuple[list[Answer], str]] = {
 @pytest.mark.parametrize("kind", FAILURES)
 def test_no_error_of_a_download_contains_credentials(server: Server, tmp_path: Path, capfd, kind):
     server.answers, message = FAILURES[kind]
+    path = tmp_path / "a.zip"
     with pytest.raises(InputError) as caught:
-        download(
-            with_secrets(server.url), tmp_path / "a.zip", 10**6, pause=0.001, timeout=(5.0, 0.3)
-        )
+        download(with_secrets(server.url), path, 10**6, ARCHIVE, pause=0.001, timeout=(5.0, 0.3))
     require_no_secrets(str(caught.value))
     assert message.format(url=server.url) in str(caught.value)
     for printed in (
@@ -122,7 +122,7 @@ def test_no_error_of_an_invalid_url_contains_credentials(
 ):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(socket, "getaddrinfo", refuse_lookup)
-    store = DownloadStore(tmp_path / ".downloads", 10**6)
+    store = DownloadStore(tmp_path / ".downloads", 10**6, ARCHIVE)
     with pytest.raises(InputError) as caught:
         fetch(url, None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", store, set())
     for text in (str(caught.value), *capfd.readouterr()):
@@ -138,7 +138,7 @@ def test_errors_of_an_archive_name_its_url_without_credentials(
 ):
     (raw_images / "training/semantic/000001_10.png").unlink()
     server.answers = [Answer(body=make_zip(raw_images, tmp_path / "data.zip").read_bytes())]
-    store = DownloadStore(tmp_path / ".downloads", 10**6)
+    store = DownloadStore(tmp_path / ".downloads", 10**6, ARCHIVE)
     arguments = KITTI, LIMITS, SAMPLE, tmp_path / "raw", store, set()
     for sha256, message in ((None, "000001_10.png has no mask"), ("0" * 64, "data.sha256: ")):
         with pytest.raises(InputError, match=message) as caught:
@@ -161,7 +161,7 @@ def test_insecure_redirect_is_refused_without_credentials():
 def test_credentials_can_come_from_a_netrc_file(server: Server, tmp_path: Path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login alice password s3cret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    download(server.url, tmp_path / "a.zip", 10**6, pause=0.001)
+    download(server.url, tmp_path / "a.zip", 10**6, ARCHIVE, pause=0.001)
     assert server.requests[0]["Authorization"] == BASIC
 
 

@@ -14,7 +14,8 @@ import pytest
 import requests
 import urllib3
 
-from roadseg.prepare.fetch.download import ATTEMPTS, Session, download
+from roadseg.prepare.downloads.download import ATTEMPTS, Session, download
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.system.errors import InputError
 from tests.prepare.http_server import BODY, Answer, Server, serving
 
@@ -41,7 +42,7 @@ def server(monkeypatch) -> Iterator[Server]:
 
 def fetch_bytes(server: Server, folder: Path, limit: int = 10**6) -> bytes:
     path = folder / "got.zip"
-    download(server.url, path, limit, pause=0.001, timeout=(5.0, 0.5))
+    download(server.url, path, limit, ARCHIVE, pause=0.001, timeout=(5.0, 0.5))
     assert sorted(p.name for p in folder.iterdir()) == ["got.zip", "got.zip.json"]
     return path.read_bytes()
 
@@ -132,7 +133,7 @@ FAILED = {
     "silence": ([Answer(sent=0, stall=2)], "failed 5 times, .*timed out", ATTEMPTS),
     "a page": (
         [Answer(body=b"<html>log in</html>", headers={"Content-Type": "text/html"})],
-        "sent text/html, not a zip or tar archive; download the archive in a browser", 1,
+        "sent text/html, not a zip or tar archive; download the file in a browser", 1,
     ),
     "nothing at all": ([Answer(body=b"")], None, None),
     "more than allowed": ([Answer(body=BODY * 100)], "has 1,024,200 bytes, but data.max", 1),
@@ -180,11 +181,11 @@ def test_failed_download_names_the_url_and_leaves_no_file(
     server.answers, message, requests = FAILED[kind]
     old = tmp_path / "got.zip"
     if message is None:
-        download(server.url, old, 10**6, pause=0.001)  # complete; unpack refuses it
+        download(server.url, old, 10**6, ARCHIVE, pause=0.001)  # complete; unpack refuses it
         assert old.read_bytes() == b""
         return
     with pytest.raises(InputError, match=message) as caught:
-        download(server.url, old, 10**6, pause=0.001, timeout=(5.0, 0.3))
+        download(server.url, old, 10**6, ARCHIVE, pause=0.001, timeout=(5.0, 0.3))
     assert str(caught.value).startswith(server.url)
     assert "\n" not in str(caught.value)
     assert requests in (None, len(server.requests))
@@ -226,7 +227,7 @@ def test_zip_signature_that_arrives_in_two_pieces_is_accepted(tmp_path: Path, se
 
         threading.Thread(target=talk, daemon=True).start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.zip"
-        download(url, tmp_path / "got.zip", 10**6, pause=0.001)
+        download(url, tmp_path / "got.zip", 10**6, ARCHIVE, pause=0.001)
     assert (tmp_path / "got.zip").read_bytes() == b"PK and more"
 
 
@@ -290,20 +291,20 @@ def test_unreachable_server_is_named(server: Server, tmp_path: Path):
 )
 def test_invalid_url_is_named(tmp_path: Path, url: str, message: str, server):
     with pytest.raises(InputError, match=message) as caught:
-        download(url, tmp_path / "got.zip", 10**6, pause=0.001)
+        download(url, tmp_path / "got.zip", 10**6, ARCHIVE, pause=0.001)
     assert str(caught.value).startswith(url)
 
 
 def test_proxy_is_used_and_mentioned_if_it_is_unreachable(server: Server, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url.removesuffix("/data.zip"))
     monkeypatch.setenv("no_proxy", "")
-    download("http://example.invalid/x.zip", tmp_path / "got.zip", 10**6, pause=0.001)
+    download("http://example.invalid/x.zip", tmp_path / "got.zip", 10**6, ARCHIVE, pause=0.001)
     assert (tmp_path / "got.zip").read_bytes() == BODY
     assert server.paths == ["http://example.invalid/x.zip"]
     server.shutdown()
     server.server_close()
     with pytest.raises(InputError, match=r"x.zip: failed 5 times, .*refused.*\(HTTPS_PROXY\)"):
-        download("http://example.invalid/x.zip", tmp_path / "b.zip", 10**6, pause=0.001)
+        download("http://example.invalid/x.zip", tmp_path / "b.zip", 10**6, ARCHIVE, pause=0.001)
 
 
 def test_server_of_another_protocol_is_named(tmp_path: Path, server):
@@ -318,4 +319,4 @@ def test_server_of_another_protocol_is_named(tmp_path: Path, server):
         threading.Thread(target=talk, daemon=True).start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.zip"
         with pytest.raises(InputError, match=re.escape(url)):
-            download(url, tmp_path / "got.zip", 10**6, pause=0.001)
+            download(url, tmp_path / "got.zip", 10**6, ARCHIVE, pause=0.001)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import KITTI
 from roadseg.prepare.fetch.source import fetch
 from roadseg.system.errors import InputError
@@ -41,7 +42,7 @@ def sha256_of(data: bytes) -> str:
 def fetch_url(
     url: str, folder: Path, sha256: str | None = None, max_bytes: int = HUGE, **limits: int
 ) -> dict[str, Any]:
-    store = DownloadStore(folder / ".downloads", max_bytes)
+    store = DownloadStore(folder / ".downloads", max_bytes, ARCHIVE)
     limits = replace(LIMITS, **limits)
     return fetch(url, sha256, KITTI, limits, SAMPLE, folder / "raw", store, set())
 
@@ -164,7 +165,7 @@ def test_download_that_was_killed_before_it_was_renamed_is_resumed(
     server: Server, body: bytes, tmp_path: Path, monkeypatch
 ):
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
-        patched.setattr("roadseg.prepare.fetch.download_store.file_sha256", raise_interrupt)
+        patched.setattr("roadseg.prepare.downloads.download_store.file_sha256", raise_interrupt)
         fetch_url(server.url, tmp_path)
     fetch_url(server.url, tmp_path)
     assert server.requests[-1]["Range"] == f"bytes={len(body)}-"
@@ -199,6 +200,18 @@ def test_damaged_or_wrong_archive_is_not_kept(
         fetch_url(server.url, tmp_path, sha256)
     assert archives(tmp_path) == set()
     assert not (tmp_path / "raw").exists()
+
+
+def test_archive_with_another_hash_than_the_hugging_face_hub_states_is_not_kept(
+    server: Server, body: bytes, tmp_path: Path
+):
+    headers = {"Location": "/storage.zip", "X-Linked-ETag": f'"{sha256_of(body)}"'}
+    redirect = Answer(status=302, headers=headers, body=b"")
+    server.answers = [redirect, Answer(body=body[:-1] + b"x"), redirect, Answer(body=body)]
+    with pytest.raises(InputError, match=f"but the server states {sha256_of(body)}"):
+        fetch_url(server.url, tmp_path)
+    assert archives(tmp_path) == set()
+    assert fetch_url(server.url, tmp_path).sha256 == sha256_of(body)
 
 
 @pytest.mark.slow

@@ -54,6 +54,11 @@ def _id_file(ids: list[str] | str | None) -> str | None:
     return ids if isinstance(ids, str) and ids.endswith(_ID_LIST_SUFFIX) else None
 
 
+def is_url(source: str) -> bool:
+    """Return True for an http(s) URL."""
+    return source.lower().startswith(("http://", "https://"))
+
+
 _Text = Annotated[str, Field(pattern=r"\S")]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _ImagePattern = Annotated[str, _pattern_check(image_pattern)]
@@ -235,6 +240,12 @@ class Model(StrictModel):
                 f"got {self.weights!r}; train.start loads weights of the whole network"
             )
         return self
+
+    @property
+    def weights_path(self) -> str | None:
+        """`weights` if it is the path of a file."""
+        is_path = self.weights not in ("none", "imagenet") and not is_url(self.weights)
+        return self.weights if is_path else None
 
     @property
     def network_options(self) -> dict[str, str | int | float | bool]:

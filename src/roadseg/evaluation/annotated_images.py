@@ -10,7 +10,8 @@ from pathlib import Path
 from roadseg.config.class_map import ClassMap
 from roadseg.config.params import Data
 from roadseg.data.prepared import PreparedDataset
-from roadseg.prepare.fetch.download_store import DownloadStore
+from roadseg.prepare.downloads.download_store import DownloadStore
+from roadseg.prepare.fetch.archive import ARCHIVE
 from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.source import fetch
@@ -61,7 +62,7 @@ def _fetch(data: Data, raw: Path) -> MaskEncoding:
         skip_unmasked=data.unmasked == "skip",
     )
     limits = Limits.of(data)
-    store = DownloadStore(raw.with_name("downloads"), limits.bytes)  # the source is local
+    store = DownloadStore(raw.with_name("downloads"), limits.bytes, ARCHIVE)  # the source is local
     encoding = MaskEncoding(values=data.mask_values, color_tolerance=data.color_tolerance)
     manifest = fetch(data.source, data.sha256, patterns, limits, {}, raw, store, set(), encoding)
     if manifest.num_unmasked:

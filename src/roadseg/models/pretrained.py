@@ -4,27 +4,23 @@ Tensors are matched by name if the file has this network's names, else by positi
 of the well-known implementations that share this layout.
 """
 
-import contextlib
-import pickle
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
 from roadseg.models.network import Network
+from roadseg.models.tensor_files import (
+    format_shape,
+    read_state_dict,
+    remove_wrappers,
+    to_float32,
+)
 from roadseg.provenance.model_metadata import read_classes
 from roadseg.system.errors import InputError
-from roadseg.system.memory import out_of_memory_as
 
 _LAST = "out."
-_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Accepted dtypes; 8-bit weights are quantized and need scales that the file may lack."""
 
 
 def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
@@ -42,8 +38,8 @@ def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
     Raises:
         InputError: no such file, no weights in it, or weights that do not fit the network.
     """
-    entry, tensors = _read_state_dict(path)
-    found = _drop_scalars({_remove_wrappers(name): t for name, t in tensors.items()})
+    entry, tensors = read_state_dict(path, "train.start")
+    found = _drop_scalars({remove_wrappers(name): t for name, t in tensors.items()})
     wanted = _drop_scalars(network.state_dict())
     if wanted.keys() <= found.keys():
         if unknown := found.keys() - wanted.keys():
@@ -72,21 +68,12 @@ def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
 
 def _convert(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
     """Convert `tensor` to float32; require the shape of `wanted` and finite values."""
-    if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided or tensor.is_meta:
-        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
-        raise InputError(
-            f"{path}: {name} is {tensor.dtype} ({tensor.layout}); expected a dense tensor of one "
-            f"of {expected}"
-        )
     if tensor.shape != wanted.shape:
         raise InputError(
-            f"{path}: {name} has shape {_shape(tensor)}, but {_shape(wanted)} in this network; set "
-            "the section `model` of params.yaml to the values of that network"
+            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in this "
+            "network; set the section `model` of params.yaml to the values of that network"
         )
-    tensor = tensor.detach().to(torch.float32)
-    if not tensor.isfinite().all():  # 1e300 is finite in float64 only
-        raise InputError(f"{path}: {name} contains values that are not finite in float32")
-    return tensor
+    return to_float32(path, name, tensor)
 
 
 def _match_by_position(
@@ -108,69 +95,6 @@ def _match_by_position(
     )
 
 
-def _read_state_dict(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Read the state dict in `path`, or in an entry of the dictionary there.
-
-    Returns:
-        The name of the entry, for messages, and the tensors by name.
-    """
-    with _explain_errors(path):
-        if path.suffix == ".safetensors":
-            return "", load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # about the format and the pickle protocol
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-    entries = [("", _select_tensors(saved))]
-    if isinstance(saved, dict):
-        entries += [(f" ({name})", _select_tensors(value)) for name, value in saved.items()]
-    most = max(len(tensors) for _, tensors in entries)
-    if not most:
-        raise InputError(f"{path}: contains no weights; expected a state dict")
-    largest = [entry for entry in entries if len(entry[1]) == most]
-    if len(largest) > 1:  # for example weights and their moving average
-        names = " and".join(name or " the file itself" for name, _ in largest)
-        raise InputError(
-            f"{path}: contains {len(largest)} state dicts of {most} tensors,{names}; save only the "
-            "one to load"
-        )
-    return largest[0]
-
-
-@contextlib.contextmanager
-def _explain_errors(path: Path) -> Iterator[None]:
-    """Convert errors of reading `path` to InputError; those of torch.load are undocumented."""
-    try:
-        with out_of_memory_as(f"{path}: out of memory while reading it; close other programs"):
-            yield
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"train.start: {path}: no such file") from None
-    except pickle.UnpicklingError:  # its message suggests weights_only=False
-        raise InputError(
-            f"{path}: not a file of weights, or it contains other objects, which are not loaded "
-            "because they could execute code; save only the state_dict() of the network"
-        ) from None
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: not a file of weights ({reason})") from None
-
-
-def _select_tensors(value: Any) -> dict[str, Tensor]:
-    if not isinstance(value, dict):
-        return {}
-    return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
-
-
-def _remove_wrappers(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
-
-
 def _drop_scalars(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave out `num_batches_tracked` of the norms, which is not used."""
     return {name: tensor for name, tensor in tensors.items() if tensor.dim()}
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from roadseg.prepare.downloads.file_kind import START_BYTES, FileKind
 from roadseg.prepare.fetch.file_patterns import FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.members import Archive, DamagedArchiveError, Member
@@ -34,10 +35,8 @@ _FOREIGN_FORMATS = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 """First bytes of archives that are not read."""
-START_BYTES = tarfile.BLOCKSIZE
-"""Number of bytes by which an archive is recognized."""
 _ZIP_START, _GZIP_START = b"PK", b"\x1f\x8b"
-ARCHIVE_SUFFIXES = _ZIP, _TAR, _TAR_GZ = ".zip", ".tar", ".tar.gz"
+_SUFFIXES = _ZIP, _TAR, _TAR_GZ = ".zip", ".tar", ".tar.gz"
 
 
 @contextlib.contextmanager
@@ -49,7 +48,7 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
             archive; the message begins with `path`. Errors within the block get it, too.
         DamagedArchiveError: truncated or damaged.
     """
-    kind, packed = archive_suffix(path), path.stat().st_size
+    kind, packed = _suffix(path), path.stat().st_size
     complete = f"not a complete {kind[1:]} archive"
     try:
         with contextlib.ExitStack() as stack:
@@ -70,7 +69,7 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
         raise DamagedArchiveError(f"{path}: {complete}: {error.strerror}") from None
 
 
-def archive_suffix(path: Path) -> str:
+def _suffix(path: Path) -> str:
     """Return .zip, .tar or .tar.gz by the content of a file; .zip if it is none of them.
 
     Raises:
@@ -89,9 +88,20 @@ def archive_suffix(path: Path) -> str:
     return _TAR if is_tar(start) else _ZIP  # a zip may have anything before it
 
 
-def starts_like_archive(start: bytes) -> bool:
+def _may_start(start: bytes) -> bool:
     """True if a file with these first START_BYTES may be a zip, tar or tar.gz archive."""
     return start.startswith((_ZIP_START, _GZIP_START)) or is_tar(start)
+
+
+ARCHIVE = FileKind(
+    stage="fetch",
+    description="a zip or tar archive",
+    source_key="data.source",
+    sha256_key="data.sha256",
+    suffixes=_SUFFIXES,
+    suffix=_suffix,
+    may_start=_may_start,
+)
 
 
 def unpack(path: Path, root: Path, patterns: FilePatterns, limits: Limits) -> MatchedFiles:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from roadseg.prepare.downloads.download_store import DamagedFileError
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.member_names import MemberNames
 from roadseg.system.errors import InputError
@@ -15,7 +16,7 @@ _HARMLESS_SIZE = 64 << 20
 """Bytes; an archive that unpacks to less may have any compression ratio."""
 
 
-class DamagedArchiveError(InputError):
+class DamagedArchiveError(DamagedFileError):
     """The archive is corrupt or truncated; downloading it again may help."""
 
 

@@ -13,17 +13,17 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from roadseg.config.json_files import write_model
+from roadseg.config.params import is_url
 from roadseg.config.pipeline import require_not_written
+from roadseg.prepare.downloads.download import hide_credentials
+from roadseg.prepare.downloads.download_store import DownloadStore
 from roadseg.prepare.fetch.annotations import convert_matched_annotations
-from roadseg.prepare.fetch.archive import unpack
+from roadseg.prepare.fetch.archive import ARCHIVE, unpack
 from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
-from roadseg.prepare.fetch.download import hide_credentials
-from roadseg.prepare.fetch.download_store import DownloadStore
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.held_out import move_to_test_set, require_test_masks
 from roadseg.prepare.fetch.limits import Limits
 from roadseg.prepare.fetch.manifest import MANIFEST, Manifest
-from roadseg.prepare.fetch.members import DamagedArchiveError
 from roadseg.prepare.images.masks import LABEL_IDS, MaskEncoding
 from roadseg.prepare.layout import TEST_MASKS, TRAIN_IMAGES, TRAIN_MASKS, check_dataset
 from roadseg.system.errors import InputError
@@ -150,8 +150,8 @@ def _copy(
 ) -> tuple[_Origin, MatchedFiles]:
     """Copy the images and masks of `source` into `root`."""
     shown = hide_credentials(source)
-    if source.lower().startswith(("http://", "https://")) or source in _URLS:
-        with store.archive(_URLS.get(source, source), sha256, limits.bytes) as archive:
+    if is_url(source) or source in _URLS:
+        with store.file(_URLS.get(source, source), sha256, limits.bytes) as archive:
             digest = archive.name.partition(".")[0]
             return _copy_archive(archive, digest, shown, sha256, patterns, limits, root)
     if source == "sample":
@@ -162,7 +162,7 @@ def _copy(
                 "sample: a worker process was killed; it may have run out of memory"
             ) from None
         origin = _folder_origin(root, KITTI.files(root))
-        _require_sha256(origin, sha256, source)
+        ARCHIVE.require_sha256(source, origin.sha256, sha256)
         return origin, MatchedFiles({}, {}, 0)
     require_not_written("data.source", source, outputs)
     path = repository_path(source)
@@ -186,7 +186,7 @@ def _copy_archive(
     root: Path,
 ) -> tuple[_Origin, MatchedFiles]:
     origin = _Origin(archive.stat().st_size, digest)
-    _require_sha256(origin, sha256, shown)
+    ARCHIVE.require_sha256(shown, origin.sha256, sha256)
     try:
         if shown == "camvid":
             verify_camvid(archive, limits)
@@ -221,7 +221,7 @@ def _copy_folder(
             f"{source}: has {size:,} bytes; data.max_gigabytes allows {limits.bytes:,}"
         )
     origin = _folder_origin(folder, places)
-    _require_sha256(origin, sha256, source)
+    ARCHIVE.require_sha256(source, origin.sha256, sha256)
     for kind in matched.folders:
         (root / kind).mkdir(parents=True)
     for name, place in tqdm(places.items(), "copy", unit="file", disable=None):
@@ -237,14 +237,6 @@ def _use_original_names(text: str, patterns: FilePatterns, places: dict[str, str
         originals[kind] = kind if pattern == _SAMPLE.by_folder()[kind] else pattern
     expression = "|".join(map(re.escape, sorted(originals, key=len, reverse=True)))
     return re.sub(expression, lambda found: originals[found[0]], text)
-
-
-def _require_sha256(origin: _Origin, sha256: str | None, source: str) -> None:
-    if sha256 is not None and origin.sha256 != sha256:
-        raise DamagedArchiveError(
-            f"data.sha256: {source} has the SHA-256 {origin.sha256}, expected {sha256}; it is "
-            "damaged or another version"
-        )
 
 
 def folder_sha256(root: Path, names: Iterable[str]) -> str:

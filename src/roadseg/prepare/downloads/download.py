@@ -1,7 +1,5 @@
-"""Download one archive over HTTP(S); an interrupted transfer is resumed."""
+"""Download one file over HTTP(S); an interrupted transfer is resumed."""
 
-import contextlib
-import os
 import re
 import time
 from pathlib import Path
@@ -11,9 +9,10 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from roadseg.prepare.fetch.archive import START_BYTES, starts_like_archive
+from roadseg.prepare.downloads.file_kind import START_BYTES, FileKind
+from roadseg.prepare.downloads.partial_file import PartialFile
 from roadseg.system.errors import InputError
-from roadseg.system.files import attach_path, read_json, replace_file, write_json
+from roadseg.system.files import attach_path
 
 ATTEMPTS = 5
 """Consecutive attempts with less than PROGRESS after which the download fails."""
@@ -25,7 +24,6 @@ TIMEOUT = (10.0, 60.0)
 _MAX_WAIT = 300.0
 """Longest Retry-After that is honoured, in seconds."""
 _CHUNK = 1 << 20  # bytes
-_BY_HAND = "download the archive in a browser and set data.source to its path"
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _RETRYABLE = (
     requests.ConnectionError,
@@ -63,54 +61,16 @@ class Session(requests.Session):
         return target
 
 
-class _PartialFile:
-    """The bytes of `path` that have been received, in `path`.part, and their validator."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}.part")
-        self._whole, self._facts = path, path.with_name(f"{path.name}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # downloaded before; the server is asked whether it is still current
-            os.replace(path, self.path)
-        self.path.touch()
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size
-
-    @property
-    def validator(self) -> str:
-        """ETag or date of the version to which the bytes belong; empty if there is none."""
-        return read_facts(self._facts).get("validator", "")
-
-    def restart(self, validator: str) -> None:
-        """Discard all bytes, before those of another version are written."""
-        os.truncate(self.path, 0)
-        write_json(self._facts, {"validator": validator})
-
-    def finish(self) -> None:
-        """Rename the complete file to its final name."""
-        replace_file(self.path, self._whole)
-
-
-def read_facts(path: Path) -> dict[str, str]:
-    """Read a JSON file of strings; empty if it is missing or damaged."""
-    with contextlib.suppress(InputError):
-        facts = read_json(path)
-        if isinstance(facts, dict):
-            return {str(key): str(value) for key, value in facts.items()}
-    return {}
-
-
 def download(
     url: str,
     path: Path,
     limit: int,
+    kind: FileKind,
     *,
     pause: float = 1.0,
     timeout: tuple[float, float] = TIMEOUT,
-) -> None:
-    """Download the archive at `url` to `path`; resume an interrupted transfer.
+) -> str | None:
+    """Download the file at `url` to `path`; resume an interrupted transfer.
 
     The bytes are in `path`.part until all have arrived. The next call continues from them if the
     server still has the same version (If-Range), whose validator is in `path`.json. A path must not
@@ -120,19 +80,25 @@ def download(
         url: http or https, may contain credentials; otherwise ~/.netrc is used.
         path: exists only after every byte has arrived.
         limit: largest number of bytes.
+        kind: the kind of file to expect.
         pause: seconds before the second attempt, doubled before each further one.
         timeout: seconds to connect, and seconds without a byte.
+
+    Returns:
+        The SHA-256 that the server states for the file, as the Hugging Face Hub does for large
+        files; None if it states none. It has not been verified.
 
     Raises:
         InputError: the server refuses or sends something else, or every attempt failed.
     """
-    part = _PartialFile(path)
+    part = PartialFile(path, kind)
     failures, largest = 0, part.size
     with Session() as session:
         while True:
             try:
-                _attempt(session, url, part, limit, timeout)
-                return part.finish()
+                stated = _attempt(session, url, part, limit, timeout)
+                part.finish()
+                return stated
             except _RetryableError as error:
                 # relative to the largest size so far, because restarting is not progress
                 failures = 1 if part.size - largest >= PROGRESS else failures + 1
@@ -140,23 +106,24 @@ def download(
                 if failures == ATTEMPTS:
                     raise InputError(
                         f"{hide_credentials(url)}: failed {ATTEMPTS} times, last with: {error}; "
-                        f"check the network and the proxy (HTTPS_PROXY), or {_BY_HAND}. The next "
-                        f"run resumes after {part.size:,} bytes"
+                        f"check the network and the proxy (HTTPS_PROXY), or {kind.by_hand}. The "
+                        f"next run resumes after {part.size:,} bytes"
                     ) from None
                 wait = max(error.wait, pause * 2 ** (failures - 1))
-                tqdm.write(f"fetch: {error}; retrying in {wait:.0f} s")
+                tqdm.write(f"{kind.stage}: {error}; retrying in {wait:.0f} s")
                 time.sleep(wait)
 
 
 def _attempt(
-    session: Session, url: str, part: _PartialFile, limit: int, timeout: tuple[float, float]
-) -> None:
+    session: Session, url: str, part: PartialFile, limit: int, timeout: tuple[float, float]
+) -> str | None:
     headers = {"Accept-Encoding": "identity"}  # so that Content-Length is the size of the file
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
     try:
         with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
             _receive(response, url, part, limit)
+            return _stated_sha256(response)
     except _RETRYABLE as error:
         raise _RetryableError(_reason(error)) from None
     except (requests.RequestException, ValueError, OverflowError) as error:  # or a bad header
@@ -164,7 +131,16 @@ def _attempt(
         raise InputError(f"{hide_credentials(url)}: cannot be downloaded: {reason}") from None
 
 
-def _receive(response: requests.Response, url: str, part: _PartialFile, limit: int) -> None:
+def _stated_sha256(response: requests.Response) -> str | None:
+    """Return the SHA-256 in X-Linked-ETag, which a redirect of the Hugging Face Hub has."""
+    for answer in (*response.history, response):
+        found = re.fullmatch('"([0-9a-f]{64})"', answer.headers.get("X-Linked-ETag", ""))
+        if found:
+            return found[1]
+    return None
+
+
+def _receive(response: requests.Response, url: str, part: PartialFile, limit: int) -> None:
     """Append the body of `response` to `part`, or overwrite `part` with it."""
     place = response.headers.get("Content-Range", "")
     if response.status_code == 416 and "Range" in response.request.headers:
@@ -172,7 +148,7 @@ def _receive(response: requests.Response, url: str, part: _PartialFile, limit: i
             return  # nothing is missing
         part.restart("")
         raise _RetryableError("the file on the server has changed")
-    _require_success(response, url)
+    _require_success(response, url, part.kind)
     if response.status_code == 206:
         found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", place)
         is_same_version = _validator(response) in ("", part.validator)
@@ -189,16 +165,16 @@ def _receive(response: requests.Response, url: str, part: _PartialFile, limit: i
     _write_body(response, url, part, total, limit)
 
 
-def _require_success(response: requests.Response, url: str) -> None:
+def _require_success(response: requests.Response, url: str, kind: FileKind) -> None:
     status, reply = response.status_code, f"the server answered {response.status_code}"
     shown = hide_credentials(url)
     if status in _RETRYABLE_STATUS:
         wait = urllib3.Retry().get_retry_after(response.raw) or 0.0
         raise _RetryableError(reply, min(wait, _MAX_WAIT))
     if status in (401, 403, 407):
-        raise InputError(f"{shown}: {reply}, permission denied; {_BY_HAND}")
+        raise InputError(f"{shown}: {reply}, permission denied; {kind.by_hand}")
     if status not in (200, 206):
-        raise InputError(f"{shown}: {reply}; check the URL, or {_BY_HAND}")
+        raise InputError(f"{shown}: {reply}; check the URL, or {kind.by_hand}")
 
 
 def _validator(response: requests.Response) -> str:
@@ -208,7 +184,7 @@ def _validator(response: requests.Response) -> str:
 
 
 def _write_body(
-    response: requests.Response, url: str, part: _PartialFile, total: int | None, limit: int
+    response: requests.Response, url: str, part: PartialFile, total: int | None, limit: int
 ) -> None:
     received = part.size
     with (
@@ -225,15 +201,16 @@ def _write_body(
     ):
         while chunk := response.raw.read1(_CHUNK):  # unlike `read`, loses no bytes on an error
             if received == 0:
-                while not starts_like_archive(chunk) and len(chunk) < START_BYTES:
+                while not part.kind.may_start(chunk) and len(chunk) < START_BYTES:
                     if not (more := response.raw.read1(START_BYTES - len(chunk))):
                         break
                     chunk += more
-                if not starts_like_archive(chunk):
-                    kind = response.headers.get("Content-Type", "something else")[:100]
+                if not part.kind.may_start(chunk):
+                    sent = response.headers.get("Content-Type", "something else")[:100]
                     shown = hide_credentials(url)
                     raise InputError(
-                        f"{shown}: the server sent {kind}, not a zip or tar archive; {_BY_HAND}"
+                        f"{shown}: the server sent {sent}, not {part.kind.description}; "
+                        f"{part.kind.by_hand}"
                     )
             received += len(chunk)
             if received > limit:
@@ -254,7 +231,7 @@ def _reason(error: Exception) -> str:
 
 
 def too_large_error(url: str, count: str, limit: int) -> InputError:
-    """Create the error for an archive of `count` bytes."""
+    """Create the error for a file of `count` bytes."""
     shown = hide_credentials(url)
     return InputError(
         f"{shown}: has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"

@@ -1,0 +1,164 @@
+"""Pretrained weights of the encoders of segmentation_models_pytorch (smp), an optional package."""
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from roadseg.models.tensor_files import (
+    format_shape,
+    read_state_dict,
+    read_tensors,
+    remove_wrappers,
+    to_float32,
+    write_tensors,
+)
+from roadseg.provenance.encoder_weights import ENCODER, WeightsRecord, read_weights_record
+from roadseg.system.errors import InputError, missing_package
+
+_PREFIX = "encoder."
+_CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.", "last_linear.", "linear.")
+"""Beginnings of names that only networks for classification have."""
+_ADVICE = "set model.encoder to the encoder of these weights"
+
+
+class HubFile(NamedTuple):
+    """A file on the Hugging Face Hub, in a fixed version."""
+
+    url: str
+    repository: str
+    revision: str
+
+
+def find_imagenet_weights(encoder: str) -> HubFile:
+    """Find the imagenet weights of `encoder` in the catalogue of smp.
+
+    Raises:
+        InputError: there are none; the message has those that exist.
+    """
+    catalogue = _import_encoders().encoders
+    if encoder.startswith("tu-"):
+        raise InputError(
+            f"model.weights: {encoder} is an encoder of timm, whose weights have no fixed version; "
+            "use an encoder of segmentation_models_pytorch, such as resnet34, or a URL or file"
+        )
+    if encoder not in catalogue:
+        close = difflib.get_close_matches(encoder, catalogue) or ["resnet34", "efficientnet-b0"]
+        raise InputError(
+            f"model.weights: there are no imagenet weights of an encoder {encoder}; "
+            f"segmentation_models_pytorch has {', '.join(close)} and others"
+        )
+    published = catalogue[encoder]["pretrained_settings"]
+    files = {name: _hub_file(**settings) for name, settings in published.items()}
+    if "imagenet" not in files:
+        others = ", ".join(f"{name}: {file.url}" for name, file in files.items())
+        raise InputError(
+            f"model.weights: {encoder} has no imagenet weights; use the URL of others ({others})"
+        )
+    return files["imagenet"]
+
+
+def _hub_file(repo_id: str, revision: str) -> HubFile:
+    from huggingface_hub import hf_hub_url
+
+    return HubFile(hf_hub_url(repo_id, "model.safetensors", revision=revision), repo_id, revision)
+
+
+def convert_encoder_weights(path: Path, encoder: str, folder: Path) -> str:
+    """Write the weights in `path` to `folder`, with the names and shapes of smp's `encoder`.
+
+    The file may have the names of smp, which are torchvision's for resnet, vgg and mobilenet_v2, or
+    be a whole network of smp. Tensors of integers, such as the counters of batch norms, are not
+    read; they are those of a new encoder.
+
+    Args:
+        path: a safetensors file or a state dict written by torch.save; no code in it is executed.
+
+    Returns:
+        A summary for the user: how many tensors were read, and which were left out.
+
+    Raises:
+        InputError: not a file of weights, or not those of this encoder.
+    """
+    entry, tensors = read_state_dict(path, "model.weights")
+    tensors = {remove_wrappers(name): tensor for name, tensor in tensors.items()}
+    found = {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
+    found = found or tensors
+    wanted = _new_encoder(encoder).state_dict()
+    state = {
+        name: _convert(path, encoder, name, found.get(name), tensor)
+        for name, tensor in wanted.items()
+    }
+    for name in sorted(found.keys() - wanted.keys()):
+        if not name.startswith(_CLASSIFIERS):
+            raise InputError(f"{path}: has {name}, but {encoder} does not; {_ADVICE}")
+    write_tensors(folder / ENCODER, state, {"format": "pt"})
+    used = {name for name in tensors if name.removeprefix(_PREFIX) in wanted}
+    left_out = sorted(tensors.keys() - used)
+    names = f" ({', '.join(left_out[:2])}{', ..' * (len(left_out) > 2)})" if left_out else ""
+    return f"{len(used)} of {len(tensors)} tensors{entry}, left out {len(left_out)}{names}"
+
+
+def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted: Tensor) -> Tensor:
+    """Copy `tensor` to float32 if it has the shape of `wanted`."""
+    if not wanted.is_floating_point():
+        return wanted
+    if tensor is None:
+        raise InputError(f"{path}: has no {name}, which {encoder} needs; {_ADVICE}")
+    if tensor.shape != wanted.shape:
+        raise InputError(
+            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in "
+            f"{encoder}; {_ADVICE}"
+        )
+    # safetensors refuses tensors that share memory, which those of torch.save may
+    return to_float32(path, name, tensor).clone(memory_format=torch.contiguous_format)
+
+
+def load_encoder_weights(folder: Path, encoder: str | None, network: nn.Module) -> WeightsRecord:
+    """Copy the weights in the output `folder` of the stage weights into `network.encoder`.
+
+    Args:
+        encoder: `model.encoder` of params.yaml.
+
+    Returns:
+        The record of the weights; if its source is none, the network is unchanged.
+
+    Raises:
+        InputError: the file is missing, damaged or has weights of another encoder.
+    """
+    record = read_weights_record(folder)
+    if record.source == "none":
+        return record
+    if record.encoder != encoder:
+        raise InputError(
+            f"{folder}: has weights of {record.encoder}, but model.encoder is {encoder}; run dvc "
+            "repro weights"
+        )
+    module = network.get_submodule("encoder")
+    # smp's own load_state_dict renames tensors of other files
+    nn.Module.load_state_dict(module, read_tensors(folder / ENCODER, module.state_dict()))
+    return record
+
+
+def _new_encoder(encoder: str) -> nn.Module:
+    """Build an encoder with random weights."""
+    encoders = _import_encoders()
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of deprecated names
+            module: nn.Module = encoders.get_encoder(encoder, weights=None)
+    except (KeyError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error.args[0] if error.args else error).split(", supported encoders")[0]
+        raise InputError(f"model.encoder: {encoder} cannot be used: {reason}") from None
+    return module
+
+
+def _import_encoders() -> Any:
+    """Import the encoders of smp, which takes seconds."""
+    try:
+        from segmentation_models_pytorch import encoders
+    except ImportError as error:
+        raise missing_package(error.name or "segmentation_models_pytorch", extra="models") from None
+    return encoders

@@ -1,0 +1,1 @@
+"""Resumable downloads over HTTP(S), and a store of the files."""
