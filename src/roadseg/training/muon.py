@@ -54,8 +54,10 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(Optimizer):
     """Muon for 3x3 filters with O <= M, AdamW for all other parameters.
 
-    The others are biases, normalizations, the last layer, and the first layer of the default
-    network. They have no weight decay, because they are few numbers whose size has a meaning.
+    The others are biases, normalizations, the last layer, filters of other sizes, linear layers,
+    and filters with few entries: depthwise and most grouped ones, and the first layer if it has
+    more than 27 filters. They have no weight decay, because in the default network they are few
+    numbers whose size has a meaning.
 
     Args:
         parameters: contiguous; filters are (O, 3, 3, C) or (O, C, 3, 3).
@@ -67,6 +69,7 @@ class Muon(Optimizer):
         weight_decay: decoupled decay of the filters: `lr * weight_decay` of each weight per step.
         rest_lr: AdamW's learning rate; a schedule that changes `lr` changes it in proportion.
         dtype: precision of the large matrix products.
+        last_layer: weights of the last layer, which may be 3x3 filters.
     """
 
     def __init__(
