@@ -13,7 +13,7 @@ from tests.factories import ROOT
 SMALL = read_yaml(ROOT / "params.yaml")
 SMALL["render"]["epochs"] = ["last"]
 PARAMS = copy.deepcopy(SMALL)
-PARAMS["recipes"].pop("report")
+PARAMS["recipes"] = {"modern": SMALL["recipes"]["modern"]}
 OPTIONAL = {
     "data.sha256", "data.test_images", "data.test_masks", "data.test_ids",
     "split.val_ids", "split.group_by", "train.start",
@@ -145,6 +145,9 @@ RANGES = {
     "recipes.modern.ema": [1, -0.5],
     "recipes.modern.halved": [1.1, -0.1],
     "recipes.modern.jitter": [1, -0.1],
+    "recipes.modern.encoder_rate": [0, -0.1, 1.5],
+    "recipes.modern.encoder_frozen": [-1, 1000],
+    "recipes.modern.encoder_norm": ["eval", ""],
     "resume.minutes": [-1, 1441],
     "resume.states": [0, 101],
     "resume.trainings": [0, 10_001],

@@ -12,6 +12,7 @@ import torch
 from stages import train
 from tests.distributed.torchrun import (
     DROPOUT,
+    FROZEN_ENCODER,
     PLAIN_SGD,
     SETTINGS,
     command,
@@ -29,7 +30,7 @@ from tests.stage_runner import WRITTEN, arguments, run_stage
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, and the outputs of an uninterrupted training in two processes."""
-    folder = make_data(tmp_path_factory.mktemp("trained"), **DROPOUT)
+    folder = make_data(tmp_path_factory.mktemp("trained"), **DROPOUT, **FROZEN_ENCODER)
     launch(2, "train", folder, folder)
     return folder
 

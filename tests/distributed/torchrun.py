@@ -24,7 +24,8 @@ SETTINGS = {
     "recipes__modern__batch_size": 5,
     "resume__minutes": 0,
 }
-DROPOUT = {"model__norm": "group", "model__dropout": 0.3}
+DROPOUT = {"model__unet__norm": "group", "model__unet__dropout": 0.3}
+FROZEN_ENCODER = {"recipes__modern__encoder_frozen": 2, "recipes__modern__encoder_rate": 0.5}
 PLAIN_SGD = {
     # Muon and clipping would hide gradients that are wrong by a factor; Muon and a higher learning
     # rate amplify rounding by orders of magnitude

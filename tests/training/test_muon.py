@@ -109,6 +109,26 @@ def test_other_parameters_are_updated_by_adamw_without_decay():
     assert torch.equal(update(start, gradients), expected.detach())
 
 
+def test_last_layer_is_updated_by_adamw():
+    torch.manual_seed(0)
+    start, gradient = torch.randn(2, 2, 3, 3, 2)
+    expected, last = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    expected.grad, last.grad = gradient, gradient
+    torch.optim.AdamW([expected], lr=0.001, weight_decay=0.0, fused=True).step()
+    Muon([last], **SETTINGS, last_layer=last).step()
+    assert torch.equal(last, expected)
+
+
+def test_each_group_has_a_rate_of_its_own():
+    torch.manual_seed(0)
+    start, gradient = torch.randn(2, 2, 3, 3, 2)
+    first, second = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    first.grad, second.grad = gradient, gradient
+    Muon([{"params": [first], "lr": 0.002}, {"params": [second]}], **SETTINGS).step()
+    assert torch.equal(first, update(start, [gradient], lr=0.002))
+    assert torch.equal(second, update(start, [gradient]))
+
+
 def test_schedule_changes_both_learning_rates():
     filters, bias = nn.Parameter(torch.ones(2, 3, 3, 2)), nn.Parameter(torch.ones(2))
     optimizer = Muon([filters, bias], **{**SETTINGS, "weight_decay": 0.0})

@@ -33,7 +33,8 @@ pytestmark = pytest.mark.usefixtures("without_histograms")
 
 def add_dropout(params: Params) -> Params:
     """Make the training draw random numbers in the middle of an epoch."""
-    model = params.model.model_copy(update={"dropout": 0.5})
+    unet = params.model.unet.model_copy(update={"dropout": 0.5})
+    model = params.model.model_copy(update={"unet": unet})
     return params.model_copy(update={"model": model})
 
 

@@ -40,14 +40,14 @@ def test_validations_are_evenly_spaced_and_the_last_ends_the_epoch(num_steps, ti
 
 def test_plateau_lowers_the_rate_after_more_validations_than_its_patience():
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    optimizer = torch.optim.SGD([{"params": [parameter], "rate_factor": 0.5}], lr=1.0)
     schedule, rates = reduce_on_plateau(optimizer, patience=2), []
     for cross_entropy in (1.0, 0.9, 0.9, 0.9, 0.9, 0.9):
         schedule.step(cross_entropy)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1])
     set_learning_rate(optimizer, 0.25)
-    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert optimizer.param_groups[0]["lr"] == 0.125
 
 
 def test_is_halved_for_the_first_fraction_of_the_steps():

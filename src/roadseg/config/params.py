@@ -319,6 +319,12 @@ class Recipe(StrictModel):
     """Mirror each image horizontally with probability 1/2."""
     jitter: float = Field(ge=0, lt=1)
     """Maximum relative change of brightness, contrast and color; 0 is off."""
+    encoder_rate: float = Field(gt=0, le=1)
+    """Factor of the learning rates for the parameters of the encoder."""
+    encoder_frozen: int = Field(ge=0, le=999)
+    """Epochs, the first ones, in which the encoder is not trained and computes as in evaluation."""
+    encoder_norm: Literal["train", "frozen"]
+    """frozen: batch norms of the encoder keep their running statistics, and use them to train."""
 
     @property
     def depends_on_epochs(self) -> bool:

@@ -3,7 +3,7 @@
 Shapes: N images, K classes, H and W pixels.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -45,6 +45,8 @@ class Network(nn.Module):
     receptive_radius: int | None = None
     """Distance in pixels from which on the rest of an image does not change the logits of a pixel;
     None if all of the image does, so that tiles are only approximate."""
+    frozen_modules: tuple[nn.Module, ...] = ()
+    """Modules that stay in evaluation mode while the others are trained."""
 
     def forward(self, images: Tensor, window: Window | None = None) -> Tensor:
         """Compute the logits of images, or of the same crop of larger images.
@@ -57,6 +59,13 @@ class Network(nn.Module):
             (N, K, H, W).
         """
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode, except for `frozen_modules`."""
+        super().train(mode)
+        for module in self.frozen_modules:
+            module.eval()
+        return self
 
     def encoder_modules(self) -> list[nn.Module]:
         """The modules that fine-tuning can freeze or train at a lower rate."""

@@ -171,7 +171,8 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
     """Wrap `network` in DistributedDataParallel with gradients summed over all ranks.
 
     DDP averages gradients by default, but here the losses of the ranks add up to the loss of the
-    batch.
+    batch. Parameters that no output depends on need no gradient from now on, because DDP would wait
+    for theirs.
 
     Args:
         example: an input of the network on its device, for fixing the order of DDP's buckets.
@@ -182,6 +183,11 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     device = next(network.parameters()).device
+    network.eval()
+    network(example).sum().backward()
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    network.zero_grad()
     wrapped = DistributedDataParallel(
         network,
         device_ids=[device.index] if device.type == "cuda" else None,

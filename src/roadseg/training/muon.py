@@ -5,7 +5,6 @@ sets all of them to about 1, so that rare patterns are learned as fast as common
 Shapes: O filters, M = 9 C entries of each, C input channels.
 """
 
-from collections.abc import Iterable
 from functools import reduce
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
+from torch.optim.optimizer import ParamsT
 
 POLYNOMIALS = (
     (8.0934, -23.6204, 17.4462),
@@ -54,8 +54,10 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(Optimizer):
     """Muon for 3x3 filters with O <= M, AdamW for all other parameters.
 
-    The others are biases, normalizations, the last layer, and the first layer of the default
-    network. They have no weight decay, because they are few numbers whose size has a meaning.
+    The others are biases, normalizations, the last layer, filters of other sizes, linear layers,
+    and filters with few entries: depthwise and most grouped ones, and the first layer if it has
+    more than 27 filters. They have no weight decay, because in the default network they are few
+    numbers whose size has a meaning.
 
     Args:
         parameters: contiguous; filters are (O, 3, 3, C) or (O, C, 3, 3).
@@ -67,30 +69,35 @@ class Muon(Optimizer):
         weight_decay: decoupled decay of the filters: `lr * weight_decay` of each weight per step.
         rest_lr: AdamW's learning rate; a schedule that changes `lr` changes it in proportion.
         dtype: precision of the large matrix products.
+        last_layer: weights of the last layer, which may be 3x3 filters.
     """
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: ParamsT,
         *,
         lr: float,
         momentum: float,
         weight_decay: float,
         rest_lr: float,
         dtype: torch.dtype,
+        last_layer: Tensor | None = None,
     ) -> None:
         # `fused` makes Optimizer.load_state_dict keep the step counts on the device
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "fused": True}
         super().__init__(parameters, defaults)
-        self.rest_ratio, self.dtype = rest_lr / lr, dtype
+        self.rest_ratio, self.dtype, self.last_layer = rest_lr / lr, dtype, last_layer
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # closures are not supported
         """Update every parameter that has a gradient."""
-        (group,) = self.param_groups
-        updates = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        self._step_filters([(p, grad) for p, grad in updates if is_filter_bank(p)], group)
-        self._step_rest([(p, grad) for p, grad in updates if not is_filter_bank(p)], group)
+        for group in self.param_groups:
+            updates = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            self._step_filters([(p, grad) for p, grad in updates if self._is_filter(p)], group)
+            self._step_rest([(p, grad) for p, grad in updates if not self._is_filter(p)], group)
+
+    def _is_filter(self, parameter: Tensor) -> bool:
+        return parameter is not self.last_layer and is_filter_bank(parameter)
 
     def _step_filters(self, updates: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         for parameter, gradient in updates:

@@ -1,12 +1,15 @@
 """Optimizers, gradient clipping, and the moving average of the weights."""
 
 from collections.abc import Iterable
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
 from roadseg.config.params import Recipe
+from roadseg.models.network import Network
 from roadseg.training.muon import Muon
 
 
@@ -21,30 +24,50 @@ def to_memory_order(tensor: Tensor, parameter: Tensor) -> Tensor:
     return dense.contiguous()
 
 
-def build_optimizer(parameters: Iterable[Tensor], recipe: Recipe, precision: str) -> Optimizer:
+def build_optimizer(network: Network, recipe: Recipe, precision: str) -> Optimizer:
     """Build the optimizer of `recipe`; all other options have torch's defaults.
 
     It updates contiguous views of the parameters, because torch's fused kernels copy all others.
     """
-    parameters = [to_memory_order(parameter, parameter) for parameter in parameters]
+    views = [to_memory_order(parameter, parameter) for parameter in network.parameters()]
+    groups = _parameter_groups(views, len(network.encoder_parameters()), recipe)
     lr, momentum, weight_decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
     match recipe.optimizer:
         case "rmsprop":  # has no fused kernel, and foreach is not faster on a CPU
-            return RMSprop(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+            return RMSprop(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
         case "muon":
             return Muon(
-                parameters,
+                groups,
                 lr=lr,
                 momentum=momentum,
                 weight_decay=weight_decay,
                 rest_lr=recipe.rest_learning_rate,
                 dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+                last_layer=next(view for view in reversed(views) if view.dim() > 1),
             )
         case "adamw":
             betas = (momentum, 0.999)
-            return AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+            return AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         case "sgd":
-            return SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+            return SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+
+
+def _parameter_groups(
+    views: list[Tensor], num_encoder: int, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Return the first `num_encoder` parameters, at the rate of the encoder, and then the rest.
+
+    They are a single group if they always have the same rate and are trained from the same step on
+    (torch's fused SGD cannot update a group of which only a part has been updated before).
+    """
+    if recipe.encoder_rate == 1 and not recipe.encoder_frozen:
+        num_encoder = 0
+    parts = ((views[:num_encoder], recipe.encoder_rate), (views[num_encoder:], 1.0))
+    return [
+        {"params": part, "lr": recipe.learning_rate * factor, "rate_factor": factor}
+        for part, factor in parts
+        if part
+    ]
 
 
 def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
@@ -57,8 +80,8 @@ def clip_gradients(parameters: Iterable[Tensor], recipe: Recipe) -> None:
 
 
 def step_optimizer(optimizer: Optimizer, network: nn.Module) -> None:
-    """Update the parameters of `network`; their gradients stay readable until the next step."""
-    views = optimizer.param_groups[0]["params"]
+    """Update the parameters of `network` that have a gradient, which stays readable."""
+    views = chain.from_iterable(group["params"] for group in optimizer.param_groups)
     for view, parameter in zip(views, network.parameters(), strict=True):
         gradient = parameter.grad
         view.grad = None if gradient is None else to_memory_order(gradient, parameter)

@@ -35,9 +35,9 @@ def is_halved(step: int, total_steps: int, fraction: float) -> bool:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of each parameter group to `rate` times the group's `rate_factor`."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate_factor"]
 
 
 def reduce_on_plateau(optimizer: Optimizer, patience: int) -> ReduceLROnPlateau:

@@ -85,8 +85,8 @@ class TrainState(Progress):
 
     @property
     def learning_rate(self) -> float:
-        """Current learning rate of the optimizer."""
-        rate: float = self.optimizer.param_groups[0]["lr"]
+        """Current learning rate of the optimizer; the encoder's may be a fraction of it."""
+        rate: float = self.optimizer.param_groups[-1]["lr"]
         return rate
 
     @property
@@ -185,7 +185,7 @@ def create_state(
         weights = load_pretrained(repository_path(train.start), network, metadata.classes)
         print(f"train: starting from {weights}")
     accelerator.to_device(network)
-    optimizer = build_optimizer(network.parameters(), recipe, accelerator.precision)
+    optimizer = build_optimizer(network, recipe, accelerator.precision)
     on_plateau = recipe.schedule == "plateau"
     return TrainState(
         network=network,
@@ -199,10 +199,15 @@ def synchronize_state(state: TrainState, process_group: ProcessGroup) -> None:
     """Copy the state of rank 0 to all ranks, and let them train one network together."""
     if process_group.size > 1:
         state.restore(*process_group.broadcast_object(lambda: (state.tensors(), state.progress())))
-        side = 2 * state.network.stride
-        example = torch.zeros(1, 3, side, side, device=state.device)
-        state.ddp = wrap_ddp(state.network, example)
+        wrap_network(state)
         set_process_group(state.network, process_group)
+
+
+def wrap_network(state: TrainState) -> None:
+    """Let the ranks sum the gradients of the parameters that are trained now."""
+    side = 2 * state.network.stride
+    example = torch.zeros(1, 3, side, side, device=state.device)
+    state.ddp = wrap_ddp(state.network, example)
 
 
 def _copy_to_cpu(value: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from roadseg.runtime.signals import GracefulShutdown
 from roadseg.training.batch import prepare_batch
 from roadseg.training.checkpointer import Checkpointer, NullCheckpointer, RunMetadata
 from roadseg.training.criterion import Criterion
+from roadseg.training.encoder import freeze_encoder
 from roadseg.training.errors import explain_out_of_memory, require_finite, require_finite_state
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import EpochSum, HistoryRow, Validation, training_metrics
@@ -133,6 +134,7 @@ class Trainer:
 
     def run_epoch(self, state: TrainState, batches: Iterator[Batch]) -> None:
         """Train the rest of an epoch, with its validations, and save its outputs."""
+        freeze_encoder(state, self.recipe)
         if self.step_in_epoch(state) == 0:
             seed_torch(_DROPOUT, self.train.seed, state.epoch + 1)
             state.epoch_sum = EpochSum()
@@ -208,6 +210,7 @@ class Trainer:
         )
         if state.plateau is not None:
             state.plateau.step(cross_entropy)
+            set_learning_rate(state.optimizer, state.learning_rate)  # exact ratio of the encoder's
         self.logger.log_validation(state.step, state.validation, state.network)
         if self.accelerator.process_group.is_first:
             images = comparison_panels(
