@@ -20,7 +20,7 @@ from roadseg.training.setup import build_trainer
 def main(argv: list[str] | None = None) -> None:
     """Run the stage with the command-line arguments `argv`."""
     outputs = ("epochs", "best", "history", "metrics", "runs", "states")
-    args = parse_paths(argv, __doc__, "params", "prepared", "split", *outputs)
+    args = parse_paths(argv, __doc__, "params", "prepared", "split", "weights", *outputs)
     params = load_params(args.params)
     run_paths = RunPaths(
         epochs=args.epochs,
@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
         GracefulShutdown(verbose=accelerator.process_group.is_first) as stop,
     ):
         code = source_blobs(Path(__file__))
-        trainer = build_trainer(prepared, split, model, train, recipe, code, accelerator)
+        trainer = build_trainer(
+            prepared, split, model, train, recipe, code, accelerator, args.weights
+        )
         print(
             f"train: {train.recipe}, {len(split.train)} images, {train.epochs} epochs on "
             f"{accelerator.name()} in {accelerator.precision}"

@@ -280,7 +280,17 @@ def test_unknown_key_stops_every_stage(tmp_path: Path, stage: str):
         "fetch": ["pipeline", "splits", "out", "downloads"],
         "remap": ["raw", "classes", "out", "frequency"],
         "split": ["prepared", "splits", "out"],
-        "train": ["prepared", "split", "epochs", "best", "history", "metrics", "runs", "states"],
+        "train": [
+            "prepared",
+            "split",
+            "weights",
+            "epochs",
+            "best",
+            "history",
+            "metrics",
+            "runs",
+            "states",
+        ],
     }
     paths = dict.fromkeys(options[stage], "x")
     with pytest.raises(InputError, match=r"train.batchsize: unknown key"):

@@ -16,11 +16,15 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
+from roadseg.config.params import load_params
+from roadseg.data.split_file import Split
 from roadseg.models.encoder_weights import load_encoder_weights
+from roadseg.models.tensor_files import write_tensors
 from roadseg.provenance.encoder_weights import ENCODER, RECORD, read_weights_record
 from roadseg.system.errors import InputError
+from roadseg.training.setup import build_trainer
 from stages import weights
-from tests.factories import ROOT, write_params
+from tests.factories import ROOT, make_prepared, write_params
 from tests.prepare.http_server import Answer, Server
 from tests.prepare.test_download import server, status
 
@@ -217,15 +221,36 @@ def test_weights_of_torchvision_fit(tmp_path: Path, capsys):
     out = run(tmp_path, str(path), "resnet18")
     assert "100 of 102 tensors, left out 2 (fc.bias, fc.weight) of " in capsys.readouterr().out
     network = nn.ModuleDict({"encoder": new_encoder("resnet18")})
-    record = load_encoder_weights(out, "resnet18", network)
+    load_encoder_weights(out, network)
+    record = read_weights_record(out)
     assert (record.source, record.sha256) == (str(path), sha256_of(path.read_bytes()))
     loaded = network["encoder"].state_dict()
     assert loaded.keys() == load_file(out / ENCODER).keys()
     assert all(torch.equal(loaded[name], state[name]) for name in loaded.keys() & state.keys())
-    with pytest.raises(InputError, match=r"has weights of resnet18, but model.encoder is resnet34"):
-        load_encoder_weights(out, "resnet34", network)
+
+
+def test_training_starts_with_the_weights_and_records_them(tmp_path: Path):
+    state, data = published()
+    path = tmp_path / "encoder.safetensors"
+    path.write_bytes(data)
+    out = run(tmp_path, str(path))
+    params, prepared = load_params(tmp_path / "params.yaml"), make_prepared(tmp_path)
+    split = Split(train=prepared.train_ids()[:6], val=prepared.train_ids()[6:], test=[])
+    model, options = params.model, (params.train, params.recipe, {}, None, out)
+    trainer = build_trainer(prepared, split, model, *options)
+    assert trainer.metadata.weights == read_weights_record(out)
+    assert trainer.provenance.train["weights"] == sha256_of((out / ENCODER).read_bytes())
+    require_equal(trainer.initial_state().network.encoder.state_dict(), state)
+    other = model.model_copy(update={"encoder": "resnet34"})
+    with pytest.raises(InputError, match=r"has weights of mobilenet_v2, but .* is resnet34; run"):
+        build_trainer(prepared, split, other, *options)
+
+
+def test_weights_of_another_encoder_are_not_loaded(tmp_path: Path):
+    out = tmp_path / "weights"
+    write_tensors(out / ENCODER, published()[0], {})
     with pytest.raises(InputError, match=r"encoder.safetensors: the weights do not fit"):
-        load_encoder_weights(out, "resnet18", nn.ModuleDict({"encoder": nn.Linear(1, 1)}))
+        load_encoder_weights(out, nn.ModuleDict({"encoder": nn.Linear(1, 1)}))
 
 
 def test_encoder_of_a_whole_network_is_found(tmp_path: Path, capsys):

@@ -382,6 +382,11 @@ class Params(StrictModel):
         train, names = self.train, ", ".join(self.recipes)
         if train.recipe not in self.recipes:
             raise ValueError(f"train.recipe: no recipe {train.recipe!r}; recipes has {names}")
+        if train.start is not None and self.model.weights != "none":
+            raise ValueError(
+                "train.start: should be null if model.weights is not none, because its weights "
+                f"would replace them, got {train.start!r}"
+            )
         if train.processes > self.recipe.batch_size:
             raise ValueError(
                 f"train.processes: {train.processes} is more than the {self.recipe.batch_size} "

@@ -16,7 +16,7 @@ from roadseg.models.tensor_files import (
     to_float32,
     write_tensors,
 )
-from roadseg.provenance.encoder_weights import ENCODER, WeightsRecord, read_weights_record
+from roadseg.provenance.encoder_weights import ENCODER
 from roadseg.system.errors import InputError, missing_package
 
 _PREFIX = "encoder."
@@ -117,30 +117,15 @@ def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted:
     return to_float32(path, name, tensor).clone(memory_format=torch.contiguous_format)
 
 
-def load_encoder_weights(folder: Path, encoder: str | None, network: nn.Module) -> WeightsRecord:
+def load_encoder_weights(folder: Path, network: nn.Module) -> None:
     """Copy the weights in the output `folder` of the stage weights into `network.encoder`.
-
-    Args:
-        encoder: `model.encoder` of params.yaml.
-
-    Returns:
-        The record of the weights; if its source is none, the network is unchanged.
 
     Raises:
         InputError: the file is missing, damaged or has weights of another encoder.
     """
-    record = read_weights_record(folder)
-    if record.source == "none":
-        return record
-    if record.encoder != encoder:
-        raise InputError(
-            f"{folder}: has weights of {record.encoder}, but model.encoder is {encoder}; run dvc "
-            "repro weights"
-        )
     module = network.get_submodule("encoder")
     # smp's own load_state_dict renames tensors of other files
     nn.Module.load_state_dict(module, read_tensors(folder / ENCODER, module.state_dict()))
-    return record
 
 
 def _new_encoder(encoder: str) -> nn.Module:

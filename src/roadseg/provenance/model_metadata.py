@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from roadseg.config.class_map import ClassMap
 from roadseg.config.schema import StrictModel, validate
+from roadseg.provenance.encoder_weights import WeightsRecord
 from roadseg.system.errors import InputError
 from roadseg.system.memory import out_of_memory_as
 
@@ -118,6 +119,8 @@ class ModelMetadata(StrictModel):
     """Id of the class that was excluded from training; None if there is none."""
     scale: float = Field(gt=0, le=1)
     """Scale of height and width at which images are passed to the network."""
+    weights: WeightsRecord | None = None
+    """Origin of the initial weights of the encoder; None if they were random."""
     provenance: TrainingProvenance | None = None
     machines: list[Machine] = Field(default_factory=list)
     epoch: int | None = None

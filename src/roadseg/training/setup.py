@@ -1,6 +1,7 @@
 """Builds a trainer from the parameters and the data."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
+from roadseg.provenance.encoder_weights import ENCODER, WeightsRecord, read_weights_record
 from roadseg.provenance.model_metadata import (
     DataDigest,
     TrainingData,
@@ -30,6 +32,7 @@ def build_trainer(
     recipe: Recipe,
     code: dict[str, str],
     accelerator: Accelerator | None = None,
+    weights: Path | None = None,
 ) -> Trainer:
     """Build the trainer of a recipe.
 
@@ -37,25 +40,38 @@ def build_trainer(
         split: ids of the images; the order of the training images is kept.
         code: Git blob id of each module that runs, by path; part of the provenance.
         accelerator: device and process group; None: a single process on `train.device`.
+        weights: output folder of the stage weights; not read if `model.weights` is none.
 
     Raises:
         InputError: the device or precision is not available, a batch is larger than the data set
-            or has fewer images than there are processes, `train.start` does not exist, or all
-            pixels of the training or validation masks are ignored.
+            or has fewer images than there are processes, `train.start` does not exist, the weights
+            are of another encoder, or all pixels of the training or validation masks are ignored.
     """
     accelerator = accelerator or select_accelerator(train.device, train.precision)
+    if model.weights == "none":
+        weights = None
     _require_batch_size(train.recipe, recipe, len(split.train), accelerator.process_group.size)
     train_pixels, val_pixels, provenance = accelerator.process_group.broadcast_object(
         lambda: (
             prepared.class_pixels(split.train),
             prepared.class_pixels(split.val),
-            _provenance(code, prepared, split, model, train, recipe, accelerator),
+            _provenance(code, prepared, split, model, train, recipe, accelerator, weights),
         )
     )
     class_map = prepared.class_map()
     criterion = build_criterion(recipe, class_map, train_pixels, accelerator.device)
     _require_counted_pixels("training", train_pixels, split.train, criterion.ignored_class)
     _require_counted_pixels("validation", val_pixels, split.val, class_map.void_id)
+    metadata = RunMetadata(
+        architecture=model.architecture,
+        network={"num_classes": class_map.num_classes, **model.network_options},
+        classes=class_map,
+        ignored_class=criterion.ignored_class,
+        scale=prepared.scale(),
+        provenance=provenance,
+    )
+    if weights is not None:
+        metadata = metadata.model_copy(update={"weights": _weights_record(weights, model)})
     return Trainer(
         accelerator=accelerator,
         prepared=prepared,
@@ -66,15 +82,9 @@ def build_trainer(
         recipe=recipe,
         train=train,
         val_ids=split.val,
-        metadata=RunMetadata(
-            architecture=model.architecture,
-            network={"num_classes": class_map.num_classes, **model.network_options},
-            classes=class_map,
-            ignored_class=criterion.ignored_class,
-            scale=prepared.scale(),
-            provenance=provenance,
-        ),
+        metadata=metadata,
         provenance=provenance,
+        weights=weights,
     )
 
 
@@ -111,6 +121,7 @@ def _provenance(
     train: Train,
     recipe: Recipe,
     accelerator: Accelerator,
+    weights: Path | None,
 ) -> TrainingProvenance:
     """Collect everything that determines the weights.
 
@@ -123,15 +134,27 @@ def _provenance(
     )
     epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
     start = {} if train.start is None else {"start": _start_sha256(train.start)}
+    encoder = {} if weights is None else {"weights": file_sha256(weights / ENCODER)}
     return TrainingProvenance(
         code=code,
         data=TrainingData(train=train_data, val=val_data),
         model={"architecture": model.architecture, **model.network_options},
         recipe={"name": train.recipe, **recipe.model_dump()},
-        train={"seed": train.seed, **epochs, **start},
+        train={"seed": train.seed, **epochs, **start, **encoder},
         machine={"device": accelerator.device.type, "precision": accelerator.precision},
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
+
+
+def _weights_record(folder: Path, model: Model) -> WeightsRecord:
+    """Read the record of the initial weights; require that they are of this encoder."""
+    record = read_weights_record(folder)
+    if record.encoder != model.encoder:
+        raise InputError(
+            f"{folder}: has weights of {record.encoder or 'no encoder'}, but model.encoder is "
+            f"{model.encoder}; run dvc repro weights"
+        )
+    return record
 
 
 def _start_sha256(start: str) -> str:

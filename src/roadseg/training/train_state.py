@@ -4,6 +4,7 @@ import copy
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from roadseg.config.params import Recipe, Train
+from roadseg.models.encoder_weights import load_encoder_weights
 from roadseg.models.layers.norm import set_process_group
 from roadseg.models.network import Network
 from roadseg.models.pretrained import load_pretrained
@@ -174,16 +176,26 @@ class TrainState(Progress):
 
 
 def create_state(
-    metadata: ModelMetadata, train: Train, recipe: Recipe, accelerator: Accelerator
+    metadata: ModelMetadata,
+    train: Train,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    weights: Path | None = None,
 ) -> TrainState:
-    """Create the state before the first step, with random weights or those of `train.start`."""
+    """Create the state before the first step, with random weights or those of `train.start`.
+
+    Args:
+        weights: folder with the weights of a pretrained encoder; None: there are none.
+    """
     make_deterministic()
     keep_freed_memory()
     torch.manual_seed(train.seed)
     network = build_network(metadata.architecture, metadata.network)
+    if weights is not None:
+        load_encoder_weights(weights, network)
     if train.start is not None:
-        weights = load_pretrained(repository_path(train.start), network, metadata.classes)
-        print(f"train: starting from {weights}")
+        loaded = load_pretrained(repository_path(train.start), network, metadata.classes)
+        print(f"train: starting from {loaded}")
     accelerator.to_device(network)
     optimizer = build_optimizer(network, recipe, accelerator.precision)
     on_plateau = recipe.schedule == "plateau"

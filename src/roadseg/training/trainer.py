@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -60,6 +61,8 @@ class Trainer:
     train: Train
     metadata: RunMetadata
     provenance: TrainingProvenance
+    weights: Path | None = None
+    """Folder with the initial weights of the encoder; None: random weights."""
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = math.ceil(len(self.dataset) / self.recipe.batch_size)
@@ -99,7 +102,7 @@ class Trainer:
 
     def initial_state(self) -> TrainState:
         """Create the state before the first step."""
-        return create_state(self.metadata, self.train, self.recipe, self.accelerator)
+        return create_state(self.metadata, self.train, self.recipe, self.accelerator, self.weights)
 
     def batches(self, state: TrainState) -> Generator[Batch, None, None]:
         """Yield this rank's shard of each remaining batch of all epochs."""
