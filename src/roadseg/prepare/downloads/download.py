@@ -232,10 +232,8 @@ def _reason(error: Exception) -> str:
 
 def too_large_error(url: str, count: str, limit: int) -> InputError:
     """Create the error for a file of `count` bytes."""
-    shown = hide_credentials(url)
-    return InputError(
-        f"{shown}: has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"
-    )
+    text = f"has {count} bytes, but data.max_gigabytes allows {limit:,}; raise it"
+    return InputError(f"{hide_credentials(url)}: {text}")
 
 
 def hide_credentials(source: str) -> str:

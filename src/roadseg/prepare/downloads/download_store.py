@@ -9,11 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.prepare.downloads.download import (
-    download,
-    hide_credentials,
-    too_large_error,
-)
+from roadseg.prepare.downloads.download import download, hide_credentials, too_large_error
 from roadseg.prepare.downloads.file_kind import FileKind
 from roadseg.prepare.downloads.partial_file import read_facts
 from roadseg.system.errors import InputError
