@@ -177,6 +177,20 @@ def test_unknown_label_id_is_reported_with_the_name_of_the_users_file(
     assert list(temporary.iterdir()) == []
 
 
+def test_images_without_a_mask_are_left_out_and_counted_on_request(
+    outputs: Path, tmp_path: Path, capsys
+):
+    own = shutil.copytree(outputs / "own", tmp_path / "own")
+    first, second = sorted((own / "set/labels").iterdir())
+    second.unlink()
+    with pytest.raises(InputError, match=r"_10.png has no mask .* set --unmasked to skip to"):
+        run(outputs, data=own)
+    run(outputs, "--unmasked", "skip", "--out", tmp_path / "out", data=own)
+    assert "evaluate: left out 1 images without a mask" in capsys.readouterr().err
+    images = (tmp_path / "out/pictures.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in images] == [first.name.removesuffix("_mask.png")]
+
+
 def test_interrupt_leaves_nothing(outputs: Path, tmp_path: Path, temporary: Path, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         assert list(temporary.iterdir()) != []

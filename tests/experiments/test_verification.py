@@ -14,7 +14,12 @@ from roadseg.commands.main import main
 from roadseg.commands.verify import format_rows
 from roadseg.experiments import verification
 from roadseg.experiments.revisions import hash_files_at_revision
-from roadseg.experiments.verification import compare_locks, copy_commit, find_first_difference
+from roadseg.experiments.verification import (
+    compare_locks,
+    copy_commit,
+    find_first_difference,
+    read_lock,
+)
 from roadseg.prepare.layout import TRAIN_MASKS
 from roadseg.system.errors import InputError
 from tests.dvc_repository import commit, create_repository, succeeds
@@ -155,6 +160,39 @@ def test_commit_without_a_lock_and_folder_without_git_are_errors(
         main(["verify"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^git rev-parse: .*not a git repository"):
+        main(["verify"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "1", "a: [", "<<<<<<< HEAD\n", "\0", "schema: '2.0'\nstages: 1"),
+        "schema: '2.0'\nstages: {a: {}}",
+        "schema: '2.0'\nstages: {a: {cmd: x, outs: [{md5: '1'}]}}",
+        "schema: '2.0'\nstages: {a: {cmd: x, params: {params.yaml: {1: 2}}}}",
+    ],
+)
+def test_lock_that_dvc_would_refuse_is_one_line(tmp_path: Path, text: str):
+    (tmp_path / "dvc.lock").write_text(text)
+    with pytest.raises(InputError, match=r"dvc.lock: not a lock file of DVC: .*; restore it with"):
+        read_lock(tmp_path / "dvc.lock")
+
+
+def test_errors_name_files_as_in_the_repository_and_no_link_leaves_the_copy(
+    repository: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match=r"^dvc.lock: not a lock file of DVC: required key"):
+        main(["verify"])
+    outside = "/".join([".."] * len(repository.parts)) + str(tmp_path / "own")
+    (tmp_path / "own").mkdir()
+    write_params(repository / "params.yaml", data__source=outside)
+    commit(repository, "outside")
+    with copy_commit("HEAD"):
+        assert [path.name for path in (tmp_path / "temporary").iterdir()] != []
+        assert len(list((tmp_path / "temporary").iterdir())) == 1
+    (repository / "params.yaml").write_text("data: 1\n")
+    commit(repository, "no parameters")
+    with pytest.raises(InputError, match=r"^params.yaml: data: should be keys with values, got 1"):
         main(["verify"])
 
 

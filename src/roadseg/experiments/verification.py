@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.config.params import load_params
-from roadseg.config.schema import read_yaml
 from roadseg.experiments.dvc_experiments import flatten
 from roadseg.experiments.output_differences import Difference, compare_files
 from roadseg.experiments.revisions import hash_files_at_revision, read_at_revision
@@ -59,8 +58,11 @@ def copy_commit(commit: str) -> Iterator[Path]:
         run_git("-C", str(copy), "checkout", "--quiet", "--detach", commit)
         if not (copy / LOCK).is_file():
             raise InputError(f"{LOCK} is not in commit {commit[:7]}; run dvc repro and commit it")
-        _link_inputs(root, copy)
-        yield copy
+        try:
+            _link_inputs(root, copy, Path(folder))
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(f"{copy}/", "")) from None
 
 
 def run_git(*arguments: str) -> str:
@@ -72,13 +74,17 @@ def run_git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-def _link_inputs(root: Path, copy: Path) -> None:
-    """Link what params.yaml names by a relative path and Git does not have, such as the data."""
+def _link_inputs(root: Path, copy: Path, folder: Path) -> None:
+    """Link what params.yaml names by a relative path and Git does not have, such as the data.
+
+    No link is made outside of `folder`, which contains `copy`.
+    """
     params = load_params(copy / "params.yaml")
     paths = (params.data.source, params.remap.classes, params.split.val_ids_file)
     for name in filter(None, (*paths, params.train.start, _DOWNLOADS)):
         link = Path(os.path.normpath(copy / name))
-        if (root / name).exists() and not os.path.lexists(link):
+        is_inside = link.is_relative_to(folder)
+        if is_inside and (root / name).exists() and not os.path.lexists(link):
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((root / name).resolve())
 
@@ -105,6 +111,20 @@ def rerun(copy: Path) -> None:
             process.wait()
 
 
+def read_lock(path: Path) -> dict[str, Any]:
+    """Read a dvc.lock; raise InputError if DVC would refuse it."""
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.strictyaml import load
+
+    try:
+        content: dict[str, Any] = load(str(path), COMPILED_LOCKFILE_SCHEMA)[0]
+    except (DvcException, RecursionError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{path}: not a lock file of DVC: {reason}; restore it with Git") from None
+    return content
+
+
 def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
     """Compare the inputs and outputs of each stage, in the order of `new`; inputs come first.
 
@@ -116,7 +136,7 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
         One row for each output, and one for each stage whose inputs differ. Inputs are the command,
         the parameters and the files that no stage writes.
     """
-    stages, old_stages = new["stages"], committed["stages"]
+    stages, old_stages = new.get("stages", {}), committed.get("stages", {})
     outputs = [Path(out["path"]) for stage in old_stages.values() for out in stage.get("outs", [])]
     rows = []
     for name in [*stages, *(name for name in old_stages if name not in stages)]:
@@ -236,12 +256,12 @@ def verify(commit: str) -> list[Row]:
         The rows of the report.
 
     Raises:
-        InputError: a command of Git fails, or the commit has no dvc.lock.
+        InputError: a command of Git fails, or the commit has no valid dvc.lock.
     """
     with copy_commit(commit) as copy:
         lock = copy / LOCK
-        committed = read_yaml(lock)
+        committed = read_lock(lock)
         lock.unlink()  # else DVC would keep the entries of stages that do not run
         rerun(copy)
-        new = read_yaml(lock) if lock.exists() else {"stages": {}}
+        new = read_lock(lock) if lock.exists() else {}
         return add_details(compare_locks(committed, new), copy, commit)
