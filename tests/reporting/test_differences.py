@@ -16,7 +16,7 @@ def pixels(path: Path, differences: list[float], low: list[float], high: list[fl
     """Plot the differences and return the image above the legend, (.., 3) uint8."""
     names = [f"class $x_{i}$" for i in range(len(low))]
     columns = {"metric": names, "difference": differences, "low": low, "high": high}
-    save_differences(path, pd.DataFrame(columns))
+    save_differences(path, pd.DataFrame(columns), "$a$", "b")
     with Image.open(path) as file:
         image = np.asarray(file.convert("RGB"))
     return image[: int(0.8 * len(image))].reshape(-1, 3)

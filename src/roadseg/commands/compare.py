@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
         args.out.mkdir(parents=True, exist_ok=True)
         write_table(args.out / "comparison.csv", comparison.table)
-        save_differences(args.out / "comparison.png", comparison.table)
+        save_differences(args.out / "comparison.png", comparison.table, ", ".join(a), ", ".join(b))
         print(f"wrote {args.out / 'comparison.csv'} and {args.out / 'comparison.png'}")
 
 
