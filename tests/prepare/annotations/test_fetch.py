@@ -97,9 +97,11 @@ def test_polygons_of_test_images_become_masks_of_the_test_set_only(tmp_path: Pat
     assert prepared.test_ids() == test_set.train_ids() == ["test_a", "test_b"]
     image, mask = test_set.pair("test_a")
     assert np.array_equal(image, prepared.test_image("test_a"))
-    assert np.array_equal(np.argwhere(mask)[[0, -1]], [[4, 4], [13, 19]])
-    assert mask[4:14, 4:20].all()
-    assert np.count_nonzero(mask) == 10 * 16
+    assert np.array_equal(
+        np.argwhere(mask)[[0, -1]], [[4, 4], [14, 20]]
+    )  # inclusive, as in LabelMe
+    assert mask[4:15, 4:21].all()
+    assert np.count_nonzero(mask) == 11 * 17
     assert not test_set.mask("test_b").any()
     (source / "x/test_b.json").unlink()
     with pytest.raises(InputError, match=r"test/test_b.jpg has no mask in x/{id}.json"):
