@@ -200,10 +200,10 @@ def test_errors_name_files_as_in_the_repository_and_no_link_leaves_the_copy(
 def test_changed_mask_is_named_and_nothing_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """The stages before train, with the real dvc."""
+    """The first three stages, with the real dvc."""
     own = write_images(tmp_path / "own", num_train=4, num_test=1)
     folder = create_repository(tmp_path / "repository", data__source="../own")
-    succeeds(folder, "dvc", "repro", "split")
+    succeeds(folder, "dvc", "repro", "remap")
     commit(folder, "run")
     name = f"{TRAIN_MASKS}/000003_10.png"
     label_ids = np.array(Image.open(own / name))
@@ -212,14 +212,14 @@ def test_changed_mask_is_named_and_nothing_stays(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(verification, "RERUN", (*verification.RERUN, "split"))
+    monkeypatch.setattr(verification, "RERUN", (*verification.RERUN, "remap"))
     monkeypatch.chdir(folder)
     with pytest.raises(
         InputError, match=r"^first stage that differs: fetch \(data/raw\); .*data\."
     ):
         main(["verify"])
     results = dict(re.findall(r"^\w+ +(\S+) +(\S+.*)$", capfd.readouterr().out, re.MULTILINE))
-    assert results["data/params.checked"] == results["data/split.json"] == "identical"
+    assert results["data/params.checked"] == "identical"
     assert results["data/raw"].startswith("different (")
     assert name in results["data/raw"]
     assert "masks/000003_10.npy" in results["data/prepared"]
