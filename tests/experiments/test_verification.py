@@ -158,6 +158,10 @@ def test_commit_without_a_lock_and_folder_without_git_are_errors(
     commit(repository, "no lock")
     with pytest.raises(InputError, match=r"^dvc.lock is not in commit [0-9a-f]{7}; run dvc repro"):
         main(["verify"])
+    (repository / "docs").mkdir()
+    monkeypatch.chdir(repository / "docs")
+    with pytest.raises(InputError, match=r"^this is not the root of the Git .* cd \.\./$"):
+        main(["verify"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^git rev-parse: .*not a git repository"):
         main(["verify"])

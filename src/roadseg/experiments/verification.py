@@ -49,8 +49,11 @@ def copy_commit(commit: str) -> Iterator[Path]:
     linked inside the temporary directory.
 
     Raises:
-        InputError: Git fails, or the commit has no dvc.lock.
+        InputError: Git fails, the working directory is not the root of the repository, or the
+            commit has no dvc.lock.
     """
+    if above := run_git("rev-parse", "--show-cdup"):
+        raise InputError(f"this is not the root of the Git repository; first: cd {above}")
     root = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="roadseg-verify-") as folder:
         copy = Path(folder) / root.relative_to(root.anchor)
