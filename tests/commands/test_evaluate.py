@@ -171,6 +171,11 @@ def test_unknown_label_id_is_reported_with_the_name_of_the_users_file(
         run(outputs, "--classes", own)
     file = f"{outputs}/own/set/labels/000003_10_mask.png"
     assert str(caught.value).startswith(f"{file}: label id 0 (208 pixels) has no class; ")
+    patterns = [f"{{part:set}}/{name}.png" for name in ("photos/{id}", "labels/{id}_mask")]
+    with pytest.raises(InputError) as caught:
+        run(outputs, "--classes", own, "--images", patterns[0], "--masks", patterns[1])
+    file = f"{outputs}/own/{patterns[1]}, image set_000003_10: label id 0 "
+    assert str(caught.value).startswith(file)
     own = write_classes(tmp_path, classes=classes, unknown_label_ids="ignore")
     with pytest.raises(InputError, match=f"^{outputs / 'own'}: all pixels are void or ignored"):
         run(outputs, "--classes", own)
