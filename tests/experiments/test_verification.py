@@ -13,12 +13,12 @@ from PIL import Image
 from roadseg.commands.main import main
 from roadseg.commands.verify import format_rows
 from roadseg.experiments import verification
+from roadseg.experiments.lock_file import read_lock
 from roadseg.experiments.revisions import hash_files_at_revision
 from roadseg.experiments.verification import (
     compare_locks,
     copy_commit,
     find_first_difference,
-    read_lock,
 )
 from roadseg.prepare.layout import TRAIN_MASKS
 from roadseg.system.errors import InputError

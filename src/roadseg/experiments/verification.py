@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.config.params import load_params
-from roadseg.experiments.dvc_experiments import flatten
+from roadseg.experiments.lock_file import LOCK, read_lock, stage_inputs
 from roadseg.experiments.output_differences import Difference, compare_files
 from roadseg.experiments.revisions import hash_files_at_revision, read_at_revision
 from roadseg.system.errors import InputError
 
-LOCK = "dvc.lock"
 GUIDE = "docs/pipeline.md#what-repeats-exactly"
 _FETCH = "fetch"
 """The stage that reads data which no dependency in dvc.yaml describes."""
@@ -114,20 +113,6 @@ def rerun(copy: Path) -> None:
             process.wait()
 
 
-def read_lock(path: Path) -> dict[str, Any]:
-    """Read a dvc.lock; raise InputError if DVC would refuse it."""
-    from dvc.exceptions import DvcException
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from dvc.utils.strictyaml import load
-
-    try:
-        content: dict[str, Any] = load(str(path), COMPILED_LOCKFILE_SCHEMA)[0]
-    except (DvcException, RecursionError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"{path}: not a lock file of DVC: {reason}; restore it with Git") from None
-    return content
-
-
 def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
     """Compare the inputs and outputs of each stage, in the order of `new`; inputs come first.
 
@@ -144,7 +129,7 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
     rows = []
     for name in [*stages, *(name for name in old_stages if name not in stages)]:
         stage, old = stages.get(name, {}), old_stages.get(name, {})
-        inputs, old_inputs = _inputs(stage, outputs), _inputs(old, outputs)
+        inputs, old_inputs = stage_inputs(stage, outputs), stage_inputs(old, outputs)
         changed = [k for k in inputs | old_inputs if inputs.get(k) != old_inputs.get(k)]
         if stage and changed:
             rows.append(Row(name, INPUTS, Difference(0, _shorten(changed))))
@@ -160,18 +145,6 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
             same = hashes.get(path) == old_hashes.get(path)
             rows.append(Row(name, path, None if same else difference))
     return rows
-
-
-def _inputs(stage: dict[str, Any], outputs: list[Path]) -> dict[str, Any]:
-    """Map the command, each parameter and each file that no stage writes to its value or hash."""
-    inputs = {"cmd": stage.get("cmd")}
-    for values in stage.get("params", {}).values():
-        inputs |= flatten(values)
-    for dep in stage.get("deps", []):
-        path = Path(dep["path"])
-        if not any(path.is_relative_to(o) or o.is_relative_to(path) for o in outputs):
-            inputs[dep["path"]] = dep.get("md5")
-    return inputs
 
 
 def add_details(rows: list[Row], copy: Path, commit: str) -> list[Row]:
