@@ -9,6 +9,7 @@ import torch
 
 from roadseg.commands.main import main
 from roadseg.config.params import load_params
+from roadseg.data.prepared import PreparedDataset
 from roadseg.experiments.model_files import open_models
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
@@ -58,6 +59,21 @@ def test_tables_list_regions_in_original_pixels_and_the_rest_is_counted(
     assert max(int(row["bottom"]) for row in regions) >= 64
     assert all(int(row[side]) % 2 == 0 for row in regions for side in ("top", "left", "right"))
     assert (folder / "audit/index.html").read_text().count("<article>") == 3
+
+
+def test_validation_images_in_a_file_are_those_of_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    params = load_params(folder / "params.yaml").split
+    sizes = PreparedDataset(folder / "prepared").recorded_sizes()
+    val = split_dataset(sizes, [], **params.model_dump()).val
+    (folder / "mine.txt").write_text("\n".join(val))
+    write_params(folder / "params.yaml", split__val_ids="mine.txt")
+    (folder / "audit").touch()
+    with pytest.raises(InputError, match=r"^--out: audit is not a directory"):
+        main(["audit", "model.safetensors", "--prepared", "prepared"])
+    main(["audit", "model.safetensors", "--prepared", "prepared", "--out", "new", "--top", "1"])
+    assert "audit: 2 of 8 images" in capsys.readouterr().out
 
 
 def test_experiment_without_a_model_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch):

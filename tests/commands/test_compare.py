@@ -82,6 +82,12 @@ def test_invalid_tables_and_unknown_revisions_give_one_line(capsys):
     Path("bad.csv").write_text(HEADER + "i0,road,road,0\n")
     with pytest.raises(InputError, match=r"^bad.csv: not a table .*: line 2: pixels '0'"):
         main(["compare", "a", "bad.csv"])
+    Path("bad.csv").write_text("\ufeff" + Path("b.csv").read_text())  # as Excel saves it
+    main(["compare", "b.csv", "bad.csv"])
+    with pytest.raises(InputError, match=r"^--void: no table has 'typo', only rest, road, sky"):
+        main(["compare", "a", "b.csv", "--void", "typo"])
+    with pytest.raises(InputError, match=r"^m.safetensors: a model is evaluated on .* params.yaml"):
+        main(["compare", "a", "m.safetensors"])
     with pytest.raises(InputError, match=r"^none.csv: no such file"):
         main(["compare", "a", "none.csv"])
     with pytest.raises(InputError, match=r"^main: no such file or folder, nor DVC experiment or G"):

@@ -171,10 +171,29 @@ def test_unknown_label_id_is_reported_with_the_name_of_the_users_file(
         run(outputs, "--classes", own)
     file = f"{outputs}/own/set/labels/000003_10_mask.png"
     assert str(caught.value).startswith(f"{file}: label id 0 (208 pixels) has no class; ")
+    patterns = [f"{{part:set}}/{name}.png" for name in ("photos/{id}", "labels/{id}_mask")]
+    with pytest.raises(InputError) as caught:
+        run(outputs, "--classes", own, "--images", patterns[0], "--masks", patterns[1])
+    file = f"{outputs}/own/{patterns[1]}, image set_000003_10: label id 0 "
+    assert str(caught.value).startswith(file)
     own = write_classes(tmp_path, classes=classes, unknown_label_ids="ignore")
     with pytest.raises(InputError, match=f"^{outputs / 'own'}: all pixels are void or ignored"):
         run(outputs, "--classes", own)
     assert list(temporary.iterdir()) == []
+
+
+def test_images_without_a_mask_are_left_out_and_counted_on_request(
+    outputs: Path, tmp_path: Path, capsys
+):
+    own = shutil.copytree(outputs / "own", tmp_path / "own")
+    first, second = sorted((own / "set/labels").iterdir())
+    second.unlink()
+    with pytest.raises(InputError, match=r"_10.png has no mask .* set --unmasked to skip to"):
+        run(outputs, data=own)
+    run(outputs, "--unmasked", "skip", "--out", tmp_path / "out", data=own)
+    assert "evaluate: left out 1 images without a mask" in capsys.readouterr().err
+    images = (tmp_path / "out/pictures.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in images] == [first.name.removesuffix("_mask.png")]
 
 
 def test_interrupt_leaves_nothing(outputs: Path, tmp_path: Path, temporary: Path, monkeypatch):

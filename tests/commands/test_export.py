@@ -4,7 +4,6 @@ import copy
 import io
 import json
 import math
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -221,9 +220,7 @@ def test_output_lists_format_size_contents_and_check(models, pt2_file, output):
 
 
 def test_unknown_suffix_is_an_error_of_one_line(tmp_path: Path):
-    command = [sys.executable, "-m", "roadseg", "export", "--out", str(tmp_path / "a.pth")]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 1
-    assert result.stderr == (
-        f"error: --out {tmp_path}/a.pth: expected a file name that ends in .onnx or .pt2\n"
-    )
+    with pytest.raises(InputError) as caught:
+        main(["export", "--out", str(tmp_path / "a.pth")])
+    expected = f"--out {tmp_path}/a.pth: expected a file name that ends in .onnx or .pt2"
+    assert str(caught.value) == expected

@@ -90,26 +90,17 @@ def test_batches_and_tiles_do_not_change_masks(model: Path, raw_images: Path, tm
 
 
 def test_unreadable_images_are_listed_and_the_others_predicted(
-    model: Path, raw_images: Path, tmp_path: Path
+    model: Path, raw_images: Path, tmp_path: Path, capsys
 ):
     (raw_images / "a0.png").write_bytes(b"nothing")
     whole = (raw_images / "drive/d.png").read_bytes()
     (raw_images / "drive/d0.png").write_bytes(whole[: len(whole) // 2])
-    command = [
-        sys.executable,
-        *("-m", "roadseg", "predict"),
-        str(raw_images),
-        "--model",
-        str(model),
-    ]
-    command += ["--out", str(tmp_path / "out"), "--device", "cpu"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 1
-    errors = result.stderr.splitlines()
+    with pytest.raises(InputError, match=r"^2 of 7 images could not be predicted; see above$"):
+        run(model, tmp_path / "out", raw_images)
+    errors = capsys.readouterr().err.splitlines()
     assert errors[0].startswith(f"error: {raw_images}/a0.png: not a PNG")
     assert errors[1].startswith(f"error: {raw_images}/drive/d0.png: cannot be decoded")
-    assert errors[2] == "error: 2 of 7 images could not be predicted; see above"
-    assert len(errors) == 3  # no progress bar without a terminal
+    assert len(errors) == 2  # no progress bar without a terminal
     done = {path.stem for path in (tmp_path / "out/label_ids").rglob("*.png")}
     assert done == {"a", "b", "c", "d", "e"}
 
@@ -209,13 +200,13 @@ def test_second_run_skips_the_output_of_the_first(model: Path, raw_images: Path,
 def test_images_whose_names_extend_each_other_are_all_written(model: Path, tmp_path: Path):
     """x.png.jpg is written as x.png.png, next to x.png."""
     (tmp_path / "in").mkdir()
-    for number in range(12):
+    for number in range(6):
         image = Image.fromarray(make_striped_pair(60, 90, number)[0])
         image.save(tmp_path / f"in/{number}.png")
         image.resize((900, 600)).save(tmp_path / f"in/{number}.png.jpg")
-    names = [f"{tmp_path}/in/{i}{end}" for i in range(12) for end in (".png.jpg", ".png")]
+    names = [f"{tmp_path}/in/{i}{end}" for i in range(6) for end in (".png.jpg", ".png")]
     run(model, tmp_path / "out", *names)
-    assert len(list((tmp_path / "out/label_ids").iterdir())) == 24
+    assert len(list((tmp_path / "out/label_ids").iterdir())) == 12
 
 
 def test_images_too_large_for_jpeg_or_for_tiles_are_errors(model, raw_images, tmp_path, capsys):

@@ -1,12 +1,14 @@
 """Mean and standard deviation over experiments, from recorded reports and the real dvc."""
 
+import contextlib
 import csv
+import io
 import statistics
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from roadseg.commands.main import main
 from roadseg.experiments.aggregate import format_summaries, group_by_other_params, summarize
 from roadseg.experiments.dvc_experiments import parse_experiments
 from roadseg.system.errors import InputError
@@ -153,9 +155,11 @@ stages:
 """
 
 
-def experiments(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `roadseg experiments` in the repository `folder`."""
-    return run(folder, "python", "-m", "roadseg", "experiments", *options)
+def experiments(folder: Path, *options: str) -> str:
+    """Run `roadseg experiments` in the repository `folder`; return its standard output."""
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
+        main(["experiments", *options])
+    return printed.getvalue()
 
 
 @pytest.mark.slow
@@ -168,15 +172,14 @@ def test_command_summarizes_real_experiments(tmp_path: Path):
     succeeds(tmp_path, "dvc", "init", "-q")
     commit(tmp_path, "start")
     options = ("--by", "figures.miou", "--over", "split.fold")
-    assert "error: no experiments" in experiments(tmp_path, *options).stderr
+    with pytest.raises(InputError, match=r"^no experiments"):
+        experiments(tmp_path, *options)
     for change in ("split.fold=0", "split.fold=1", "split.fold=3", "split.seed=1"):
         succeeds(tmp_path, "dvc", "exp", "run", "-q", "-S", change)
     assert run(tmp_path, "dvc", "exp", "run", "-q", "-S", "split.fold=5").returncode != 0
     succeeds(tmp_path, "dvc", "exp", "run", "-q", "--queue", "-n", "waiting", "-S", "split.fold=9")
 
-    result = experiments(tmp_path, *options)
-    assert result.returncode == 0, result.stderr
-    table, summary = result.stdout.split("\n\n")
+    table, summary = experiments(tmp_path, *options).split("\n\n")
     assert "wrote experiments/table.csv and experiments/parallel.png" in table
     lines = summary.splitlines()
     assert [word for word in lines[0].split() if word[0].isdigit()] == ["0", "1", "3"]
@@ -197,18 +200,13 @@ def test_command_summarizes_real_experiments(tmp_path: Path):
     succeeds(tmp_path, "git", "checkout", "-q", "--", ".")
     (tmp_path / "readme").write_text("later\n")
     commit(tmp_path, "later")
-    result = experiments(tmp_path, *options)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: no experiments are based on this commit")
+    with pytest.raises(InputError, match=r"^no experiments are based on this commit"):
+        experiments(tmp_path, *options)
     assert "figures.miou" in (tmp_path / "experiments/table.csv").read_text()  # unchanged
-    result = experiments(tmp_path, *options, "--all-commits")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith(summary)
+    assert experiments(tmp_path, *options, "--all-commits").endswith(summary)
 
 
 @pytest.mark.slow
 def test_dvc_error_is_printed_in_one_line(tmp_path: Path):
-    result = experiments(tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("error: dvc exp show: ")
-    assert result.stderr.count("\n") == 1
+    with pytest.raises(InputError, match=r"^dvc exp show: \S.*$"):
+        experiments(tmp_path)

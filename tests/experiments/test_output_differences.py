@@ -54,13 +54,22 @@ def test_json_file_has_the_fewest_digits_of_its_metrics(tmp_path: Path):
 @pytest.mark.parametrize(
     ("new", "result"),
     [
-        ("class,iou,ce\nroad,0.5,2.00001\nsky,,1\n", "equal to 5 digits (1 of 6 values differ, mo"),
+        (
+            "class,iou,ce\nroad,0.5,2.00001\nsky,,1\n",
+            "equal to 5 digits (1 of 6 values differ, the",
+        ),
         (
             "class,iou,ce\nroad,0.5,2.00001\nsky,,2\n",
-            "different (2 of 6 values differ, most in ce)",
+            "different (2 of 6 values differ, the largest in ce)",
         ),
-        ("class,iou,ce\nroad,0.5,2\nsky,0.1,1\n", "different (1 of 6 values differ, most in iou)"),
-        ("class,iou,ce\nroad,0.5,2\ncar,,1\n", "different (1 of 6 values differ, most in class)"),
+        (
+            "class,iou,ce\nroad,0.5,2\nsky,0.1,1\n",
+            "different (1 of 6 values differ, the largest in iou)",
+        ),
+        (
+            "class,iou,ce\nroad,0.5,2\ncar,,1\n",
+            "different (1 of 6 values differ, the largest in class)",
+        ),
         ("class,iou,ce\nroad,0.50,2\nsky,,1\n", "equal values, other bytes"),
         ("class,iou,ce\nroad,0.5,2\n", "different (1 rows; committed: 2)"),
     ],

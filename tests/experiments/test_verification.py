@@ -13,8 +13,13 @@ from PIL import Image
 from roadseg.commands.main import main
 from roadseg.commands.verify import format_rows
 from roadseg.experiments import verification
+from roadseg.experiments.lock_file import read_lock
 from roadseg.experiments.revisions import hash_files_at_revision
-from roadseg.experiments.verification import compare_locks, copy_commit, find_first_difference
+from roadseg.experiments.verification import (
+    compare_locks,
+    copy_commit,
+    find_first_difference,
+)
 from roadseg.prepare.layout import TRAIN_MASKS
 from roadseg.system.errors import InputError
 from tests.dvc_repository import commit, create_repository, succeeds
@@ -153,8 +158,45 @@ def test_commit_without_a_lock_and_folder_without_git_are_errors(
     commit(repository, "no lock")
     with pytest.raises(InputError, match=r"^dvc.lock is not in commit [0-9a-f]{7}; run dvc repro"):
         main(["verify"])
+    (repository / "docs").mkdir()
+    monkeypatch.chdir(repository / "docs")
+    with pytest.raises(InputError, match=r"^this is not the root of the Git .* cd \.\./$"):
+        main(["verify"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^git rev-parse: .*not a git repository"):
+        main(["verify"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "1", "a: [", "<<<<<<< HEAD\n", "\0", "schema: '2.0'\nstages: 1"),
+        "schema: '2.0'\nstages: {a: {}}",
+        "schema: '2.0'\nstages: {a: {cmd: x, outs: [{md5: '1'}]}}",
+        "schema: '2.0'\nstages: {a: {cmd: x, params: {params.yaml: {1: 2}}}}",
+    ],
+)
+def test_lock_that_dvc_would_refuse_is_one_line(tmp_path: Path, text: str):
+    (tmp_path / "dvc.lock").write_text(text)
+    with pytest.raises(InputError, match=r"dvc.lock: not a lock file of DVC: .*; restore it with"):
+        read_lock(tmp_path / "dvc.lock")
+
+
+def test_errors_name_files_as_in_the_repository_and_no_link_leaves_the_copy(
+    repository: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match=r"^dvc.lock: not a lock file of DVC: required key"):
+        main(["verify"])
+    outside = "/".join([".."] * len(repository.parts)) + str(tmp_path / "own")
+    (tmp_path / "own").mkdir()
+    write_params(repository / "params.yaml", data__source=outside)
+    commit(repository, "outside")
+    with copy_commit("HEAD"):
+        assert [path.name for path in (tmp_path / "temporary").iterdir()] != []
+        assert len(list((tmp_path / "temporary").iterdir())) == 1
+    (repository / "params.yaml").write_text("data: 1\n")
+    commit(repository, "no parameters")
+    with pytest.raises(InputError, match=r"^params.yaml: data: should be keys with values, got 1"):
         main(["verify"])
 
 
@@ -162,10 +204,10 @@ def test_commit_without_a_lock_and_folder_without_git_are_errors(
 def test_changed_mask_is_named_and_nothing_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """The stages before train, with the real dvc."""
+    """The first three stages, with the real dvc."""
     own = write_images(tmp_path / "own", num_train=4, num_test=1)
     folder = create_repository(tmp_path / "repository", data__source="../own")
-    succeeds(folder, "dvc", "repro", "split")
+    succeeds(folder, "dvc", "repro", "remap")
     commit(folder, "run")
     name = f"{TRAIN_MASKS}/000003_10.png"
     label_ids = np.array(Image.open(own / name))
@@ -174,14 +216,14 @@ def test_changed_mask_is_named_and_nothing_stays(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(verification, "RERUN", (*verification.RERUN, "split"))
+    monkeypatch.setattr(verification, "RERUN", (*verification.RERUN, "remap"))
     monkeypatch.chdir(folder)
     with pytest.raises(
         InputError, match=r"^first stage that differs: fetch \(data/raw\); .*data\."
     ):
         main(["verify"])
     results = dict(re.findall(r"^\w+ +(\S+) +(\S+.*)$", capfd.readouterr().out, re.MULTILINE))
-    assert results["data/params.checked"] == results["data/split.json"] == "identical"
+    assert results["data/params.checked"] == "identical"
     assert results["data/raw"].startswith("different (")
     assert name in results["data/raw"]
     assert "masks/000003_10.npy" in results["data/prepared"]

@@ -7,6 +7,7 @@ from tests.fuzz import (
     caches,
     checkpoints,
     data_sets,
+    evaluations,
     images,
     layouts,
     models,
@@ -33,4 +34,5 @@ KINDS: dict[str, CaseBuilder] = {
     **pickles.KINDS,
     **checkpoints.KINDS,
     **tables.KINDS,
+    **evaluations.KINDS,
 }

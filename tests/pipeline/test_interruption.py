@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.dvc_repository import commit, create_repository, environment, run, succeeds
+from tests.dvc_repository import SMALL, commit, copy_finished, environment, run, succeeds
+from tests.factories import write_params
 
 REPRO = ("dvc", "repro", "train")  # later stages are not interrupted here
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A repository in which all stages before train have run."""
-    params = {"train__epochs": 12, "resume__minutes": 0}
-    folder = create_repository(tmp_path_factory.mktemp("interrupted") / "repository", **params)
+    interrupted = tmp_path_factory.mktemp("interrupted") / "repository"
+    folder = copy_finished(tmp_path_factory, worker_id, interrupted)
+    write_params(folder / "params.yaml", **SMALL, train__epochs=12, resume__minutes=0)
     succeeds(folder, "dvc", "repro", "split")
     commit(folder, "data")
     return folder

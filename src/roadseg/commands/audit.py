@@ -8,12 +8,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roadseg.inference.options import positive_int
+from roadseg.inference.options import positive_int, require_output_folder
 
 if TYPE_CHECKING:
     from roadseg.data.prepared import PreparedDataset
     from roadseg.evaluation.audit import Audit
 
+SPLITS = Path("splits")
+"""Lists of validation images that split.val_ids may name."""
 _SIDES = ("top", "left", "bottom", "right")
 
 
@@ -61,12 +63,13 @@ def run(args: argparse.Namespace) -> None:
     from roadseg.system.memory import keep_freed_memory
     from roadseg.system.tables import write_table
 
+    require_output_folder(args.out)
     params, prepared = load_params(args.params), PreparedDataset(args.prepared)
     make_deterministic()
     keep_freed_memory()
     accelerator = select_accelerator(params.train.device, params.train.precision)
     with open_models(args.models) as models:
-        folds = match_folds(models, prepared, params.split)
+        folds = match_folds(models, prepared, params.split, SPLITS)
         audit = audit_labels(folds, prepared, accelerator, args.top)
     num_images, num_predicted = len(prepared.train_ids()), sum(len(fold.ids) for fold in folds)
     lines = [

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roadseg.inference.options import require_output_folder
 from roadseg.system.errors import InputError, escape_unprintable
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the comparison, and write its table and plot."""
     from roadseg.evaluation.comparison import compare
 
+    require_output_folder(args.out)
     a, b = args.models, args.others
     if b is None:
         if len(a) != 2:
@@ -65,9 +67,12 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{repeated}: given twice on one side; give one model for each seed")
     class_map = _class_map()
     void = class_map.void if class_map else "void"
+    sources = {name: _load(name) for name in dict.fromkeys([*a, *b])}
     if args.void is not None:
         void = args.void or None
-    sources = {name: _load(name) for name in dict.fromkeys([*a, *b])}
+        found = {name for source in sources.values() for name in source.table.class_names}
+        if void not in (None, *found):
+            raise InputError(f"--void: no table has {void!r}, only {', '.join(sorted(found))}")
     names = class_map.names if class_map else ()
     comparison = compare([sources[n] for n in a], [sources[n] for n in b], void, names)
     print(_format(comparison, a, b, void))
@@ -77,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
         args.out.mkdir(parents=True, exist_ok=True)
         write_table(args.out / "comparison.csv", comparison.table)
-        save_differences(args.out / "comparison.png", comparison.table)
+        save_differences(args.out / "comparison.png", comparison.table, ", ".join(a), ", ".join(b))
         print(f"wrote {args.out / 'comparison.csv'} and {args.out / 'comparison.png'}")
 
 
@@ -156,6 +161,11 @@ def _evaluate(model: Path) -> "ImageConfusions":
     from roadseg.runtime.determinism import make_deterministic
     from roadseg.system.memory import keep_freed_memory
 
+    if not PARAMS.is_file():
+        raise InputError(
+            f"{model}: a model is evaluated on the validation images, but there is no {PARAMS} "
+            "here; run this in the repository, or compare tables that roadseg evaluate writes"
+        )
     params = load_params(PARAMS)
     prepared, ids = PreparedDataset(PREPARED), read_split(SPLIT).val
     make_deterministic()

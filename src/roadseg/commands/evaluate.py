@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roadseg.inference.options import add_model_options, model_paths, positive_int
+from roadseg.inference.options import (
+    add_model_options,
+    model_paths,
+    positive_int,
+    require_output_folder,
+)
 from roadseg.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,8 +97,7 @@ def run(args: argparse.Namespace) -> None:
     from roadseg.system.memory import keep_freed_memory
 
     paths = model_paths(args)
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise InputError(f"--out: {args.out} is not a directory")
+    require_output_folder(args.out)
     accelerator = select_accelerator(args.device, args.precision, prefix="--")
     make_deterministic()
     keep_freed_memory()
@@ -134,7 +138,7 @@ def _data(args: argparse.Namespace) -> "Data":
     options = {name: vars(args)[name] for name in ("images", "masks", "mask_values", "unmasked")}
     options |= {"color_tolerance": args.color_tolerance, "source": str(args.data.absolute())}
     unset = dict.fromkeys(("sha256", "test_images", "test_masks", "test_ids"))
-    others = {**unset, "unmasked": "error", "max_downloads_gigabytes": 1}
+    others = {**unset, "max_downloads_gigabytes": 1}
     try:
         return validate(Data, {**options, **LIMITS, **others})
     except InputError as error:

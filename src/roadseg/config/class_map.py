@@ -215,10 +215,9 @@ def find_class_map(name: str, folder: Path) -> Path:
     """
     path = find_tracked_file("remap.classes", (folder / f"{name}.yaml", Path(name)), folder)
     if path is None:
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise InputError(
-            f"remap.classes: no class map {name!r}; use {known}, or a YAML file's path"
-        )
+        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        choices = ", ".join([*known, "or " * bool(known) + "the path of a YAML file"])
+        raise InputError(f"remap.classes: no class map {name!r}; use {choices}")
     return path
 
 

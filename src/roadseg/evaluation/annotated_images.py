@@ -77,6 +77,9 @@ def _use_source_names(text: str, data: Data, raw: Path, prepared: Path) -> str:
     copies = rf"({'|'.join(map(re.escape, patterns))})/([^/:]+)\.\w+"
 
     def source_name(copy: re.Match[str]) -> str:
-        return f"{data.source}/{patterns[copy[1]]}".replace("{id}", copy[2])
+        pattern, image_id = patterns[copy[1]], copy[2]
+        name = f"{data.source}/{pattern}"
+        is_path = re.sub("[^*{}]", "", pattern.replace("{id}", "")) == ""
+        return name.replace("{id}", image_id) if is_path else f"{name}, image {image_id}"
 
     return re.sub(copies, source_name, text).replace(str(prepared), data.source)

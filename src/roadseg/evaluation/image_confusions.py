@@ -65,7 +65,7 @@ def read_image_confusions(path: Path) -> ImageConfusions:
     classes: dict[str, int] = {}
     counts: dict[tuple[int, int, int], int] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             for line, image, actual, predicted, pixels in _rows(file):
                 row = classes.setdefault(actual, len(classes))
                 column = classes.setdefault(predicted, len(classes))

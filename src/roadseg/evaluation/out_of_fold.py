@@ -8,6 +8,7 @@ from roadseg.config import params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
 from roadseg.prepare.groups import assign_groups
+from roadseg.prepare.id_list import find_id_list, read_ids
 from roadseg.prepare.split import fold_sizes, split_dataset
 from roadseg.provenance.model_metadata import TrainedModelMetadata, read_metadata
 from roadseg.system.errors import InputError
@@ -22,7 +23,7 @@ class Fold:
 
 
 def match_folds(
-    models: Mapping[str, Path], prepared: PreparedDataset, options: params.Split
+    models: Mapping[str, Path], prepared: PreparedDataset, options: params.Split, splits: Path
 ) -> list[Fold]:
     """Find the fold of each model by the digests of its training and validation data.
 
@@ -32,6 +33,7 @@ def match_folds(
 
     Args:
         models: paths by the names that errors show.
+        splits: folder in which a file that `val_ids` names is looked for, as in the stage split.
 
     Returns:
         The folds that have a model, in the order of their numbers.
@@ -39,7 +41,7 @@ def match_folds(
     Raises:
         InputError: a file is not a model that `train` wrote, or its data are not those of a fold.
     """
-    folds = list(_draw_folds(prepared, options))
+    folds = list(_draw_folds(prepared, options, splits))
     number_of = {prepared.digest(fold.val): number for number, fold in enumerate(folds)}
     matches: dict[int, list[Path]] = {}
     for name, path in models.items():
@@ -55,12 +57,14 @@ def match_folds(
     return [Fold(folds[number].val, paths) for number, paths in sorted(matches.items())]
 
 
-def _draw_folds(prepared: PreparedDataset, options: params.Split) -> Iterator[Split]:
+def _draw_folds(prepared: PreparedDataset, options: params.Split, splits: Path) -> Iterator[Split]:
     """Draw all folds of the cross-validation; the only split, if `val_ids` lists its images."""
-    sizes = prepared.recorded_sizes()
+    sizes, values = prepared.recorded_sizes(), options.model_dump()
+    if options.val_ids_file is not None:
+        values["val_ids"] = read_ids(find_id_list(options.val_ids_file, splits), sizes)
     groups = (
         sizes if options.group_by is None else set(assign_groups(sizes, options.group_by).values())
     )
     count = len(fold_sizes(len(sizes), options.val_fraction, len(groups)))
     for fold in range(count if options.val_ids is None else 1):
-        yield split_dataset(sizes, [], **{**options.model_dump(), "fold": fold})
+        yield split_dataset(sizes, [], **{**values, "fold": fold})

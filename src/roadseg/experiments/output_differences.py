@@ -102,7 +102,7 @@ def _compare_csv(committed: list[list[str]], new: list[list[str]]) -> Difference
         return Difference(None)
     digits, column = min(differing)
     cells = sum(map(len, new[1:]))
-    return Difference(digits, f"{len(differing)} of {cells} values differ, most in {column}")
+    return Difference(digits, f"{len(differing)} of {cells} values differ, the largest in {column}")
 
 
 def _equal_digits_of_cells(a: str, b: str) -> int | None:

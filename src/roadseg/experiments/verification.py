@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.config.params import load_params
-from roadseg.config.schema import read_yaml
-from roadseg.experiments.dvc_experiments import flatten
+from roadseg.experiments.lock_file import LOCK, read_lock, stage_inputs
 from roadseg.experiments.output_differences import Difference, compare_files
 from roadseg.experiments.revisions import hash_files_at_revision, read_at_revision
 from roadseg.system.errors import InputError
 
-LOCK = "dvc.lock"
 GUIDE = "docs/pipeline.md#what-repeats-exactly"
 _FETCH = "fetch"
 """The stage that reads data which no dependency in dvc.yaml describes."""
@@ -50,8 +48,11 @@ def copy_commit(commit: str) -> Iterator[Path]:
     linked inside the temporary directory.
 
     Raises:
-        InputError: Git fails, or the commit has no dvc.lock.
+        InputError: Git fails, the working directory is not the root of the repository, or the
+            commit has no dvc.lock.
     """
+    if above := run_git("rev-parse", "--show-cdup"):
+        raise InputError(f"this is not the root of the Git repository; first: cd {above}")
     root = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="roadseg-verify-") as folder:
         copy = Path(folder) / root.relative_to(root.anchor)
@@ -59,8 +60,11 @@ def copy_commit(commit: str) -> Iterator[Path]:
         run_git("-C", str(copy), "checkout", "--quiet", "--detach", commit)
         if not (copy / LOCK).is_file():
             raise InputError(f"{LOCK} is not in commit {commit[:7]}; run dvc repro and commit it")
-        _link_inputs(root, copy)
-        yield copy
+        try:
+            _link_inputs(root, copy, Path(folder))
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(f"{copy}/", "")) from None
 
 
 def run_git(*arguments: str) -> str:
@@ -72,13 +76,17 @@ def run_git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-def _link_inputs(root: Path, copy: Path) -> None:
-    """Link what params.yaml names by a relative path and Git does not have, such as the data."""
+def _link_inputs(root: Path, copy: Path, folder: Path) -> None:
+    """Link what params.yaml names by a relative path and Git does not have, such as the data.
+
+    No link is made outside of `folder`, which contains `copy`.
+    """
     params = load_params(copy / "params.yaml")
     paths = (params.data.source, params.remap.classes, params.split.val_ids_file)
     for name in filter(None, (*paths, params.train.start, _DOWNLOADS)):
         link = Path(os.path.normpath(copy / name))
-        if (root / name).exists() and not os.path.lexists(link):
+        is_inside = link.is_relative_to(folder)
+        if is_inside and (root / name).exists() and not os.path.lexists(link):
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((root / name).resolve())
 
@@ -116,12 +124,12 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
         One row for each output, and one for each stage whose inputs differ. Inputs are the command,
         the parameters and the files that no stage writes.
     """
-    stages, old_stages = new["stages"], committed["stages"]
+    stages, old_stages = new.get("stages", {}), committed.get("stages", {})
     outputs = [Path(out["path"]) for stage in old_stages.values() for out in stage.get("outs", [])]
     rows = []
     for name in [*stages, *(name for name in old_stages if name not in stages)]:
         stage, old = stages.get(name, {}), old_stages.get(name, {})
-        inputs, old_inputs = _inputs(stage, outputs), _inputs(old, outputs)
+        inputs, old_inputs = stage_inputs(stage, outputs), stage_inputs(old, outputs)
         changed = [k for k in inputs | old_inputs if inputs.get(k) != old_inputs.get(k)]
         if stage and changed:
             rows.append(Row(name, INPUTS, Difference(0, _shorten(changed))))
@@ -137,18 +145,6 @@ def compare_locks(committed: dict[str, Any], new: dict[str, Any]) -> list[Row]:
             same = hashes.get(path) == old_hashes.get(path)
             rows.append(Row(name, path, None if same else difference))
     return rows
-
-
-def _inputs(stage: dict[str, Any], outputs: list[Path]) -> dict[str, Any]:
-    """Map the command, each parameter and each file that no stage writes to its value or hash."""
-    inputs = {"cmd": stage.get("cmd")}
-    for values in stage.get("params", {}).values():
-        inputs |= flatten(values)
-    for dep in stage.get("deps", []):
-        path = Path(dep["path"])
-        if not any(path.is_relative_to(o) or o.is_relative_to(path) for o in outputs):
-            inputs[dep["path"]] = dep.get("md5")
-    return inputs
 
 
 def add_details(rows: list[Row], copy: Path, commit: str) -> list[Row]:
@@ -236,12 +232,12 @@ def verify(commit: str) -> list[Row]:
         The rows of the report.
 
     Raises:
-        InputError: a command of Git fails, or the commit has no dvc.lock.
+        InputError: a command of Git fails, or the commit has no valid dvc.lock.
     """
     with copy_commit(commit) as copy:
         lock = copy / LOCK
-        committed = read_yaml(lock)
+        committed = read_lock(lock)
         lock.unlink()  # else DVC would keep the entries of stages that do not run
         rerun(copy)
-        new = read_yaml(lock) if lock.exists() else {"stages": {}}
+        new = read_lock(lock) if lock.exists() else {}
         return add_details(compare_locks(committed, new), copy, commit)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roadseg.system.errors import InputError
+
 if TYPE_CHECKING:
     from roadseg.inference.predictor import Predictor
 
@@ -71,6 +73,12 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
     return int(text)
+
+
+def require_output_folder(path: Path | None) -> None:
+    """Raise InputError if --out is a file, before a command spends time on what it would write."""
+    if path is not None and path.exists() and not path.is_dir():
+        raise InputError(f"--out: {path} is not a directory")
 
 
 def _tile(text: str) -> int:

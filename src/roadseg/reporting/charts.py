@@ -126,8 +126,8 @@ def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
         save_figure(figure, path)
 
 
-def save_differences(path: Path, differences: pd.DataFrame) -> None:
-    """Plot the differences between two models with their 95 % intervals, mIoU first.
+def save_differences(path: Path, differences: pd.DataFrame, a: str, b: str) -> None:
+    """Plot the differences between the models `a` and `b` with 95 % intervals, mIoU first.
 
     Intervals without 0 are colored; a difference without an interval is hollow, and metrics that a
     model lacks are marked "absent". `differences` has the columns metric, difference, low, high.
@@ -156,7 +156,8 @@ def save_differences(path: Path, differences: pd.DataFrame) -> None:
         axes.axhline(0.5, c="gray", lw=0.4)  # between mIoU and the classes
         axes.set_yticks(differences.index, [shorten(name) for name in differences["metric"]])
         axes.set_ylim(len(differences) - 0.4, -0.6)
-        axes.set(title="Difference in IoU, B - A, with 95 % intervals", xlabel="B - A")
+        axes.set(title="Difference in IoU, B - A, with 95 % intervals")
+        axes.set_xlabel(f"B - A      A: {shorten(a)}      B: {shorten(b)}")
         axes.grid(axis="x", lw=0.3)
         figure.legend(loc="outside lower center", ncols=4)
         save_figure(figure, path)

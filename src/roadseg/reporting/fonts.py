@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
+from roadseg.system.errors import escape_unprintable
+
 _PLACEHOLDERS = "Last Resort"
 """Font that matplotlib brings along; it draws any character as a box."""
 _warned_about: set[str] = set()
@@ -34,8 +36,9 @@ def make_text_literal(figure: Figure) -> None:
         text.set_fontfamily([*text.get_fontfamily(), *families])
     if boxes and not _warned_about:
         _warned_about.update(boxes)
+        characters = escape_unprintable("".join(sorted(boxes))[:20])
         print(
-            f"warning: no installed font has the characters {''.join(sorted(boxes))[:20]}, so "
+            f"warning: no installed font has the characters {characters}, so "
             "figures show boxes instead; install a font that has them (for Chinese, Japanese and "
             "Korean: Noto Sans CJK)",
             file=sys.stderr,

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from roadseg.prepare.fetch.file_patterns import FilePatterns
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.prepare.fetch.source import fetch
 from roadseg.prepare.layout import TRAIN_MASKS
-from roadseg.prepare.remap import remap_dataset
+from roadseg.prepare.remap import remap_dataset, remap_test_set
 from roadseg.system.errors import InputError
 from tests.factories import LIMITS, STORE
 from tests.prepare.annotations.grids import CLASS_MAP
@@ -75,6 +76,36 @@ def test_annotations_of_each_split_become_masks_of_its_images(tmp_path: Path, pa
     pixels = remap_dataset(tmp_path / "raw", tmp_path / "prepared", CLASS_MAP, 1.0).pixels
     assert pixels[:2].tolist() == [4 * 32 * 48 - 2 * 16 * 10, 2 * 16 * 10]
     assert not PreparedDataset(tmp_path / "prepared").mask("train_train_b").any()
+
+
+def test_polygons_of_test_images_become_masks_of_the_test_set_only(tmp_path: Path):
+    """Test masks in files of another format than the training masks, one for each image."""
+    source = write_splits(tmp_path / "set")
+    points = [SQUARE[i : i + 2] for i in range(0, len(SQUARE), 2)]
+    shape = {"label": "car", "points": points, "shape_type": "polygon"}
+    for name, shapes in (("a", [shape]), ("b", [])):
+        content = {"imagePath": f"test_{name}.jpg", "imageHeight": 32, "imageWidth": 48}
+        path = source / f"x/test_{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**content, "shapes": shapes}))
+    manifest = run_fetch(source, replace(SPLITS, test_masks="x/{id}.json"), tmp_path / "raw")
+    assert (manifest.num_test, manifest.num_test_masks) == (2, 2)
+    remap_dataset(tmp_path / "raw", tmp_path / "prepared", CLASS_MAP, 1.0)
+    assert remap_test_set(tmp_path / "raw", tmp_path / "test", CLASS_MAP, 1.0) == 2
+    prepared, test_set = PreparedDataset(tmp_path / "prepared"), PreparedDataset(tmp_path / "test")
+    assert len(prepared.train_ids()) == 4
+    assert prepared.test_ids() == test_set.train_ids() == ["test_a", "test_b"]
+    image, mask = test_set.pair("test_a")
+    assert np.array_equal(image, prepared.test_image("test_a"))
+    assert np.array_equal(
+        np.argwhere(mask)[[0, -1]], [[4, 4], [14, 20]]
+    )  # inclusive, as in LabelMe
+    assert mask[4:15, 4:21].all()
+    assert np.count_nonzero(mask) == 11 * 17
+    assert not test_set.mask("test_b").any()
+    (source / "x/test_b.json").unlink()
+    with pytest.raises(InputError, match=r"test/test_b.jpg has no mask in x/{id}.json"):
+        run_fetch(source, replace(SPLITS, test_masks="x/{id}.json"), tmp_path / "raw")
 
 
 def test_images_that_no_annotation_file_lists_are_unmasked(tmp_path: Path):
