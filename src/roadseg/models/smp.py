@@ -29,6 +29,12 @@ _DECODERS = (
     "UPerNet",
     "Segformer",
 )
+_ENCODER_RADIUS = {"resnet18": 217, "resnet34": 449, "resnet50": 213, "mobilenet_v2": 245}
+"""Distance in pixels of the farthest pixel that an encoder's deepest features depend on, if not all
+of the image is nearer: the sum over its convolutions and poolings, (size - 1) / 2 times the stride."""
+_DECODER_RADIUS = {"Unet": 94, "UnetPlusPlus": 94, "Linknet": 62}
+"""The same for the path of those features through a decoder that neither pools the whole image nor
+upsamples at positions that depend on its size."""
 
 
 class SmpOptions(NetworkOptions):
@@ -64,6 +70,8 @@ class SmpNetwork(Network):
 
     def __init__(self, *, num_classes: int, encoder: str, kernels: str) -> None:
         super().__init__()
+        radii = (_ENCODER_RADIUS.get(encoder), _DECODER_RADIUS.get(self.decoder_name))
+        self.receptive_radius = sum(radii) if None not in radii else None
         model = _build(self.decoder_name, encoder, num_classes)
         self.encoder: nn.Module = model.encoder
         self.decoder: nn.Module = model.decoder
