@@ -94,8 +94,8 @@ def _seconds(name: str, accelerator: "Accelerator") -> dict[str, str]:
     keep_freed_memory()
     network = accelerator.to_device(build_named(name))
     return {
-        "s/step": f"{seconds_per_step(network, accelerator):.2f}",
-        "s/image": f"{seconds_per_image(network, accelerator):.2f}",
+        "s/step": f"{seconds_per_step(network, accelerator):.3g}",
+        "s/image": f"{seconds_per_image(network, accelerator):.3g}",
     }
 
 

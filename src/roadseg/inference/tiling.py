@@ -39,6 +39,8 @@ class Tiles(NamedTuple):
     """Distance of neighbors, in pixels."""
     overlap: int
     """Border that is computed in addition on each side, in pixels."""
+    stride: int
+    """The corners of what is computed are multiples of it."""
     exact: bool
     """The result is that of the whole image up to rounding; otherwise tiles are blended."""
 
@@ -51,7 +53,7 @@ def make_tiles(network: Network, side: int) -> Tiles:
     """Tiles of `side`: exact, if the network has a receptive field that is not too large for it."""
     overlap = _round_up(network.receptive_radius or 0, network.stride)
     if overlap and overlap <= _LARGEST_OVERLAP * side:
-        return Tiles(side, overlap, exact=True)
+        return Tiles(side, overlap, network.stride, exact=True)
     return _blended_tiles(network, side)
 
 
@@ -81,7 +83,7 @@ def fit_tiles(network: Network, accelerator: Accelerator, shape: Sequence[int]) 
 
 
 def tiled_logits(
-    network: Network, images: Tensor, accelerator: Accelerator, tiles: Tiles | None
+    network: nn.Module, images: Tensor, accelerator: Accelerator, tiles: Tiles | None
 ) -> Tensor:
     """Compute `accelerator.logits` tile by tile, with the peak memory of one tile.
 
@@ -96,7 +98,7 @@ def tiled_logits(
     if tiles is None or tiles.cover(size):
         return accelerator.logits(network, images)
     make_spans = _exact_spans if tiles.exact else _blended_spans
-    spans = [make_spans(length, tiles, network.stride) for length in size]
+    spans = [make_spans(length, tiles) for length in size]
     whole = images.new_empty(0)
     for rows, columns in itertools.product(*spans):
         crop = images[:, :, rows.computed, columns.computed]
@@ -129,21 +131,21 @@ class _Span(NamedTuple):
         return slice(self.kept.start - self.computed.start, self.kept.stop - self.computed.start)
 
 
-def _exact_spans(length: int, tiles: Tiles, stride: int) -> list[_Span]:
-    """Tiles along a side of `length` pixels; they are computed from multiples of `stride` on."""
+def _exact_spans(length: int, tiles: Tiles) -> list[_Span]:
+    """Tiles along a side of `length` pixels; they are computed from multiples of the stride on."""
     spans = []
     for start in range(0, length, tiles.side):
         end = min(length, start + tiles.side)
-        first = max(0, start - tiles.overlap) // stride * stride
-        last = min(length, _round_up(end + tiles.overlap, stride))
+        first = max(0, start - tiles.overlap) // tiles.stride * tiles.stride
+        last = min(length, _round_up(end + tiles.overlap, tiles.stride))
         spans.append(_Span(slice(first, last), slice(start, end), torch.empty(0)))
     return spans
 
 
-def _blended_spans(length: int, tiles: Tiles, stride: int) -> list[_Span]:
+def _blended_spans(length: int, tiles: Tiles) -> list[_Span]:
     """The same for blended tiles; the last one is moved back, to be as large as the others."""
     side = tiles.side + 2 * tiles.overlap
-    last = _round_up(max(0, length - side), stride)
+    last = _round_up(max(0, length - side), tiles.stride)
     slices = [slice(s, min(length, s + side)) for s in (*range(0, last, tiles.side), last)]
     total, gaussians = torch.zeros(length), []
     for part in slices:
@@ -161,7 +163,7 @@ def _blended_tiles(network: Network, side: int) -> Tiles:
     """Tiles whose overlaps of both sides are a quarter of `side`."""
     stride = network.stride
     overlap = max(1, round(side / 8 / stride)) * stride
-    return Tiles(max(1, side // stride) * stride, overlap, exact=False)
+    return Tiles(max(1, side // stride) * stride, overlap, stride, exact=False)
 
 
 def _round_up(pixels: int, stride: int) -> int:

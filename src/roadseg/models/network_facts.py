@@ -81,16 +81,15 @@ def build_named(name: str) -> Network:
 
 
 def describe(name: str) -> NetworkFacts:
-    """Describe the network ARCHITECTURE[:ENCODER], without memory for its weights.
+    """Describe the network ARCHITECTURE[:ENCODER], without computing with it.
 
     Raises:
         InputError: as `build_network`.
     """
     architecture, encoder = split_name(name)
-    with torch.device("meta"), torch.inference_mode():
-        network = build_named(name).eval()
-        with FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, 3, *IMAGE_SIZE))
+    network = build_named(name).eval().to("meta")  # some cannot be built on the device meta
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, *IMAGE_SIZE, device="meta"))
     radius = network.receptive_radius
     return NetworkFacts(
         architecture=architecture,
@@ -113,7 +112,7 @@ def seconds_per_step(network: Network, accelerator: Accelerator) -> float:
     def step() -> None:
         loss = F.cross_entropy(accelerator.logits(network, images).float(), class_ids)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         next(network.parameters()).sum().item()  # waits for a GPU
 
