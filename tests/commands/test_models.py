@@ -22,6 +22,7 @@ def test_unet_has_the_reported_size(capsys):
 def test_times_are_measured_and_written(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(network_facts, "IMAGE_SIZE", (20, 30))
     monkeypatch.setattr(network_facts, "STEP_SHAPE", (2, 3, 16, 16))
+    monkeypatch.setitem(network_facts._OPTIONS["unet"], "base_channels", 4)
     options = ["--time", "--device", "cpu", "--precision", "fp32"]
     main(["models", "unet", *options, "--csv", str(tmp_path / "models.csv")])
     with (tmp_path / "models.csv").open(newline="") as file:

@@ -146,12 +146,14 @@ def test_blended_tiles_are_the_mean_of_probabilities_with_gaussian_weights():
 
 
 def test_blended_tiles_with_group_norm_resemble_the_whole_image():
-    network, images = make_network(norm="group"), torch.rand(1, 3, 300, 330)
+    network, images = make_network(norm="group"), torch.rand(1, 3, 300, 310)
     with torch.inference_mode():
         whole = network(images)
-        exact = tiled_logits(network, images, CPU, make_tiles(network, 256))  # one tile
+        exact = tiled_logits(
+            network, images, CPU, make_tiles(network, 256)
+        )  # one tile of 256 + 2 * 32
         tiles = tiled_logits(network, images, CPU, make_tiles(network, 128))
-    assert torch.equal(exact, whole)
+    assert torch.equal(one, whole)
     # the statistics of a tile are not those of the image
     difference = (tiles.softmax(1) - whole.softmax(1)).abs()
     assert 0 < difference.mean() < 0.01

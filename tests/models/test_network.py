@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ class TinyNetwork(Network):
 
 def test_activations_per_pixel_by_hand():
     tiny = TinyNetwork().train()
-    assert tiny.values_per_pixel() / network._WORKSPACE == 12
+    assert tiny.values_per_pixel() / network._WORKSPACE == pytest.approx(12)
     assert tiny.training
     assert tiny.norm.num_batches_tracked == 0
     assert torch.equal(tiny.norm.running_var, torch.ones(6))

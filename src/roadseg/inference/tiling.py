@@ -50,10 +50,11 @@ class Tiles(NamedTuple):
 
 
 def make_tiles(network: Network, side: int) -> Tiles:
-    """Tiles of `side`: exact, if the network has a receptive field that is not too large for it."""
-    overlap = _round_up(network.receptive_radius or 0, network.stride)
-    if overlap and overlap <= _LARGEST_OVERLAP * side:
-        return Tiles(side, overlap, network.stride, exact=True)
+    """Tiles of `side`: exact ones, if the network has a radius that is not too large for them."""
+    if network.receptive_radius is not None:
+        overlap = _round_up(network.receptive_radius, network.stride)
+        if overlap <= _LARGEST_OVERLAP * side:
+            return Tiles(side, overlap, network.stride, exact=True)
     return _blended_tiles(network, side)
 
 
