@@ -149,9 +149,7 @@ def test_blended_tiles_with_group_norm_resemble_the_whole_image():
     network, images = make_network(norm="group"), torch.rand(1, 3, 300, 310)
     with torch.inference_mode():
         whole = network(images)
-        exact = tiled_logits(
-            network, images, CPU, make_tiles(network, 256)
-        )  # one tile of 256 + 2 * 32
+        one = tiled_logits(network, images, CPU, make_tiles(network, 256))  # of 256 + 2 * 32
         tiles = tiled_logits(network, images, CPU, make_tiles(network, 128))
     assert torch.equal(one, whole)
     # the statistics of a tile are not those of the image
