@@ -22,7 +22,7 @@ from roadseg.evaluation.comparison import Source, compare
 from roadseg.evaluation.image_confusions import read_image_confusions, write_image_confusions
 from roadseg.evaluation.model_evaluation import evaluate_model
 from roadseg.models.model_file import load_network
-from roadseg.models.smp import SMP_NETWORKS, TESTED_ENCODERS
+from roadseg.models.network_facts import tested_networks
 from roadseg.provenance.source_code import ROOT
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.signals import GracefulShutdown
@@ -32,11 +32,6 @@ from roadseg.training.setup import build_trainer
 from roadseg.training.trainer import Trainer
 
 TIMED_STEPS = 8
-NETWORKS = [
-    "unet",
-    *(f"smp/Unet:{encoder}" for encoder in TESTED_ENCODERS),
-    *(f"{name}:resnet34" for name in SMP_NETWORKS if name != "smp/Unet"),
-]
 
 
 class Result(NamedTuple):
@@ -139,7 +134,9 @@ def row(network: str, result: Result, first: Source, folder: Path) -> str:
 def main() -> None:
     """Train the networks given on the command line, or all tested ones; the first is the base."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", default=NETWORKS, metavar="ARCHITECTURE:ENCODER")
+    parser.add_argument(
+        "networks", nargs="*", default=list(tested_networks()), metavar="ARCHITECTURE:ENCODER"
+    )
     parser.add_argument("--minutes", type=float, default=2, help="duration of each training")
     parser.add_argument("--epochs", type=int, help="number of epochs instead of the minutes")
     parser.add_argument("--prepared", type=Path, default=ROOT / "data/prepared")

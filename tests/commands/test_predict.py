@@ -209,20 +209,12 @@ def test_images_whose_names_extend_each_other_are_all_written(model: Path, tmp_p
     assert len(list((tmp_path / "out/label_ids").iterdir())) == 12
 
 
-def test_images_too_large_for_jpeg_or_for_tiles_are_errors(model, raw_images, tmp_path, capsys):
+def test_images_too_large_for_jpeg_are_errors(model, raw_images, tmp_path, capsys):
     Image.new("RGB", (66_000, 1)).save(raw_images / "wide.png")  # wider than JPEG allows
     with pytest.raises(InputError, match="1 of 6 images could not be predicted"):
         run(model, tmp_path / "out", raw_images)
     assert "overlay/wide.jpg: cannot be written: " in capsys.readouterr().err
     assert not list((tmp_path / "out").rglob("*wide*"))  # not even files that can be written
-    grouped = save_model(tmp_path / "group.safetensors", norm="group")
-    large = raw_images / "large.png"
-    Image.new("RGB", (200, 100)).save(large)
-    with pytest.raises(InputError, match="1 of 2 images"):
-        run(grouped, tmp_path / "group", large, raw_images / "a.png", "--tile", 64)
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {large}: 100x200 pixels need tiles of 64, ")
-    assert (tmp_path / "group/label_ids/a.png").is_file()
 
 
 @pytest.mark.parametrize(

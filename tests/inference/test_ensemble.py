@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
 from roadseg.evaluation.evaluate import evaluate
-from roadseg.inference import predictor
+from roadseg.inference import predictor, tta
 from roadseg.inference.ensemble import combine, load_models
 from roadseg.inference.predictor import Predictor
+from roadseg.inference.tiling import Tiles
 from roadseg.inference.tta import IDENTITY, Ensemble, View, mean_logits
 from roadseg.system.errors import InputError
 from roadseg.system.files import file_sha256
@@ -105,12 +106,22 @@ def test_predictor_averages_the_probabilities_of_its_models(models: list[Path], 
     assert not torch.allclose(first, second, atol=0.01)
 
 
-def test_network_that_needs_most_memory_decides_the_tiles(models: list[Path], monkeypatch):
-    seen = []
-    monkeypatch.setattr(predictor, "fit_tile", lambda network, *_: seen.append(network))
+def test_each_network_has_its_own_tiles(models: list[Path], monkeypatch):
+    monkeypatch.setattr(
+        predictor, "fit_tiles", lambda network, *_: Tiles(64, 144, 16, network.out.in_channels == 6)
+    )
+    seen = {}
+    monkeypatch.setattr(
+        tta,
+        "tiled_logits",
+        lambda network, images, accelerator, tiles: (
+            seen.setdefault(network.out.in_channels, tiles),
+            network(images),
+        )[1],
+    )
     both = Predictor(models, "cpu", "fp32")
     both.logits([make_striped_pair(40, 60, shift=1)[0]])
-    assert [network.out.in_channels for network in seen] == [6]
+    assert seen == {4: Tiles(64, 144, 16, exact=False), 6: Tiles(64, 144, 16, exact=True)}
 
 
 KITTI12 = read_class_map(ROOT / "classes/kitti12.yaml")

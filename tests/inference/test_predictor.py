@@ -106,3 +106,16 @@ def test_logits_that_are_not_finite_raise_an_error(model: Path):
         parameter.data.mul_(1e30)
     with pytest.raises(InputError, match="the logits are not finite, because the weights"):
         predictor.logits([make_striped_pair(40, 60, shift=1)[0]])
+
+
+def test_approximate_tiles_are_reported_once_per_size(tmp_path: Path, capsys):
+    group = save_model(tmp_path / "group.safetensors", norm="group")
+    predictor = Predictor([group], "cpu", "fp32", tile=64)
+    image, _ = make_striped_pair(70, 200, shift=1)
+    predictor.class_ids([image])
+    predictor.class_ids([image])
+    predictor.class_ids([image[:, :90]])  # one tile and its overlap
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: 70x200 pixels are predicted in blended tiles of 64 pixels, which is approximate: "
+        "the network sees more of the image than a tile"
+    ]

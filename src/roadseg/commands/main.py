@@ -55,6 +55,9 @@ SUBCOMMANDS = {
     "inspect": Subcommand(
         "roadseg.commands.inspect", "show the code, data and parameters that a model was made from"
     ),
+    "models": Subcommand(
+        "roadseg.commands.models", "list the networks: size, speed, receptive field, licence"
+    ),
     "audit": Subcommand(
         "roadseg.commands.audit",
         "rank images and regions by how likely their labels are wrong",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from roadseg.inference.tiling import tiled_logits
+from roadseg.inference.tiling import Tiles, tiled_logits
 from roadseg.models.network import Network
 from roadseg.runtime.accelerator import Accelerator
 
@@ -38,29 +38,30 @@ def mean_logits(
     images: Tensor,
     accelerator: Accelerator,
     views: Sequence[View],
-    tile: int | None = None,
+    tiles: Sequence[Tiles | None] | None = None,
 ) -> Tensor:
     """Logits whose softmax is the mean of the probabilities over `views`.
 
     Args:
         network: one network; or an Ensemble, then the mean is over its networks, too.
         images: (N, 3, H, W) float32, 0..1.
-        tile: see `tiled_logits`.
+        tiles: of each network, see `tiled_logits`; None: no tiles.
 
     Returns:
         (N, K, H, W); for one network and IDENTITY alone, the unchanged logits of the network.
     """
     networks = list(network) if isinstance(network, Ensemble) else [network]
+    members = list(zip(networks, tiles or [None] * len(networks), strict=True))
     if len(networks) == 1 and list(views) == [IDENTITY]:
-        return tiled_logits(networks[0], images, accelerator, tile)
+        return tiled_logits(networks[0], images, accelerator, members[0][1])
     total = images.new_zeros(())
-    for member, view in itertools.product(networks, views):
-        total = total + _view_logits(member, images, accelerator, view, tile).softmax(1)
+    for (member, its_tiles), view in itertools.product(members, views):
+        total = total + _view_logits(member, images, accelerator, view, its_tiles).softmax(1)
     return (total / (len(networks) * len(views))).clamp(min=1e-30).log()
 
 
 def _view_logits(
-    network: nn.Module, images: Tensor, accelerator: Accelerator, view: View, tile: int | None
+    network: nn.Module, images: Tensor, accelerator: Accelerator, view: View, tiles: Tiles | None
 ) -> Tensor:
     """Logits of one view, transformed back to the size and orientation of `images`, float32."""
     size = images.shape[2:]
@@ -71,7 +72,7 @@ def _view_logits(
         sides = [max(smallest, round(side * view.scale)) for side in size]
         images = F.interpolate(images, sides, mode="bilinear", antialias=True)
     images = images.contiguous(memory_format=accelerator.memory_format)
-    logits = tiled_logits(network, images, accelerator, tile).float()
+    logits = tiled_logits(network, images, accelerator, tiles).float()
     if view.scale != 1:
         logits = F.interpolate(logits, size, mode="bilinear")
     return logits.flip(3) if view.flip else logits

@@ -29,6 +29,12 @@ _DECODERS = (
     "UPerNet",
     "Segformer",
 )
+_ENCODER_RADIUS = {"resnet18": 217, "resnet34": 449, "resnet50": 213, "mobilenet_v2": 245}
+"""Distance in pixels of the farthest pixels that the deepest features of an encoder depend on: the
+sum of (kernel - 1) / 2 times the stride of its input over the convolutions and poolings."""
+_DECODER_RADIUS = {"Unet": 94, "UnetPlusPlus": 94, "Linknet": 62}
+"""What decoders add to it. Others pool all of the image, or upsample at positions that depend on
+its size."""
 
 
 class SmpOptions(NetworkOptions):
@@ -64,6 +70,8 @@ class SmpNetwork(Network):
 
     def __init__(self, *, num_classes: int, encoder: str, kernels: str) -> None:
         super().__init__()
+        radii = _ENCODER_RADIUS.get(encoder), _DECODER_RADIUS.get(self.decoder_name)
+        self.receptive_radius = None if None in radii else sum(filter(None, radii))
         model = _build(self.decoder_name, encoder, num_classes)
         self.encoder: nn.Module = model.encoder
         self.decoder: nn.Module = model.decoder
@@ -85,26 +93,6 @@ class SmpNetwork(Network):
     def encoder_modules(self) -> list[nn.Module]:
         """The encoder of smp."""
         return [self.encoder]
-
-    @torch.no_grad()
-    def values_per_pixel(self) -> float:
-        """Three times the largest input and output of a module, measured on a small image."""
-        side, largest = 2 * self.stride, 0
-
-        def record(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            nonlocal largest
-            tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
-            largest = max(largest, sum(t.numel() for t in tensors))
-
-        hooks = [m.register_forward_hook(record) for m in self.modules() if not list(m.children())]
-        training = self.training
-        try:
-            self.eval()(self.mean.new_zeros(1, 3, side, side))
-        finally:
-            self.train(training)
-            for hook in hooks:
-                hook.remove()
-        return 3 * largest / side**2
 
 
 def _padding(side: int, stride: int) -> int:
