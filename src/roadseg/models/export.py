@@ -19,7 +19,6 @@ from torch.export import Dim, ExportedProgram
 
 from roadseg.models.model_file import load_model
 from roadseg.models.network import Network
-from roadseg.models.unet import SMALLEST_SIDE
 from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError, missing_package
 from roadseg.system.files import atomic_file, file_sha256
@@ -27,14 +26,15 @@ from roadseg.system.files import atomic_file, file_sha256
 TOLERANCE = 1e-4
 """Largest accepted absolute difference of a logit; float32 rounding stays below it."""
 
-CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 33, 64), (2, 16, 31))
-"""N, H and W of the images on which an exported file is compared with the network."""
+CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 100, 200), (2, 16, 31))
+"""N, H and W of the images on which an exported file is compared with the network; no sides below
+`min_side` of any network, and some that are no multiples of its stride."""
 
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 INPUT = (
-    f"images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
-    f"at least {SMALLEST_SIDE}, of pictures at the share `scale` of their own size"
+    "images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
+    "at least {min_side}, of pictures at the share `scale` of their own size"
 )
 OUTPUT = (
     "logits: (N, K, H, W) float32; a pixel's class is the place in `classes` of the largest; "
@@ -61,11 +61,11 @@ class _UInt8Input(nn.Module):
 def export_program(network: Network) -> ExportedProgram:
     """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to logits.
 
-    N is dynamic, and so are H and W (at least SMALLEST_SIDE).
+    N is dynamic, and so are H and W (at least `min_side` of the network).
     """
-    sides = {axis: Dim(_AXES[axis], min=SMALLEST_SIDE) for axis in (2, 3)}
+    sides = {axis: Dim(_AXES[axis], min=network.min_side) for axis in (2, 3)}
     example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)
-    # Otherwise sides of 16 to 31, whose lowest level has one pixel, would need a separate graph.
+    # Otherwise small sides, whose smallest feature map has one pixel, would need a separate graph.
     # torch.onnx.export sets the same option.
     with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # set at import
         program = torch.export.export(
@@ -117,7 +117,9 @@ def _load_pt2(path: Path) -> Logits:
 FORMATS = {".onnx": (_write_onnx, _load_onnx), ".pt2": (_write_pt2, _load_pt2)}
 
 
-def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]:
+def file_metadata(
+    model_metadata: ModelMetadata, min_side: int, source: Path
+) -> dict[str, str]:
     """Build the metadata of an exported file: INPUT, OUTPUT, `source_sha256`, and JSON.
 
     JSON are the values of the model's metadata, such as `provenance`, `ignored_class` and
@@ -127,7 +129,7 @@ def file_metadata(model_metadata: ModelMetadata, source: Path) -> dict[str, str]
     values["classes"] = values["classes"]["classes"]
     return {
         **{key: json.dumps(value, sort_keys=True) for key, value in values.items()},
-        "input": INPUT,
+        "input": INPUT.format(min_side=min_side),
         "output": OUTPUT,
         "source_sha256": file_sha256(source),
     }
@@ -167,7 +169,7 @@ def export_model(model: Path, out: Path) -> list[str]:
                 raise missing_package(name, extra="export")
     write, load = FORMATS[out.suffix]
     network, model_metadata = load_model(model)
-    metadata = file_metadata(model_metadata, model)
+    metadata = file_metadata(model_metadata, network.min_side, model)
     with atomic_file(out) as temporary:
         kind = write(export_program(network), metadata, temporary)
         difference = largest_difference(network, load(temporary))

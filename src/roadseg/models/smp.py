@@ -57,6 +57,7 @@ class SmpNetwork(Network):
     Options = SmpOptions
     stride = 32
     min_side = 1
+    last_layer = "segmentation_head."
     decoder_name: ClassVar[str]
     """Name of the class in smp."""
     mean: Tensor
