@@ -51,6 +51,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
     def _count_images(self, x: Tensor) -> int:
         """Return N, summed over all ranks."""
+        if self.process_group.size == 1:  # without waiting for the device
+            return len(x)
         return int(self.process_group.sum(torch.tensor(len(x), device=x.device)))
 
 
@@ -66,6 +68,15 @@ def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:
     for module in network.modules():
         if isinstance(module, SyncBatchNorm):
             module.process_group = process_group
+
+
+def unsynchronized_norm(network: nn.Module) -> str | None:
+    """Return the name of a batch norm that is no SyncBatchNorm; None if there is none."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    for name, module in network.named_modules():
+        if isinstance(module, kinds) and not isinstance(module, SyncBatchNorm):
+            return name
+    return None
 
 
 def build_norm(kind: str, channels: int) -> nn.Module:
