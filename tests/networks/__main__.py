@@ -27,24 +27,21 @@ def export(case: Case, folder: Path) -> str:
 
 
 def resume(case: Case, folder: Path) -> str:
-    precisions = {"fp32", select_accelerator("cpu", "auto").precision}
-    same = []
-    for precision in sorted(precisions):
-        (folder / precision).mkdir()
-        params = cases.load_case(case, folder / precision, precision)
-        prepared = make_prepared(folder / precision)
-        first, second, third = cases.train_three_times(prepared, params, folder / precision)
-        words = [f"{'same' if found == first else 'OTHER'} bytes" for found in (second, third)]
-        same.append(f"{precision}: second run {words[0]}, resumed {words[1]}")
-    return "; ".join(same)
+    prepared, words = make_prepared(folder), []
+    for precision in sorted({"fp32", select_accelerator("cpu", "auto").precision}):
+        params = cases.load_case(case, folder, precision)
+        uninterrupted, resumed = cases.train_and_resume(prepared, params, folder / precision)
+        words.append(f"{precision} {'same' if resumed == uninterrupted else 'OTHER'} bytes")
+    return ", ".join(words)
 
 
 def processes(case: Case, folder: Path) -> str:
-    return f"{cases.difference_between_processes(case, folder):.1e}"
+    params = cases.load_case(case, folder, "fp32")
+    return f"{cases.difference_between_processes(make_prepared(folder), params, folder):.1e}"
 
 
 def cuda(case: Case, _: Path) -> str:
-    return ", ".join(sorted(cases.nondeterministic_operators(case))) or "none"
+    return ", ".join(sorted(cases.nondeterministic_operators(case.build))) or "none"
 
 
 COLUMNS: dict[str, Callable[[Case, Path], str]] = {

@@ -1,20 +1,34 @@
 """The tested networks of smp, and what each of them guarantees: functions that measure it."""
 
 import contextlib
+import multiprocessing
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.distributed
+from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from roadseg.config.params import Params, load_params
 from roadseg.data.prepared import PreparedDataset
+from roadseg.data.split_file import Split
 from roadseg.models import export
 from roadseg.models.network import Network
 from roadseg.models.registry import NETWORKS, build_network
 from roadseg.models.smp import TESTED_ENCODERS
-from tests.distributed.torchrun import PLAIN_SGD, launch, make_data, read_weights
+from roadseg.runtime.accelerator import Accelerator
+from roadseg.runtime.determinism import make_deterministic
+from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
+from roadseg.runtime.signals import GracefulShutdown
+from roadseg.training.checkpointer import NullCheckpointer
+from roadseg.training.logger import TrainingLogger
+from roadseg.training.setup import build_trainer
+from roadseg.training.trainer import Trainer
 from tests.factories import (
+    CODE,
     ODD,
     RARELY,
     StopAfter,
@@ -23,7 +37,6 @@ from tests.factories import (
     run_training,
     write_params,
 )
-from tests.stage_runner import run_stage
 
 SIZES = ((1, 1, 1), (3, 31, 32), (1, 96, 320), (2, 65, 130), *export.CHECKED_SIZES)
 """N, H and W of the images on which exported files are compared with the network."""
@@ -71,29 +84,96 @@ def export_difference(network: Network, path: Path) -> float:
 
 
 def load_case(case: Case, folder: Path, precision: str) -> Params:
-    path = folder / "params.yaml"
     changes = {"train__recipe": "report", "recipes__report__learning_rate": 1e-6, **case.params}
-    return load_params(write_params(path, train__precision=precision, **changes))
+    path = folder / "params.yaml"
+    return load_params(
+        write_params(path, train__precision=precision, train__epochs=1, **changes)
+    )
 
 
-def train_three_times(prepared: PreparedDataset, params: Params, folder: Path) -> list[dict]:
-    """Return the outputs of two trainings, and of one that was interrupted and resumed."""
-    for name in ("first", "second"):
-        run_training(make_trainer(prepared, params, **ODD), folder / name, RARELY)
-    for stop in (StopAfter(3), None):  # within the first epoch
+def train_and_resume(prepared: PreparedDataset, params: Params, folder: Path) -> list[dict]:
+    """Return the outputs of a training, and of another one that was interrupted and resumed."""
+    run_training(make_trainer(prepared, params, **ODD), folder / "uninterrupted", RARELY)
+    for stop in (StopAfter(1), None):  # within the first epoch
         with contextlib.suppress(KeyboardInterrupt):
-            run_training(make_trainer(prepared, params, **ODD), folder / "third", RARELY, stop)
-    return [read_outputs(folder / name) for name in ("first", "second", "third")]
+            run_training(make_trainer(prepared, params, **ODD), folder / "resumed", RARELY, stop)
+    return [read_outputs(folder / name) for name in ("uninterrupted", "resumed")]
 
 
-def difference_between_processes(case: Case, folder: Path) -> float:
-    """Train in one process and in two, in unequal shards, and return the largest difference."""
-    make_data(folder, **PLAIN_SGD, **{**case.params, "train__epochs": 1})
-    launch(2, "train", folder, folder / "two")
-    run_stage("train", folder)
-    ours, theirs = (read_weights(path)["epoch_001.safetensors"] for path in (folder / "two", folder))
-    assert ours.keys() == theirs.keys()
+def difference_between_processes(prepared: PreparedDataset, params: Params, folder: Path) -> float:
+    """Train in one process and in two, and return the largest difference of a weight."""
+    context = multiprocessing.get_context("fork")  # smp takes seconds to import
+    ranks = [
+        context.Process(target=_train_rank, args=(rank, prepared, params, folder))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    run_training(_plain_trainer(prepared, params, SINGLE_PROCESS), folder / "one", RARELY)
+    for process in ranks:
+        process.join()
+    paths = [folder / name / "epochs/epoch_001.safetensors" for name in ("one", "two")]
+    ours, theirs = map(load_file, paths)
     return max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
+
+
+def _train_rank(rank: int, prepared: PreparedDataset, params: Params, folder: Path) -> None:
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    group = ProcessGroup(rank, 2, torch.distributed.group.WORLD)
+    trainer = _plain_trainer(prepared, params, group)
+    if group.is_first:
+        run_training(trainer, folder / "two", RARELY)
+    else:
+        trainer.run(NullCheckpointer(group), TrainingLogger(), GracefulShutdown())
+    torch.distributed.barrier()
+
+
+def _plain_trainer(prepared: PreparedDataset, params: Params, group: ProcessGroup) -> Trainer:
+    """Build a trainer with SGD, which hides no error of a gradient, for two unequal shards."""
+    plain = {"optimizer": "sgd", "clip": "none", "schedule": "constant", "batch_size": 3}
+    recipe = params.recipe.model_copy(update={**plain, "learning_rate": 1e-4})
+    ids = prepared.train_ids()
+    split = Split(train=ids[:6], val=ids[6:], test=[])
+    accelerator = Accelerator(torch.device("cpu"), "fp32", group)
+    return build_trainer(prepared, split, params.model, params.train, recipe, CODE, accelerator)
+
+
+NONDETERMINISTIC = {
+    "nn.AvgPool3d": {"avg_pool3d_backward"},
+    "nn.AdaptiveAvgPool2d": {"_adaptive_avg_pool2d_backward"},
+    "nn.AdaptiveAvgPool3d": {"_adaptive_avg_pool3d_backward"},
+    "nn.AdaptiveMaxPool2d": {"adaptive_max_pool2d_backward"},
+    "nn.FractionalMaxPool2d": {"fractional_max_pool2d_backward"},
+    "nn.FractionalMaxPool3d": {"fractional_max_pool3d_backward"},
+    "nn.MaxUnpool1d": {"max_unpool2d"},
+    "nn.MaxUnpool2d": {"max_unpool2d"},
+    "nn.MaxUnpool3d": {"max_unpool3d"},
+    "nn.functional.interpolate": {
+        *("upsample_linear1d_backward", "upsample_bilinear2d_backward"),
+        *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward"),
+    },
+    **{f"nn.ReflectionPad{n}d": {f"reflection_pad{n}d_backward"} for n in (1, 2, 3)},
+    "nn.NLLLoss": {"nll_loss_forward", "nll_loss2d_forward"},
+    "nn.CTCLoss": {"_ctc_loss_backward"},
+    "nn.EmbeddingBag": {"_embedding_bag_dense_backward"},
+    "Tensor.put_": {"put_", "put"},
+    "histc": {"histc"},
+    "bincount": {"bincount"},
+    "median": {"median"},
+    "nn.functional.grid_sample": {"grid_sampler_2d_backward", "grid_sampler_3d_backward"},
+    "Tensor.scatter_reduce": {"scatter_reduce", "scatter_reduce_"},
+    "Tensor.resize_": {"quantized_resize_cpu_"},
+}
+"""Operations without a deterministic kernel for CUDA, as the documentation of
+torch.use_deterministic_algorithms lists them, and the names of their operators."""
+
+
+def documented_operations() -> set[str]:
+    """Parse that documentation."""
+    text = torch.use_deterministic_algorithms.__doc__
+    listed = text.partition("operations will throw")[2].partition("In addition")[0]
+    return set(re.findall(r"\* :(?:class|func):`torch\.([\w.]+)`", listed))
 
 
 class OperatorRecorder(TorchDispatchMode):
@@ -108,14 +188,20 @@ class OperatorRecorder(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def training_operators(case: Case) -> set[str]:
-    """Return the operators of a forward and a backward pass on a GPU.
+def record_operators(build: Callable[[], torch.nn.Module]) -> set[str]:
+    """Return the operators of a forward and a backward pass of a network on a GPU.
 
     They are recorded on the device "meta", for which torch chooses the same deterministic
     replacements as for CUDA, without computing anything.
     """
+    make_deterministic()
     with torch.device("meta"):
-        network = case.build().train()
+        network = build().train()
         with OperatorRecorder() as recorder:
             network(torch.rand(2, 3, 96, 160)).sum().backward()
     return recorder.names
+
+
+def nondeterministic_operators(build: Callable[[], torch.nn.Module]) -> set[str]:
+    """Return those without a deterministic kernel for CUDA."""
+    return record_operators(build) & set().union(*NONDETERMINISTIC.values())
