@@ -84,11 +84,12 @@ def export_difference(network: Network, path: Path) -> float:
 
 
 def load_case(case: Case, folder: Path, precision: str) -> Params:
-    changes = {"train__recipe": "report", "recipes__report__learning_rate": 1e-6, **case.params}
-    path = folder / "params.yaml"
-    return load_params(
-        write_params(path, train__precision=precision, train__epochs=1, **changes)
-    )
+    """Load the parameters of one epoch of three steps."""
+    changes = {
+        **{"train__epochs": 1, "train__precision": precision, "train__recipe": "report"},
+        **{"render__epochs": ["last"], "recipes__report__learning_rate": 1e-6},
+    }
+    return load_params(write_params(folder / "params.yaml", **changes, **case.params))
 
 
 def train_and_resume(prepared: PreparedDataset, params: Params, folder: Path) -> list[dict]:

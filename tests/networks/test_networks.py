@@ -14,15 +14,15 @@ import torchvision
 
 from roadseg.config.class_map import read_class_map
 from roadseg.data.prepared import PreparedDataset
-from roadseg.models.model_file import load_model, save_weights
+from roadseg.models.export import rounding_error
+from roadseg.models.model_file import load_model
 from roadseg.models.network import Network
 from roadseg.models.pretrained import load_pretrained
-from roadseg.provenance.model_metadata import ModelMetadata
 from roadseg.system.errors import InputError
 from roadseg.training.errors import require_shared_batches
-from tests.factories import ROOT, THREE_CLASSES, make_prepared
+from tests.factories import ROOT, make_prepared
 from tests.networks import cases
-from tests.networks.cases import CASES, NONDETERMINISTIC, Case
+from tests.networks.cases import CASES, NONDETERMINISTIC, SIZES, Case
 
 RESNET18, RESNET34 = Case("smp/Unet", "resnet18"), Case("smp/Unet", "resnet34")
 MOBILENET = Case("smp/DeepLabV3Plus", "mobilenet_v2")
@@ -50,10 +50,12 @@ def test_second_and_resumed_trainings_give_identical_outputs(prepared, tmp_path,
     assert resumed == uninterrupted
 
 
-@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
-def test_exported_files_of_any_image_size_agree_with_the_network(tmp_path: Path, ending: str):
-    network = cases.normalize(MOBILENET.build())
-    assert cases.export_difference(network, tmp_path / f"a{ending}") < 1e-4
+def test_exported_files_of_any_image_size_agree_with_the_network(tmp_path: Path, network):
+    """ONNX of smp/Unet, and torch.export of a network with dilation and adaptive pooling."""
+    limit = max(1e-4, 2 * rounding_error(network, SIZES))
+    assert cases.export_difference(network, tmp_path / "a.onnx") <= limit
+    other = cases.normalize(MOBILENET.build())
+    assert cases.export_difference(other, tmp_path / "a.pt2") < 1e-4
 
 
 def test_operators_without_a_deterministic_kernel_are_those_of_the_documentation():
@@ -61,8 +63,11 @@ def test_operators_without_a_deterministic_kernel_are_those_of_the_documentation
 
 
 def test_operators_without_a_deterministic_kernel_are_found():
-    build = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(3), nn.Upsample(4))  # noqa: E731
-    assert cases.nondeterministic_operators(build) == {"_adaptive_avg_pool2d_backward"}
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(3), nn.ReflectionPad2d(1))
+
+    found = {"_adaptive_avg_pool2d_backward", "reflection_pad2d_backward"}
+    assert cases.nondeterministic_operators(build) == found
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,7 +83,8 @@ def make_state(case: Case, prefix: str = "") -> dict[str, Tensor]:
 def test_weights_of_the_same_network_are_loaded(tmp_path: Path, prefix: str):
     target, path = RESNET18.build(), tmp_path / "a.ckpt"
     torch.save({"state_dict": make_state(RESNET18, prefix), "epoch": 3}, path)
-    assert load_pretrained(path, target, TWELVE) == f"154 of 154 tensors of {path} (state_dict), by name"
+    summary = load_pretrained(path, target, TWELVE)
+    assert summary == f"154 of 154 tensors of {path} (state_dict), by name"
     for name, tensor in make_state(RESNET18).items():
         assert torch.equal(target.state_dict()[name], tensor), name
 
@@ -88,7 +94,7 @@ def test_weights_of_a_torchvision_model_become_the_encoder(tmp_path: Path):
     decoder = target.decoder.blocks[0].conv1[0].weight.clone()
     torch.save(source.state_dict(), path)
     summary = load_pretrained(path, target, TWELVE)
-    assert summary.startswith(f"100 of 152 tensors of {path}, by name; 52 tensors keep their random")
+    assert summary.startswith(f"100 of 152 tensors of {path}, by name; 52 tensors keep their rand")
     assert summary.endswith("2 tensors of the file are not used (fc.weight, fc.bias)")
     assert torch.equal(target.encoder.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
     assert torch.equal(target.decoder.blocks[0].conv1[0].weight, decoder)
@@ -103,7 +109,7 @@ def test_last_layer_keeps_its_random_weights_if_the_classes_differ(tmp_path: Pat
     state["segmentation_head.0.bias"] = torch.ones(3)
     save_file(state, path)
     summary = load_pretrained(path, target, TWELVE)
-    assert summary.endswith("by name; the last layer keeps its random weights, because the classes differ")
+    assert summary.endswith("; the last layer keeps its random weights, because the classes differ")
     assert torch.equal(target.segmentation_head[0].weight, initial)
 
 
@@ -178,9 +184,9 @@ def test_other_networks_in_a_model_file_are_an_error_of_one_line(tmp_path, netwo
 def test_several_processes_need_synchronized_norms_and_an_image_each(network):
     require_shared_batches(network, 0, num_processes=1)
     require_shared_batches(network, 1, num_processes=2)
-    with pytest.raises(InputError, match=r"train.processes: 2, but the last batch of an epoch has 1"):
+    with pytest.raises(InputError, match="processes: 2, but the last batch of an epoch has 1"):
         require_shared_batches(Case("smp/Segformer", "resnet18").build().eval(), 1, num_processes=2)
     other = Case("smp/Unet", "tu-resnet18").build()
     other.encoder.model.bn1 = nn.BatchNorm3d(3)
-    with pytest.raises(InputError, match=r"encoder.model.bn1 of the network \(BatchNorm3d\) cannot"):
+    with pytest.raises(InputError, match=r"encoder.model.bn1 of the network \(BatchNorm3d\)"):
         require_shared_batches(other, 2, num_processes=2)

@@ -136,9 +136,7 @@ def _load_pt2(path: Path) -> Logits:
 FORMATS = {".onnx": (_write_onnx, _load_onnx), ".pt2": (_write_pt2, _load_pt2)}
 
 
-def file_metadata(
-    model_metadata: ModelMetadata, min_side: int, source: Path
-) -> dict[str, str]:
+def file_metadata(model_metadata: ModelMetadata, min_side: int, source: Path) -> dict[str, str]:
     """Build the metadata of an exported file: INPUT, OUTPUT, `source_sha256`, and JSON.
 
     JSON are the values of the model's metadata, such as `provenance`, `ignored_class` and

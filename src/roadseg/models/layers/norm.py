@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H and W pixels; P = N * H * W pixels, summed over all ranks.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -73,10 +74,9 @@ def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:
 def unsynchronized_norm(network: nn.Module) -> str | None:
     """Return the name of a batch norm that is no SyncBatchNorm; None if there is none."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    for name, module in network.named_modules():
-        if isinstance(module, kinds) and not isinstance(module, SyncBatchNorm):
-            return name
-    return None
+    modules: Iterable[tuple[str, nn.Module]] = network.named_modules()
+    others = (n for n, m in modules if isinstance(m, kinds) and not isinstance(m, SyncBatchNorm))
+    return next(others, None)
 
 
 def build_norm(kind: str, channels: int) -> nn.Module:
