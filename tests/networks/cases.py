@@ -103,31 +103,36 @@ def train_and_resume(prepared: PreparedDataset, params: Params, folder: Path) ->
 
 def difference_between_processes(prepared: PreparedDataset, params: Params, folder: Path) -> float:
     """Train in one process and in two, and return the largest difference of a weight."""
-    context = multiprocessing.get_context("fork")  # smp takes seconds to import
-    ranks = [
-        context.Process(target=_train_rank, args=(rank, prepared, params, folder))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    run_training(_plain_trainer(prepared, params, SINGLE_PROCESS), folder / "one", RARELY)
-    for process in ranks:
-        process.join()
-    paths = [folder / name / "epochs/epoch_001.safetensors" for name in ("one", "two")]
-    ours, theirs = map(load_file, paths)
-    return max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
+    context = multiprocessing.get_context("forkserver")
+    # smp takes seconds to import
+    context.set_forkserver_preload(["tests.networks.cases", "segmentation_models_pytorch"])
+    for size in (1, 2):
+        processes = [
+            context.Process(target=_train_rank, args=(rank, size, prepared.root, params, folder))
+            for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    first, second = (
+        load_file(folder / str(size) / "epochs/epoch_001.safetensors") for size in (1, 2)
+    )
+    return max((first[name] - second[name]).abs().max().item() for name in first)
 
 
-def _train_rank(rank: int, prepared: PreparedDataset, params: Params, folder: Path) -> None:
-    store = f"file://{folder}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    group = ProcessGroup(rank, 2, torch.distributed.group.WORLD)
-    trainer = _plain_trainer(prepared, params, group)
+def _train_rank(rank: int, size: int, prepared: Path, params: Params, folder: Path) -> None:
+    group = SINGLE_PROCESS
+    if size > 1:
+        store = f"file://{folder}/store"
+        torch.distributed.init_process_group("gloo", store, rank=rank, world_size=size)
+        group = ProcessGroup(rank, size, torch.distributed.group.WORLD)
+    trainer = _plain_trainer(PreparedDataset(prepared), params, group)
     if group.is_first:
-        run_training(trainer, folder / "two", RARELY)
+        run_training(trainer, folder / str(size), RARELY)
     else:
         trainer.run(NullCheckpointer(group), TrainingLogger(), GracefulShutdown())
-    torch.distributed.barrier()
+    group.any(False)  # no rank exits while the other still needs it
 
 
 def _plain_trainer(prepared: PreparedDataset, params: Params, group: ProcessGroup) -> Trainer:
