@@ -124,7 +124,7 @@ def valid_workspace() -> Path:
         train__epochs=1,
         render__epochs=["last"],
         render__num_pictures=1,
-        model__base_channels=1,
+        model__unet__base_channels=1,
         train__precision="fp32",
     )
     torch.manual_seed(0)
