@@ -26,6 +26,7 @@ from roadseg.runtime.signals import GracefulShutdown
 from roadseg.training.checkpointer import NullCheckpointer
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.setup import build_trainer
+from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 from tests.factories import (
     CODE,
@@ -102,7 +103,10 @@ def train_and_resume(prepared: PreparedDataset, params: Params, folder: Path) ->
 
 
 def difference_between_processes(prepared: PreparedDataset, params: Params, folder: Path) -> float:
-    """Train in one process and in two, and return the largest difference of a weight."""
+    """Train in one process and in two, and return the largest difference of a weight.
+
+    Dropout is off, because each process drops others.
+    """
     context = multiprocessing.get_context("forkserver")
     # smp takes seconds to import
     context.set_forkserver_preload(["tests.networks.cases", "segmentation_models_pytorch"])
@@ -142,7 +146,18 @@ def _plain_trainer(prepared: PreparedDataset, params: Params, group: ProcessGrou
     ids = prepared.train_ids()
     split = Split(train=ids[:6], val=ids[6:], test=[])
     accelerator = Accelerator(torch.device("cpu"), "fp32", group)
-    return build_trainer(prepared, split, params.model, params.train, recipe, CODE, accelerator)
+    trainer = build_trainer(prepared, split, params.model, params.train, recipe, CODE, accelerator)
+    create, trainer.initial_state = trainer.initial_state, lambda: _without_dropout(create())
+    return trainer
+
+
+def _without_dropout(state: TrainState) -> TrainState:
+    for module in state.network.modules():
+        if isinstance(module, (torch.nn.Dropout, torch.nn.Dropout2d)):
+            module.p = 0.0
+        if hasattr(module, "_drop_connect_rate"):  # stochastic depth of efficientnet
+            module._drop_connect_rate = 0.0
+    return state
 
 
 NONDETERMINISTIC = {
