@@ -59,4 +59,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main, less_memory="lower the recipe's batch_size or model.unet.base_channels")
+    run_main(main, less_memory="lower the recipe's batch_size or choose a smaller network")

@@ -119,11 +119,28 @@ def change_model_description(rng: random.Random, work: Path) -> Case:
         text = mutate_text(rng, json.dumps(DESCRIPTION, indent=1)).decode("utf-8", "replace")
     elif kind == 2:
         text = encode_json(mutate_value(rng, DESCRIPTION)).decode("utf-8", "replace")
+    elif rng.random() < 0.4:
+        return make_case(rng, work, save_model(load(original()), _describe_smp(rng)), fits=False)
     else:  # only the network's options, which decide how much is allocated
         odd = (0, -1, 1, 2, 1.0, True, None, "1", 3000, 40_000, 2**31, 2**63, 10**30, "batch", [])
         unet = {**UNET, rng.choice(list(UNET)): rng.choice(odd)}
         text = json.dumps({**DESCRIPTION, "network": unet})
     return make_case(rng, work, save_model(load(original()), text))
+
+
+def _describe_smp(rng: random.Random) -> str:
+    """Return metadata of a network of smp, mostly with an encoder that does not exist.
+
+    No encoder may be downloaded.
+    """
+    architecture = rng.choice(("smp/Unet", "smp/Segformer", "smp/unet", "smp/", "smp/Unet/x"))
+    strange = ("", "x" * 5000, "resnet18\n", "hub:x", "tu-hf-hub:a/b", "tu-local-dir:.", "../a", 18)
+    unknown = ("resnet19", "tu-", "tu-resnet19", "tu-hf_hub.a", "timm-x", "mit_b9", "__class__")
+    encoder = rng.choice((*strange, None, True, [], *unknown, "resnet18", "tu-resnet18", "mit_b0"))
+    options = {"num_classes": UNET["num_classes"], "encoder": encoder, "kernels": "auto"}
+    if rng.random() < 0.3:
+        options[rng.choice((*options, "depth"))] = rng.choice((0, -1, 2**63, None, "auto", [], {}))
+    return json.dumps({**DESCRIPTION, "architecture": architecture, "network": options})
 
 
 def use_other_model(rng: random.Random, work: Path) -> Case:

@@ -12,7 +12,6 @@ from roadseg.models.tensor_files import (
     format_shape,
     read_state_dict,
     read_tensors,
-    remove_wrappers,
     to_float32,
     write_tensors,
 )
@@ -84,7 +83,6 @@ def convert_encoder_weights(path: Path, encoder: str, folder: Path) -> str:
         InputError: not a file of weights, or not those of this encoder.
     """
     entry, tensors = read_state_dict(path, "model.weights")
-    tensors = {remove_wrappers(name): tensor for name, tensor in tensors.items()}
     found = {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
     found = found or tensors
     wanted = _new_encoder(encoder).state_dict()

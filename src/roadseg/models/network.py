@@ -47,6 +47,8 @@ class Network(nn.Module):
     are multiples of it."""
     min_side: int
     """Smallest height and width of an image, in pixels."""
+    last_layer: ClassVar[str]
+    """Prefix of the names of the last layer, the only one whose shape depends on the classes."""
     receptive_radius: int | None = None
     """Distance in pixels from which on the rest of an image does not change the logits of a pixel;
     None if all of the image does, so that tiles are only approximate."""

@@ -1,79 +1,126 @@
-"""Initial weights from another U-Net with the same layout.
+"""Initial weights from a state dict (`train.start`).
 
-Tensors are matched by name if the file has this network's names, else by position, as for models
-of the well-known implementations that share this layout.
+Tensors are matched by name. For a U-Net, they are matched by position if the file has other names,
+as for models of the well-known implementations that share its layout.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
 from roadseg.models.network import Network
-from roadseg.models.tensor_files import (
-    format_shape,
-    read_state_dict,
-    remove_wrappers,
-    to_float32,
-)
+from roadseg.models.tensor_files import format_shape, read_state_dict, to_float32
+from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import read_classes
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, one_line
 
-_LAST = "out."
+_PREFIXES = ("", "encoder.", "encoder.model.")
+"""Prefixes that turn names in a file into those of a network: of a whole network, of a
+classification model or an encoder of torchvision, and of one of timm."""
+_NUM_NAMES = 3
+"""Number of tensors that a message lists."""
+
+
+class _Match(NamedTuple):
+    pairs: dict[str, Tensor]
+    """Tensors of the file by their name in the network."""
+    how: str
+    unused: Iterable[str] = ()
+    """Names of the tensors of the file that the network does not have."""
 
 
 def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
     """Copy the weights in `path` into `network`.
 
-    The last layer keeps its initial weights if the file has other classes. If convolutions before a
-    norm have no bias in the file, their biases are set to 0.
+    The last layer keeps its initial weights if the file has other classes. If convolutions of a
+    U-Net before a norm have no bias in the file, their biases are set to 0. Other networks need all
+    tensors of their encoder; the others, such as those of the decoder, keep their initial weights
+    if the file does not have them.
 
     Args:
         path: a safetensors file or a state dict written by torch.save; no code in it is executed.
 
     Returns:
-        A summary for the user: how many tensors were loaded, and how they were matched.
+        A summary for the user: how many tensors were loaded, how they were matched, which tensors
+        keep their initial weights, and which ones of the file are not used.
 
     Raises:
         InputError: no such file, no weights in it, or weights that do not fit the network.
     """
     entry, tensors = read_state_dict(path, "train.start")
-    found = _drop_scalars({remove_wrappers(name): t for name, t in tensors.items()})
-    wanted = _drop_scalars(network.state_dict())
+    found, wanted = _drop_scalars(tensors), _drop_scalars(network.state_dict())
+    match = _match_unet if isinstance(network, UNet) else _match_by_name
+    pairs, how, unused = match(path, network, wanted, found)
+    last = [name for name in pairs if name.startswith(network.last_layer)]
+    other_classes = read_classes(path) not in (None, class_map) or any(
+        len(pairs[name]) != class_map.num_classes for name in last
+    )
+    if other_classes or any(pairs[name].shape != wanted[name].shape for name in last):
+        reason = "the classes differ" if other_classes else "its shape differs"
+        how += f"; the last layer keeps its random weights, because {reason}"
+        pairs = {name: tensor for name, tensor in pairs.items() if name not in last}
+    else:
+        last = []
+    state = {name: _convert(path, name, pairs[name], wanted[name]) for name in pairs}
+    network.load_state_dict(state, strict=False)
+    constants = dict(network.named_buffers(recurse=False))  # such as the mean of the pixels
+    random = [name for name in wanted if name not in {*pairs, *last, *constants}]
+    if random:
+        how += f"; {len(random)} tensors keep their random weights ({_list_names(random)})"
+    if unused := list(unused):
+        how += f"; {len(unused)} tensors of the file are not used ({_list_names(unused)})"
+    count = len(wanted.keys() - (constants.keys() - pairs.keys()))
+    return f"{len(state)} of {count} tensors of {path}{entry}, {how}"
+
+
+def _match_by_name(
+    path: Path, network: Network, wanted: dict[str, Tensor], found: dict[str, Tensor]
+) -> _Match:
+    """Assign tensors to the names of `wanted`; require those of the encoder."""
+    candidates = [{prefix + name: name for name in found} for prefix in _PREFIXES]
+    names = max(candidates, key=lambda names: len(names.keys() & wanted.keys()))
+    pairs = {name: found[names[name]] for name in wanted if name in names}
+    missing = [name for name in _encoder_names(network, wanted) if name not in pairs]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} tensors of the encoder are missing ({_list_names(missing)}); "
+            f"it has {_list_names(sorted(found))}; set model.architecture and model.encoder to "
+            "those of the file"
+        )
+    return _Match(pairs, "by name", [names[name] for name in names if name not in pairs])
+
+
+def _encoder_names(network: Network, wanted: Iterable[str]) -> list[str]:
+    """Return the names of the tensors of the encoder."""
+    encoder = network.encoder_modules()
+    prefixes = tuple(
+        f"{name}." for name, module in network.named_modules() if any(module is m for m in encoder)
+    )
+    return [name for name in wanted if name.startswith(prefixes)]
+
+
+def _match_unet(
+    path: Path, network: Network, wanted: dict[str, Tensor], found: dict[str, Tensor]
+) -> _Match:
+    """Assign tensors to all names of `wanted`, by name or by position."""
     if wanted.keys() <= found.keys():
         if unknown := found.keys() - wanted.keys():
             raise InputError(
                 f"{path}: has {min(unknown)}, but this network does not; check the section `model` "
                 "of params.yaml"
             )
-        how, pairs = "by name", {name: found[name] for name in wanted}
-    elif path.suffix == ".safetensors":
+        return _Match({name: found[name] for name in wanted}, "by name")
+    if path.suffix == ".safetensors":
         missing = next(name for name in wanted if name not in found)
         raise InputError(
             f"{path}: has no tensor named {missing}; safetensors does not keep the order of "
             "tensors, so other names can be matched only in a file written by torch.save"
         )
-    else:
-        how, pairs = "by position", _match_by_position(path, wanted, list(found.values()))
-    other_classes = read_classes(path) not in (None, class_map)
-    last = [name for name in wanted if name.startswith(_LAST)]
-    if other_classes or any(pairs[name].shape != wanted[name].shape for name in last):
-        how += "; the last layer keeps its random weights, because the classes differ"
-        pairs = {name: tensor for name, tensor in pairs.items() if name not in last}
-    state = {name: _convert(path, name, pairs[name], wanted[name]) for name in pairs}
-    network.load_state_dict(state, strict=False)
-    return f"{len(state)} of {len(wanted)} tensors of {path}{entry}, {how}"
-
-
-def _convert(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
-    """Convert `tensor` to float32; require the shape of `wanted` and finite values."""
-    if tensor.shape != wanted.shape:
-        raise InputError(
-            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in this "
-            "network; set the section `model` of params.yaml to the values of that network"
-        )
-    return to_float32(path, name, tensor)
+    return _Match(_match_by_position(path, wanted, list(found.values())), "by position")
 
 
 def _match_by_position(
@@ -95,6 +142,22 @@ def _match_by_position(
     )
 
 
+def _convert(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
+    """Convert `tensor` to float32; require the shape of `wanted` and finite values."""
+    if tensor.shape != wanted.shape:
+        raise InputError(
+            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in this "
+            "network; set the section `model` of params.yaml to the values of that network"
+        )
+    return to_float32(path, name, tensor)
+
+
 def _drop_scalars(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave out `num_batches_tracked` of the norms, which is not used."""
     return {name: tensor for name, tensor in tensors.items() if tensor.dim()}
+
+
+def _list_names(names: list[str]) -> str:
+    """Format the first names."""
+    more = ", .." if len(names) > _NUM_NAMES else ""
+    return ", ".join(one_line(name[:80]) for name in names[:_NUM_NAMES]) + more

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from roadseg.models.layers.convolution import use_conv3x3
 from roadseg.models.layers.norm import use_sync_batch_norm
+from roadseg.models.layers.pooling import use_adaptive_avg_pool
 from roadseg.models.network import Network, NetworkOptions, Window
 from roadseg.system.errors import InputError, missing_package
 
@@ -63,6 +64,7 @@ class SmpNetwork(Network):
     Options = SmpOptions
     stride = 32
     min_side = 1
+    last_layer = "segmentation_head."
     decoder_name: ClassVar[str]
     """Name of the class in smp."""
     mean: Tensor
@@ -78,6 +80,7 @@ class SmpNetwork(Network):
         self.segmentation_head: nn.Module = model.segmentation_head
         use_sync_batch_norm(self)
         use_conv3x3(self, kernels)
+        use_adaptive_avg_pool(self)
         for name, values in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from roadseg.system.memory import out_of_memory_as
 
 _NAMES = {torch.float32: "F32", torch.int64: "I64"}
 """safetensors names of the dtypes in a state dict."""
-_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|model\.)+")
+"""Prefixes that DataParallel, torch.compile and Lightning modules add to the names."""
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Accepted dtypes; 8-bit weights are quantized and need scales that the file may lack."""
 
@@ -71,11 +73,18 @@ def read_state_dict(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:
         key: the parameter that names the file, for error messages.
 
     Returns:
-        The name of the entry, for messages, and the tensors by name.
+        The name of the entry, for messages, and the tensors by name, without the prefixes of
+        wrappers, in the order of the file.
 
     Raises:
         InputError: no such file, no weights in it, or several state dicts of the same size.
     """
+    entry, tensors = _read_entry(path, key)
+    short = {_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+    return entry, short if len(short) == len(tensors) else tensors
+
+
+def _read_entry(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:
     with _explain_errors(path, key):
         if path.suffix == ".safetensors":
             return "", load_file(path)
@@ -123,13 +132,6 @@ def _select_tensors(value: Any) -> dict[str, Tensor]:
     if not isinstance(value, dict):
         return {}
     return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
-
-
-def remove_wrappers(name: str) -> str:
-    """Remove the prefixes that DataParallel and torch.compile add to the name of a tensor."""
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
 
 
 def to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:

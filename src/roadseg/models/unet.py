@@ -118,6 +118,7 @@ class UNet(Network):
     Options = UNetOptions
     stride = 16
     min_side = SMALLEST_SIDE
+    last_layer = "out."
 
     def __init__(
         self,

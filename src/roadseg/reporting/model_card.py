@@ -70,7 +70,7 @@ def model_card(
 
 def _head(model: Path, metadata: TrainedModelMetadata, manifest: Manifest) -> str:
     class_map = metadata.classes
-    return f"""# U-Net for road scenes, {class_map.num_classes} classes
+    return f"""# {_network_name(metadata)} for road scenes, {class_map.num_classes} classes
 
 Written by the pipeline; do not edit. The model predicts the class of each pixel of an image from a
 car: {", ".join(map(_escape, class_map.names))}.
@@ -89,6 +89,13 @@ roadseg predict IMAGES --out predictions        # masks and overlays
 roadseg export --out model.onnx                 # for ONNX Runtime and others
 roadseg inspect {model.as_posix()}   # code, data, versions, processor
 ```"""
+
+
+def _network_name(metadata: TrainedModelMetadata) -> str:
+    """Return `U-Net`, or a name such as `FPN with encoder resnet34`."""
+    name = {"unet": "U-Net"}.get(metadata.architecture, metadata.architecture.rpartition("/")[2])
+    encoder = metadata.network.get("encoder")
+    return f"{name} with encoder {encoder}" if encoder else name
 
 
 def _data(manifest: Manifest, data: TrainingData, scale: float) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from roadseg.config.params import Recipe, Train
+from roadseg.models.layers.norm import unsynchronized_norm
+from roadseg.models.network import Network
 from roadseg.provenance.model_metadata import Scalar, TrainingProvenance
 from roadseg.system.errors import InputError
 from roadseg.system.memory import is_out_of_memory
@@ -52,6 +54,38 @@ def require_finite_state(state: TrainState, epoch: int, provenance: TrainingProv
             f"train: {wrong[0]}{more}: NaN, infinite or beyond {_LARGEST:g} after step "
             f"{state.step}, epoch {epoch}, and not saved; {_advice(provenance)}"
         )
+
+
+def require_shared_batches(network: Network, smallest: int, num_processes: int) -> None:
+    """Require that several processes can share each batch.
+
+    Args:
+        smallest: number of images of the smallest batch.
+
+    Raises:
+        InputError: a batch norm would not be synchronized, or a process gets no image of the
+            smallest batch although the network needs one.
+    """
+    if num_processes == 1:
+        return
+    if name := unsynchronized_norm(network):
+        raise InputError(
+            f"train.processes: {num_processes}, but {name} of the network ("
+            f"{type(network.get_submodule(name)).__name__}) cannot be synchronized between "
+            "processes; set it to 1, or choose another model.encoder"
+        )
+    if smallest >= num_processes:
+        return
+    side = 2 * network.stride
+    try:
+        with torch.inference_mode():
+            network(torch.empty(0, 3, side, side, device=next(network.parameters()).device))
+    except RuntimeError:
+        raise InputError(
+            f"train.processes: {num_processes}, but the last batch of an epoch has {smallest} "
+            "images, and this network needs one in each process; change the recipe's batch_size "
+            "or train.processes"
+        ) from None
 
 
 def _advice(provenance: TrainingProvenance) -> str:

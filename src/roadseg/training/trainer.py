@@ -31,7 +31,12 @@ from roadseg.training.batch import prepare_batch
 from roadseg.training.checkpointer import Checkpointer, NullCheckpointer, RunMetadata
 from roadseg.training.criterion import Criterion
 from roadseg.training.encoder import freeze_encoder
-from roadseg.training.errors import explain_out_of_memory, require_finite, require_finite_state
+from roadseg.training.errors import (
+    explain_out_of_memory,
+    require_finite,
+    require_finite_state,
+    require_shared_batches,
+)
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import EpochSum, HistoryRow, Validation, training_metrics
 from roadseg.training.optimizer import clip_gradients, step_optimizer, update_average
@@ -88,6 +93,8 @@ class Trainer:
         self.checkpointer, self.logger, self.stop = checkpointer, logger, stop
         with explain_out_of_memory(self.train, self.recipe, self.metadata.network):
             state = self.initial_state()
+            last = len(self.dataset) - (self.steps_per_epoch - 1) * self.recipe.batch_size
+            require_shared_batches(state.network, last, self.accelerator.process_group.size)
             with checkpointer.lock(stop.check):
                 has_checkpoint = checkpointer.load(state)
                 with logger.open(state, self.train.epochs):

@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H and W pixels; P = N * H * W pixels, summed over all ranks.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
     def _count_images(self, x: Tensor) -> int:
         """Return N, summed over all ranks."""
+        if self.process_group.size == 1:  # without waiting for the device
+            return len(x)
         return int(self.process_group.sum(torch.tensor(len(x), device=x.device)))
 
 
@@ -66,6 +69,14 @@ def set_process_group(network: nn.Module, process_group: ProcessGroup) -> None:
     for module in network.modules():
         if isinstance(module, SyncBatchNorm):
             module.process_group = process_group
+
+
+def unsynchronized_norm(network: nn.Module) -> str | None:
+    """Return the name of a batch norm that is no SyncBatchNorm; None if there is none."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    modules: Iterable[tuple[str, nn.Module]] = network.named_modules()
+    others = (n for n, m in modules if isinstance(m, kinds) and not isinstance(m, SyncBatchNorm))
+    return next(others, None)
 
 
 def build_norm(kind: str, channels: int) -> nn.Module:
