@@ -10,6 +10,7 @@ from PIL import Image
 from roadseg.config.class_map import ClassMap, read_class_map
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
 from roadseg.prepare.fetch.manifest import Manifest
+from roadseg.provenance.encoder_weights import WeightsRecord
 from roadseg.provenance.model_metadata import TrainedModelMetadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
 from roadseg.reporting.model_card import model_card
@@ -68,7 +69,9 @@ def per_class() -> pd.DataFrame:
     return pd.DataFrame({"class": TWELVE.names, "iou": IOUS, "color": TWELVE.hex_colors})
 
 
-def make_card(names: list[str] | None = None, **manifest: object) -> str:
+def make_card(
+    names: list[str] | None = None, metadata: dict[str, object] | None = None, **manifest: object
+) -> str:
     """The card of a model with the classes of kitti12, the first of which may have other names."""
     classes, table = TWELVE.model_dump(), per_class()
     for number, name in enumerate(names or []):
@@ -76,7 +79,7 @@ def make_card(names: list[str] | None = None, **manifest: object) -> str:
     classes = ClassMap.model_validate({**classes, "void": table.loc[0, "class"]})
     return model_card(
         Path("models/best.safetensors"),
-        METADATA.model_copy(update={"classes": classes}),
+        METADATA.model_copy(update={"classes": classes, **(metadata or {})}),
         MANIFEST.model_copy(update=manifest),
         TRAINING,
         EVALUATION,
@@ -114,6 +117,20 @@ def test_card_has_data_training_and_metrics():
     ):
         assert part in text
     assert "boundary" not in text  # a metric that was not computed has no row
+
+
+def test_card_states_the_network_and_the_origin_of_its_weights():
+    assert "initial weights" not in make_card()
+    record = WeightsRecord(
+        source="imagenet", encoder="resnet34", sha256="2" * 64, license="BSD-3-Clause",
+        repository="hub/resnet34", revision="abc",
+    )  # fmt: skip
+    network = {"num_classes": 12, "encoder": "resnet34", "kernels": "auto"}
+    text = make_card(metadata={"architecture": "smp/FPN", "network": network, "weights": record})
+    assert text.startswith("# FPN with encoder resnet34 for road scenes")
+    assert (
+        f"`hub/resnet34`, revision `abc`, SHA-256 `{'2' * 64}`, licence: BSD-3-Clause |\n" in text
+    )
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -46,6 +46,7 @@ def _rows(metadata: "TrainedModelMetadata") -> list[tuple[str, str]]:
     return [
         ("epoch", f"{metadata.epoch}, val mIoU {metadata.val_miou}"),
         ("network", describe_network(metadata)),
+        *([("weights", list_options(metadata.weights))] if metadata.weights else []),
         ("recipe", list_options(provenance.recipe)),
         ("train", list_options(provenance.train)),
         ("train data", list_options(provenance.data.train)),

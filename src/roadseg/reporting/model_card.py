@@ -81,7 +81,7 @@ car: {", ".join(map(_escape, class_map.names))}.
 | network | {describe_network(metadata)} |
 | input | RGB, 8 bits, any size; values divided by 255 |
 | output | logits of {class_map.num_classes} classes for each pixel |
-| trained on | {_code(manifest.source)} |
+{_weights(metadata)}| trained on | {_code(manifest.source)} |
 | licence of the data | {_escape(manifest.licence)} |
 
 ```
@@ -89,6 +89,18 @@ roadseg predict IMAGES --out predictions        # masks and overlays
 roadseg export --out model.onnx                 # for ONNX Runtime and others
 roadseg inspect {model.as_posix()}   # code, data, versions, processor
 ```"""
+
+
+def _weights(metadata: TrainedModelMetadata) -> str:
+    """Return the row of the initial weights of the encoder; empty if they were random."""
+    if (record := metadata.weights) is None:
+        return ""
+    source = record.source if record.repository is None else record.repository
+    revision = "" if record.revision is None else f", revision `{record.revision}`"
+    return (
+        f"| initial weights of the encoder | {_code(source)}{revision}, SHA-256 "
+        f"`{record.sha256}`, licence: {_escape(record.license or 'not stated')} |\n"
+    )
 
 
 def _network_name(metadata: TrainedModelMetadata) -> str:
