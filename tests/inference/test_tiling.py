@@ -152,7 +152,7 @@ def test_blended_tiles_with_group_norm_resemble_the_whole_image():
         one = tiled_logits(network, images, CPU, make_tiles(network, 256))  # of 256 + 2 * 32
         tiles = tiled_logits(network, images, CPU, make_tiles(network, 128))
     assert torch.equal(one, whole)
-    # the statistics of a tile are not those of the image
-    difference = (tiles.softmax(1) - whole.softmax(1)).abs()
-    assert 0 < difference.mean() < 0.01
-    assert (tiles.argmax(1) == whole.argmax(1)).float().mean() > 0.97
+    # the statistics of a tile are not those of the image; unrelated logits differ by 0.16
+    difference = (tiles.softmax(1) - whole.softmax(1)).abs().mean()
+    assert 0 < difference < 0.05
+    assert (tiles.argmax(1) == whole.argmax(1)).float().mean() > 0.85
