@@ -142,11 +142,11 @@ def _train_rank(rank: int, size: int, prepared: Path, params: Params, folder: Pa
 
 
 def _plain_trainer(prepared: PreparedDataset, params: Params, group: ProcessGroup) -> Trainer:
-    """Build a trainer with SGD, which hides no error of a gradient, for two unequal shards."""
-    plain = {"optimizer": "sgd", "clip": "none", "schedule": "constant", "batch_size": 3}
+    """Build a trainer with SGD, which hides no error of a gradient, for one step of unequal shards."""
+    plain = {"optimizer": "sgd", "clip": "none", "schedule": "constant", "batch_size": 5}
     recipe = params.recipe.model_copy(update={**plain, "learning_rate": 1e-4})
     ids = prepared.train_ids()
-    split = Split(train=ids[:6], val=ids[6:], test=[])
+    split = Split(train=ids[:5], val=ids[6:], test=[])
     accelerator = Accelerator(torch.device("cpu"), "fp32", group)
     trainer = build_trainer(prepared, split, params.model, params.train, recipe, CODE, accelerator)
     create, trainer.initial_state = trainer.initial_state, lambda: _without_dropout(create())
