@@ -142,7 +142,7 @@ def _train_rank(rank: int, size: int, prepared: Path, params: Params, folder: Pa
 
 
 def _plain_trainer(prepared: PreparedDataset, params: Params, group: ProcessGroup) -> Trainer:
-    """Build a trainer for one step of SGD, which hides no error of a gradient, on unequal shards."""
+    """Build a trainer for one step of SGD, which hides no wrong gradient, on unequal shards."""
     plain = {"optimizer": "sgd", "clip": "none", "schedule": "constant", "batch_size": 5}
     recipe = params.recipe.model_copy(update={**plain, "learning_rate": 1e-4})
     ids = prepared.train_ids()
