@@ -1,9 +1,14 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from roadseg.models import network
 from roadseg.models.network import Network, Window
+from roadseg.models.smp import import_smp
+from roadseg.system.errors import InputError
 
 
 class TinyNetwork(Network):
@@ -28,3 +33,16 @@ def test_activations_per_pixel_by_hand():
     assert tiny.training
     assert tiny.norm.num_batches_tracked == 0
     assert torch.equal(tiny.norm.running_var, torch.ones(6))
+
+
+def test_package_that_does_not_fit_torch_is_an_error_of_one_line(tmp_path: Path, monkeypatch):
+    package = tmp_path / "segmentation_models_pytorch"
+    package.mkdir()
+    (package / "__init__.py").write_text('raise RuntimeError("operator nms does not exist")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(
+        InputError, match=r"torchvision does not fit .*\(operator nms does not exist"
+    ):
+        import_smp()

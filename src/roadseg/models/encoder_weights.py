@@ -3,11 +3,12 @@
 import difflib
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from roadseg.models.smp import import_smp
 from roadseg.models.tensor_files import (
     format_shape,
     read_state_dict,
@@ -16,7 +17,7 @@ from roadseg.models.tensor_files import (
     write_tensors,
 )
 from roadseg.provenance.encoder_weights import ENCODER
-from roadseg.system.errors import InputError, missing_package
+from roadseg.system.errors import InputError
 
 _PREFIX = "encoder."
 _CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.", "last_linear.", "linear.")
@@ -38,7 +39,7 @@ def find_imagenet_weights(encoder: str) -> HubFile:
     Raises:
         InputError: there are none; the message has those that exist.
     """
-    catalogue = _import_encoders().encoders
+    catalogue = import_smp().encoders.encoders
     if encoder.startswith("tu-"):
         raise InputError(
             f"model.weights: {encoder} is an encoder of timm, whose weights have no fixed version; "
@@ -128,7 +129,7 @@ def load_encoder_weights(folder: Path, network: nn.Module) -> None:
 
 def _new_encoder(encoder: str) -> nn.Module:
     """Build an encoder with random weights."""
-    encoders = _import_encoders()
+    encoders = import_smp().encoders
     try:
         with warnings.catch_warnings(action="ignore"):  # of deprecated names
             module: nn.Module = encoders.get_encoder(encoder, weights=None)
@@ -136,12 +137,3 @@ def _new_encoder(encoder: str) -> nn.Module:
         reason = str(error.args[0] if error.args else error).split(", supported encoders")[0]
         raise InputError(f"model.encoder: {encoder} cannot be used: {reason}") from None
     return module
-
-
-def _import_encoders() -> Any:
-    """Import the encoders of smp, which takes seconds."""
-    try:
-        from segmentation_models_pytorch import encoders
-    except ImportError as error:
-        raise missing_package(error.name or "segmentation_models_pytorch", extra="models") from None
-    return encoders

@@ -103,12 +103,27 @@ def _padding(side: int, stride: int) -> int:
     return max((side + stride - 1) // stride, 2) * stride - side
 
 
-def _build(decoder: str, encoder: str, num_classes: int) -> Any:
-    """Build the network of smp, without pretrained weights."""
+def import_smp() -> Any:
+    """Import segmentation_models_pytorch, which takes seconds.
+
+    Raises:
+        InputError: it is not installed, or torchvision does not fit torch.
+    """
     try:
-        import segmentation_models_pytorch as smp
+        import segmentation_models_pytorch
     except ImportError as error:
         raise missing_package(error.name or "segmentation_models_pytorch", extra="models") from None
+    except RuntimeError as error:  # operator torchvision::nms does not exist
+        raise InputError(
+            f"torchvision does not fit torch {torch.__version__} ({error}); install both from one "
+            "package index (docs/networks.md)"
+        ) from None
+    return segmentation_models_pytorch
+
+
+def _build(decoder: str, encoder: str, num_classes: int) -> Any:
+    """Build the network of smp, without pretrained weights."""
+    smp = import_smp()
     try:
         with warnings.catch_warnings(action="ignore"):  # of deprecated names of encoders
             return getattr(smp, decoder)(encoder, encoder_weights=None, classes=num_classes)
