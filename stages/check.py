@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> None:
                 raise InputError(f"{key}: {path}: no such file")
     if params.model.architecture != "unet":
         # imported only if needed: torch takes seconds
-        from roadseg.models.registry import network_class
+        from roadseg.models.registry import build_network
 
-        network_class(params.model.architecture)
+        build_network(params.model.architecture, {"num_classes": 2, **params.model.network_options})
     several = train.processes > 1
     if several or train.device not in ("auto", "cpu") or train.precision == "bf16":
         from roadseg.runtime.accelerator import require_device_per_process, select_accelerator

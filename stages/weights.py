@@ -36,6 +36,7 @@ def _convert(
     """Write the weights that `model.weights` names to `folder`."""
     # imported only if needed: torch takes seconds
     from roadseg.models.encoder_weights import convert_encoder_weights, find_imagenet_weights
+    from roadseg.models.smp import TESTED_ENCODERS
     from roadseg.prepare.downloads.download import hide_credentials
     from roadseg.prepare.downloads.download_store import DownloadStore
     from roadseg.prepare.weights_file import WEIGHTS, weights_file
@@ -51,6 +52,12 @@ def _convert(
     limit = round(params.data.max_gigabytes * 1e9)
     with weights_file(source, expected, store, limit) as (path, sha256):
         tensors = convert_encoder_weights(path, encoder, folder)
+    if encoder not in TESTED_ENCODERS:
+        print(
+            f"warning: encoder {encoder} is untested; images are normalized with the usual mean "
+            "and standard deviation of ImageNet, which may not be those of its weights",
+            file=sys.stderr,
+        )
     shown = hide_credentials(weights)
     record = WeightsRecord(source=shown, encoder=encoder, sha256=sha256, **origin)
     return record, f"{tensors} of {shown} (sha256 {sha256[:12]}...) for {encoder}"

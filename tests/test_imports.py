@@ -1,4 +1,7 @@
-"""Importing a module compiles nothing, opens no file and changes no process-wide setting."""
+"""Importing a module compiles nothing, opens no file and changes no process-wide setting.
+
+It needs no optional package of the networks either.
+"""
 
 import subprocess
 import sys
@@ -25,6 +28,7 @@ for package in (roadseg, streetscenes, winograd):
         importlib.import_module(module.name)
 assert settings() == before, (settings(), before)
 assert len([name for name in sys.modules if name.startswith("roadseg.")]) > 60
+assert not {"segmentation_models_pytorch", "timm", "torchvision"} & sys.modules.keys()
 kernels = [
     kernel
     for name, module in list(sys.modules.items())

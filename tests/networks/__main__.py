@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -30,7 +31,9 @@ def resume(case: Case, folder: Path) -> str:
     prepared, words = make_prepared(folder), []
     for precision in sorted({"fp32", select_accelerator("cpu", "auto").precision}):
         params = cases.load_case(case, folder, precision)
-        uninterrupted, resumed = cases.train_and_resume(prepared, params, folder / precision)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            uninterrupted, resumed = cases.train_and_resume(prepared, params, folder / precision)
+        assert "resuming after step 1 " in output.getvalue()
         words.append(f"{precision} {'same' if resumed == uninterrupted else 'OTHER'} bytes")
     return ", ".join(words)
 

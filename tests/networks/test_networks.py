@@ -20,7 +20,8 @@ from roadseg.models.network import Network
 from roadseg.models.pretrained import load_pretrained
 from roadseg.system.errors import InputError
 from roadseg.training.errors import require_shared_batches
-from tests.factories import ROOT, make_prepared
+from stages import check
+from tests.factories import ROOT, make_prepared, write_params
 from tests.networks import cases
 from tests.networks.cases import CASES, NONDETERMINISTIC, SIZES, Case
 
@@ -43,9 +44,12 @@ def network() -> Network:
 
 @pytest.mark.usefixtures("without_histograms")
 @pytest.mark.parametrize("case", [RESNET34, MOBILENET])
-def test_second_and_resumed_trainings_give_identical_outputs(prepared, tmp_path, case: Case):
+def test_second_and_resumed_trainings_give_identical_outputs(
+    prepared, tmp_path: Path, case: Case, capsys
+):
     params = cases.load_case(case, tmp_path, "fp32")
     uninterrupted, resumed = cases.train_and_resume(prepared, params, tmp_path)
+    assert "resuming after step 1 " in capsys.readouterr().out
     assert len(uninterrupted) == 1 + 3
     assert resumed == uninterrupted
 
@@ -152,6 +156,14 @@ def test_model_file_restores_the_network(tmp_path: Path, network):
         assert torch.equal(loaded(image), network(image))
 
 
+def test_encoder_that_cannot_be_built_without_values_is_restored(tmp_path: Path):
+    network = Case("smp/Segformer", "mit_b0").build()
+    path = tmp_path / "a.safetensors"
+    save_model(path, network, architecture="smp/Segformer", encoder="mit_b0")
+    state = load_model(path)[0].state_dict()
+    assert all(torch.equal(state[name], t) for name, t in network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -182,11 +194,33 @@ def test_other_networks_in_a_model_file_are_an_error_of_one_line(tmp_path, netwo
 
 
 def test_several_processes_need_synchronized_norms_and_an_image_each(network):
-    require_shared_batches(network, 0, num_processes=1)
-    require_shared_batches(network, 1, num_processes=2)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    require_shared_batches(network.train(), 0, num_processes=1)
+    require_shared_batches(network.train(), 1, num_processes=2)
+    assert all(torch.equal(tensor, state[n]) for n, tensor in network.eval().state_dict().items())
     with pytest.raises(InputError, match="processes: 2, but the last batch of an epoch has 1"):
-        require_shared_batches(Case("smp/Segformer", "resnet18").build().eval(), 1, num_processes=2)
+        require_shared_batches(Case("smp/Segformer", "resnet18").build(), 1, num_processes=2)
     other = Case("smp/Unet", "tu-resnet18").build()
     other.encoder.model.bn1 = nn.BatchNorm3d(3)
     with pytest.raises(InputError, match=r"encoder.model.bn1 of the network \(BatchNorm3d\)"):
         require_shared_batches(other, 2, num_processes=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "smp/PSPNet"}, "no architecture 'smp/PSPNet'; use unet, smp/Unet, "),
+        ({"encoder": "resnet19"}, r"resnet19 cannot be used with smp/Unet: .*tested are resnet18"),
+        ({"architecture": "smp/Linknet", "encoder": "mit_b0"}, "mit_b0 cannot be used with smp/Li"),
+    ],
+)
+def test_unusable_networks_fail_before_dvc_removes_any_output(tmp_path: Path, changes, message):
+    named = {
+        f"model__{name}": value
+        for name, value in {"architecture": "smp/Unet", "encoder": "resnet18", **changes}.items()
+    }
+    params = write_params(tmp_path / "params.yaml", **named)
+    arguments = ["--params", params, "--pipeline", ROOT / "dvc.yaml", "--out", tmp_path / "checked"]
+    with pytest.raises(InputError, match=message):
+        check.main([str(word) for word in arguments])
+    assert not (tmp_path / "checked").exists()

@@ -19,13 +19,13 @@ from roadseg.experiments.revisions import hash_files_at_revision, read_at_revisi
 from roadseg.system.errors import InputError
 
 GUIDE = "docs/pipeline.md#what-repeats-exactly"
-_FETCH = "fetch"
-"""The stage that reads data which no dependency in dvc.yaml describes."""
+_SOURCES = {"fetch": "data.source", "weights": "model.weights"}
+"""Stages that read data which no dependency in dvc.yaml describes, and the parameters of these."""
 INPUTS = "inputs"
 _NOT_WRITTEN = "not written by this run"
 RERUN = ("dvc", "repro", "--force", "--no-run-cache", "--no-commit")
 _DOWNLOADS = ".downloads"
-"""Archives that fetch keeps; it verifies their SHA-256 before it uses them again."""
+"""Files that fetch and weights keep; they verify their SHA-256 before they use them again."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _link_inputs(root: Path, copy: Path, folder: Path) -> None:
     """
     params = load_params(copy / "params.yaml")
     paths = (params.data.source, params.remap.classes, params.split.val_ids_file)
-    for name in filter(None, (*paths, params.train.start, _DOWNLOADS)):
+    for name in filter(None, (*paths, params.train.start, params.model.weights_path, _DOWNLOADS)):
         link = Path(os.path.normpath(copy / name))
         is_inside = link.is_relative_to(folder)
         if is_inside and (root / name).exists() and not os.path.lexists(link):
@@ -209,8 +209,9 @@ def find_first_difference(rows: list[Row]) -> str | None:
         )
     elif first.difference.detail == _NOT_WRITTEN:
         cause = "the stage did not run or failed; see its message above"
-    elif first.stage == _FETCH:
-        cause = "its code and parameters are the same, so the data of data.source have changed"
+    elif first.stage in _SOURCES:
+        source = _SOURCES[first.stage]
+        cause = f"its code and parameters are the same, so the data of {source} have changed"
     else:
         cause = (
             "its inputs are the same, so the processor, the number of threads or the version of a "

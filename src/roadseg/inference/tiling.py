@@ -144,7 +144,7 @@ def _exact_spans(length: int, tiles: Tiles) -> list[_Span]:
 
 
 def _blended_spans(length: int, tiles: Tiles) -> list[_Span]:
-    """The same for blended tiles; the last one is moved back, to be as large as the others."""
+    """The same for blended tiles; the last one is moved back to end at the border."""
     side = tiles.side + 2 * tiles.overlap
     last = _round_up(max(0, length - side), tiles.stride)
     slices = [slice(s, min(length, s + side)) for s in (*range(0, last, tiles.side), last)]

@@ -5,15 +5,14 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from roadseg.models.smp import import_smp
 from roadseg.models.tensor_files import (
-    format_shape,
+    convert_tensor,
+    list_names,
     read_state_dict,
     read_tensors,
-    to_float32,
     write_tensors,
 )
 from roadseg.provenance.encoder_weights import ENCODER
@@ -43,7 +42,8 @@ def find_imagenet_weights(encoder: str) -> HubFile:
     if encoder.startswith("tu-"):
         raise InputError(
             f"model.weights: {encoder} is an encoder of timm, whose weights have no fixed version; "
-            "use an encoder of segmentation_models_pytorch, such as resnet34, or a URL or file"
+            "use an encoder of segmentation_models_pytorch, such as resnet34, or set train.start "
+            "to a file of timm"
         )
     if encoder not in catalogue:
         close = difflib.get_close_matches(encoder, catalogue) or ["resnet34", "efficientnet-b0"]
@@ -97,23 +97,17 @@ def convert_encoder_weights(path: Path, encoder: str, folder: Path) -> str:
     write_tensors(folder / ENCODER, state, {"format": "pt"})
     used = {name for name in tensors if name.removeprefix(_PREFIX) in wanted}
     left_out = sorted(tensors.keys() - used)
-    names = f" ({', '.join(left_out[:2])}{', ..' * (len(left_out) > 2)})" if left_out else ""
+    names = f" ({list_names(left_out)})" if left_out else ""
     return f"{len(used)} of {len(tensors)} tensors{entry}, left out {len(left_out)}{names}"
 
 
 def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted: Tensor) -> Tensor:
-    """Copy `tensor` to float32 if it has the shape of `wanted`."""
+    """Return `tensor` in float32 if it has the shape of `wanted`."""
     if not wanted.is_floating_point():
         return wanted
     if tensor is None:
         raise InputError(f"{path}: has no {name}, which {encoder} needs; {_ADVICE}")
-    if tensor.shape != wanted.shape:
-        raise InputError(
-            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in "
-            f"{encoder}; {_ADVICE}"
-        )
-    # safetensors refuses tensors that share memory, which those of torch.save may
-    return to_float32(path, name, tensor).clone(memory_format=torch.contiguous_format)
+    return convert_tensor(path, name, tensor, wanted, _ADVICE)
 
 
 def load_encoder_weights(folder: Path, network: nn.Module) -> None:

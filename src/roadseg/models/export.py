@@ -37,11 +37,11 @@ _ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 INPUT = (
     "images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
-    "at least {min_side}, of pictures at the share `scale` of their own size"
+    "at least {min_side}, of images resized by the factor `scale`"
 )
 OUTPUT = (
-    "logits: (N, K, H, W) float32; a pixel's class is the place in `classes` of the largest; "
-    "the class that `ignored_class` gives, if any, was not trained"
+    "logits: (N, K, H, W) float32; the class of a pixel is the index in `classes` of its largest "
+    "logit; `ignored_class`, if any, was not trained"
 )
 
 _AXES = {0: "batch", 2: "height", 3: "width"}

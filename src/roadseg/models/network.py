@@ -46,12 +46,12 @@ class Network(nn.Module):
     """Factor between the sizes of the image and of the smallest feature map; the corners of tiles
     are multiples of it."""
     min_side: int
-    """Smallest height and width of an image, in pixels."""
+    """Smallest height and width of an image, in pixels; at most 16."""
     last_layer: ClassVar[str]
     """Prefix of the names of the last layer, the only one whose shape depends on the classes."""
     receptive_radius: int | None = None
-    """Distance in pixels from which on the rest of an image does not change the logits of a pixel;
-    None if all of the image does, so that tiles are only approximate."""
+    """Largest distance in pixels of a pixel that changes the logits of another; None if all of the
+    image does, so that tiles are only approximate."""
     frozen_modules: tuple[nn.Module, ...] = ()
     """Modules that stay in evaluation mode while the others are trained."""
 

@@ -75,8 +75,6 @@ def build_named(name: str) -> Network:
     options = {"num_classes": _NUM_CLASSES, **_OPTIONS.get(architecture, {})}
     if encoder is not None:
         options["encoder"] = encoder
-    if architecture.startswith("smp/"):
-        options["kernels"] = "auto"
     return build_network(architecture, options)
 
 

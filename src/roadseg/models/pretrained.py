@@ -13,16 +13,15 @@ from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
 from roadseg.models.network import Network
-from roadseg.models.tensor_files import format_shape, read_state_dict, to_float32
+from roadseg.models.tensor_files import convert_tensor, list_names, read_state_dict
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import read_classes
-from roadseg.system.errors import InputError, one_line
+from roadseg.system.errors import InputError
 
+_ADVICE = "set the section `model` of params.yaml to the values of that network"
 _PREFIXES = ("", "encoder.", "encoder.model.")
 """Prefixes that turn names in a file into those of a network: of a whole network, of a
 classification model or an encoder of torchvision, and of one of timm."""
-_NUM_NAMES = 3
-"""Number of tensors that a message lists."""
 
 
 class _Match(NamedTuple):
@@ -56,23 +55,21 @@ def load_pretrained(path: Path, network: Network, class_map: ClassMap) -> str:
     match = _match_unet if isinstance(network, UNet) else _match_by_name
     pairs, how, unused = match(path, network, wanted, found)
     last = [name for name in pairs if name.startswith(network.last_layer)]
-    other_classes = read_classes(path) not in (None, class_map) or any(
-        len(pairs[name]) != class_map.num_classes for name in last
-    )
-    if other_classes or any(pairs[name].shape != wanted[name].shape for name in last):
-        reason = "the classes differ" if other_classes else "its shape differs"
-        how += f"; the last layer keeps its random weights, because {reason}"
+    if read_classes(path) not in (None, class_map) or any(
+        pairs[name].shape != wanted[name].shape for name in last
+    ):
+        how += "; the last layer keeps its random weights, because the classes differ"
         pairs = {name: tensor for name, tensor in pairs.items() if name not in last}
     else:
         last = []
-    state = {name: _convert(path, name, pairs[name], wanted[name]) for name in pairs}
+    state = {n: convert_tensor(path, n, pairs[n], wanted[n], _ADVICE) for n in pairs}
     network.load_state_dict(state, strict=False)
     constants = dict(network.named_buffers(recurse=False))  # such as the mean of the pixels
     random = [name for name in wanted if name not in {*pairs, *last, *constants}]
     if random:
-        how += f"; {len(random)} tensors keep their random weights ({_list_names(random)})"
+        how += f"; {len(random)} tensors keep their random weights ({list_names(random)})"
     if unused := list(unused):
-        how += f"; {len(unused)} tensors of the file are not used ({_list_names(unused)})"
+        how += f"; {len(unused)} tensors of the file are not used ({list_names(unused)})"
     count = len(wanted.keys() - (constants.keys() - pairs.keys()))
     return f"{len(state)} of {count} tensors of {path}{entry}, {how}"
 
@@ -87,8 +84,8 @@ def _match_by_name(
     missing = [name for name in _encoder_names(network, wanted) if name not in pairs]
     if missing:
         raise InputError(
-            f"{path}: {len(missing)} tensors of the encoder are missing ({_list_names(missing)}); "
-            f"it has {_list_names(sorted(found))}; set model.architecture and model.encoder to "
+            f"{path}: {len(missing)} tensors of the encoder are missing ({list_names(missing)}); "
+            f"it has {list_names(sorted(found))}; set model.architecture and model.encoder to "
             "those of the file"
         )
     return _Match(pairs, "by name", [names[name] for name in names if name not in pairs])
@@ -142,22 +139,6 @@ def _match_by_position(
     )
 
 
-def _convert(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
-    """Convert `tensor` to float32; require the shape of `wanted` and finite values."""
-    if tensor.shape != wanted.shape:
-        raise InputError(
-            f"{path}: {name} has shape {format_shape(tensor)}, but {format_shape(wanted)} in this "
-            "network; set the section `model` of params.yaml to the values of that network"
-        )
-    return to_float32(path, name, tensor)
-
-
 def _drop_scalars(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave out `num_batches_tracked` of the norms, which is not used."""
     return {name: tensor for name, tensor in tensors.items() if tensor.dim()}
-
-
-def _list_names(names: list[str]) -> str:
-    """Format the first names."""
-    more = ", .." if len(names) > _NUM_NAMES else ""
-    return ", ".join(one_line(name[:80]) for name in names[:_NUM_NAMES]) + more

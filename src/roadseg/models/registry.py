@@ -4,6 +4,7 @@ To add a network, write a subclass of Network and add it to NETWORKS.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from roadseg.config.schema import validate
 from roadseg.models.network import Network
@@ -27,6 +28,19 @@ def network_class(architecture: str) -> type[Network]:
     return NETWORKS[architecture]
 
 
+def validate_options(architecture: str, options: Mapping[str, object]) -> dict[str, Any]:
+    """Return all keyword arguments of the class of `architecture`, with its defaults.
+
+    Raises:
+        InputError: there is no such architecture, or an option is missing, unknown or out of range.
+    """
+    cls = network_class(architecture)
+    try:
+        return validate(cls.Options, dict(options)).model_dump()
+    except InputError as error:
+        raise InputError(f"network.{error}; expected the options of {architecture}") from None
+
+
 def build_network(architecture: str, options: Mapping[str, object]) -> Network:
     """Build the network of `architecture` with random weights.
 
@@ -37,9 +51,4 @@ def build_network(architecture: str, options: Mapping[str, object]) -> Network:
         InputError: there is no such architecture or encoder, an option is missing, unknown or out
             of range, or segmentation_models_pytorch is not installed.
     """
-    cls = network_class(architecture)
-    try:
-        validated = validate(cls.Options, dict(options))
-    except InputError as error:
-        raise InputError(f"network.{error}; expected the options of {architecture}") from None
-    return cls(**validated.model_dump())
+    return network_class(architecture)(**validate_options(architecture, options))

@@ -19,6 +19,8 @@ from roadseg.system.errors import InputError, missing_package
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalization of the pretrained encoders: RGB, for pixels in 0..1 (of torchvision's models)."""
+SMP_PACKAGES = ("segmentation-models-pytorch", "timm", "torchvision")
+"""Distributions whose code computes the networks."""
 TESTED_ENCODERS = ("resnet18", "resnet34", "resnet50", "mobilenet_v2", "efficientnet-b0")
 _DECODERS = (
     "Unet",
@@ -42,7 +44,7 @@ class SmpOptions(NetworkOptions):
     """The keyword arguments of SmpNetwork."""
 
     encoder: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    kernels: Literal["auto", "torch"]
+    kernels: Literal["auto", "torch"] = "auto"
 
 
 class SmpNetwork(Network):

@@ -4,7 +4,7 @@ import contextlib
 import pickle
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from roadseg.provenance.model_metadata import explain_read_errors
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, one_line
 from roadseg.system.files import atomic_file
 from roadseg.system.memory import out_of_memory_as
 
-_NAMES = {torch.float32: "F32", torch.int64: "I64"}
-"""safetensors names of the dtypes in a state dict."""
+_NAMES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
+"""safetensors names of the dtypes of parameters and buffers."""
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|model\.)+")
 """Prefixes that DataParallel, torch.compile and Lightning modules add to the names."""
+_NUM_NAMES = 3
+"""Number of tensors that a message lists."""
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Accepted dtypes; 8-bit weights are quantized and need scales that the file may lack."""
 
@@ -61,7 +63,7 @@ def read_tensors(path: Path, template: dict[str, Tensor]) -> dict[str, Tensor]:
         state = {name: file.get_tensor(name) for name in expected}
     for name, tensor in state.items():
         if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} contains values that are not finite; train again")
+            raise InputError(f"{path}: {name} contains values that are not finite")
     return state
 
 
@@ -92,7 +94,10 @@ def _read_entry(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:
             saved = torch.load(path, map_location="cpu", weights_only=True)
     entries = [("", _select_tensors(saved))]
     if isinstance(saved, dict):
-        entries += [(f" ({name})", _select_tensors(value)) for name, value in saved.items()]
+        entries += [
+            (f" ({one_line(str(name)[:80])})", _select_tensors(value))
+            for name, value in saved.items()
+        ]
     most = max(len(tensors) for _, tensors in entries)
     if not most:
         raise InputError(f"{path}: contains no weights; expected a state dict")
@@ -134,13 +139,23 @@ def _select_tensors(value: Any) -> dict[str, Tensor]:
     return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
 
 
-def to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Convert the tensor `name` of the file `path` to float32; require finite values."""
+def convert_tensor(path: Path, name: str, tensor: Tensor, wanted: Tensor, advice: str) -> Tensor:
+    """Convert the tensor `name` of the file `path` to float32.
+
+    Raises:
+        InputError: it has another shape than `wanted`, is not dense, or has values that are not
+            finite; `advice` says what to do about another shape.
+    """
     if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided or tensor.is_meta:
         expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
         raise InputError(
             f"{path}: {name} is {tensor.dtype} ({tensor.layout}); expected a dense tensor of one "
             f"of {expected}"
+        )
+    if tensor.shape != wanted.shape:
+        found, expected = ("x".join(map(str, t.shape)) for t in (tensor, wanted))
+        raise InputError(
+            f"{path}: {name} has shape {found}, but {expected} in this network; {advice}"
         )
     tensor = tensor.detach().to(torch.float32)
     if not tensor.isfinite().all():  # 1e300 is finite in float64 only
@@ -148,6 +163,7 @@ def to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def format_shape(tensor: Tensor) -> str:
-    """Format the shape of a tensor as 64x3x7x7."""
-    return "x".join(map(str, tensor.shape))
+def list_names(names: Sequence[str]) -> str:
+    """Format the first names of tensors, which may be those of a hostile file."""
+    more = ", .." if len(names) > _NUM_NAMES else ""
+    return ", ".join(one_line(name[:80]) for name in names[:_NUM_NAMES]) + more

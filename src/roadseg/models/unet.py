@@ -7,10 +7,10 @@ Four downsampling and four upsampling levels, each with two 3x3 convolutions tha
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from roadseg.config.params import UNetParams
 from roadseg.models.layers.convolution import Conv3x3
 from roadseg.models.layers.norm import build_norm
 from roadseg.models.network import Network, NetworkOptions, Window
@@ -23,14 +23,10 @@ RECEPTIVE_RADIUS = 141
 of all levels. A network with group norm sees the whole image."""
 
 
-class UNetOptions(NetworkOptions):
+class UNetOptions(NetworkOptions, UNetParams):
     """The keyword arguments of UNet."""
 
-    base_channels: int = Field(ge=1, le=1024)
-    bilinear: bool
-    dropout: float = Field(ge=0, lt=1)
     kernels: Literal["auto", "torch"] = "auto"
-    norm: Literal["batch", "group"]
 
 
 class DoubleConv(nn.Sequential):

@@ -67,7 +67,7 @@ class TrainingProvenance(StrictModel):
     machine: dict[str, str]
     """Device type and precision."""
     versions: dict[str, str]
-    """Versions of torch and numpy."""
+    """Versions of the packages that compute: torch, numpy, and for smp networks its own."""
 
     @field_validator("recipe")
     @classmethod

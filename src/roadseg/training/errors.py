@@ -79,7 +79,7 @@ def require_shared_batches(network: Network, smallest: int, num_processes: int) 
     side = 2 * network.stride
     try:
         with torch.inference_mode():
-            network(torch.empty(0, 3, side, side, device=next(network.parameters()).device))
+            network.eval()(torch.empty(0, 3, side, side, device=next(network.parameters()).device))
     except RuntimeError:
         raise InputError(
             f"train.processes: {num_processes}, but the last batch of an epoch has {smallest} "

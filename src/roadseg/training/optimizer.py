@@ -29,6 +29,9 @@ def build_optimizer(network: Network, recipe: Recipe, precision: str) -> Optimiz
 
     It updates contiguous views of the parameters, because torch's fused kernels copy all others.
     """
+    pairs = zip(network.encoder_parameters(), network.parameters(), strict=False)
+    if any(first is not second for first, second in pairs):
+        raise TypeError(f"the encoder of {type(network).__name__} is not first in parameters()")
     views = [to_memory_order(parameter, parameter) for parameter in network.parameters()]
     groups = _parameter_groups(views, len(network.encoder_parameters()), recipe)
     lr, momentum, weight_decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay

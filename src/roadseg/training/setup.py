@@ -1,7 +1,9 @@
 """Builds a trainer from the parameters and the data."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from roadseg.config.params import Model, Recipe, Train
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
+from roadseg.models.registry import validate_options
+from roadseg.models.smp import SMP_PACKAGES
 from roadseg.provenance.encoder_weights import ENCODER, WeightsRecord, read_weights_record
 from roadseg.provenance.model_metadata import (
     DataDigest,
@@ -51,27 +55,31 @@ def build_trainer(
     if model.weights == "none":
         weights = None
     _require_batch_size(train.recipe, recipe, len(split.train), accelerator.process_group.size)
+    class_map = prepared.class_map()
+    network = validate_options(
+        model.architecture, {"num_classes": class_map.num_classes, **model.network_options}
+    )
+    record = None if weights is None else _weights_record(weights, model)
     train_pixels, val_pixels, provenance = accelerator.process_group.broadcast_object(
         lambda: (
             prepared.class_pixels(split.train),
             prepared.class_pixels(split.val),
-            _provenance(code, prepared, split, model, train, recipe, accelerator, weights),
+            _provenance(code, prepared, split, model, network, train, recipe, accelerator, weights),
         )
     )
-    class_map = prepared.class_map()
     criterion = build_criterion(recipe, class_map, train_pixels, accelerator.device)
     _require_counted_pixels("training", train_pixels, split.train, criterion.ignored_class)
     _require_counted_pixels("validation", val_pixels, split.val, class_map.void_id)
     metadata = RunMetadata(
         architecture=model.architecture,
-        network={"num_classes": class_map.num_classes, **model.network_options},
+        network=network,
         classes=class_map,
         ignored_class=criterion.ignored_class,
         scale=prepared.scale(),
         provenance=provenance,
     )
-    if weights is not None:
-        metadata = metadata.model_copy(update={"weights": _weights_record(weights, model)})
+    if record is not None:
+        metadata = metadata.model_copy(update={"weights": record})
     return Trainer(
         accelerator=accelerator,
         prepared=prepared,
@@ -118,6 +126,7 @@ def _provenance(
     prepared: PreparedDataset,
     split: Split,
     model: Model,
+    network: dict[str, Any],
     train: Train,
     recipe: Recipe,
     accelerator: Accelerator,
@@ -135,14 +144,17 @@ def _provenance(
     epochs = {"epochs": train.epochs} if recipe.depends_on_epochs else {}
     start = {} if train.start is None else {"start": _start_sha256(train.start)}
     encoder = {} if weights is None else {"weights": file_sha256(weights / ENCODER)}
+    versions = {"torch": torch.__version__, "numpy": np.__version__}
+    if model.encoder is not None:
+        versions |= {name: version(name) for name in SMP_PACKAGES}
     return TrainingProvenance(
         code=code,
         data=TrainingData(train=train_data, val=val_data),
-        model={"architecture": model.architecture, **model.network_options},
+        model={"architecture": model.architecture, **network},
         recipe={"name": train.recipe, **recipe.model_dump()},
         train={"seed": train.seed, **epochs, **start, **encoder},
         machine={"device": accelerator.device.type, "precision": accelerator.precision},
-        versions={"torch": torch.__version__, "numpy": np.__version__},
+        versions=versions,
     )
 
 

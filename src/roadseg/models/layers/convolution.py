@@ -40,6 +40,10 @@ def use_conv3x3(network: nn.Module, kernels: str) -> None:
 
 
 def _is_plain_3x3(conv: nn.Conv2d) -> bool:
-    """Return True for a kernel of 3x3 and padding 1 without stride, dilation or groups."""
+    """Return True for a kernel of 3x3 and zero padding of 1 without stride, dilation or groups."""
     sizes = (conv.kernel_size, conv.padding, conv.stride, conv.dilation)
-    return sizes == ((3, 3), (1, 1), (1, 1), (1, 1)) and conv.groups == 1
+    return (
+        sizes == ((3, 3), (1, 1), (1, 1), (1, 1))
+        and conv.groups == 1
+        and conv.padding_mode == "zeros"
+    )
