@@ -84,19 +84,24 @@ def export_difference(network: Network, path: Path) -> float:
     return export.largest_difference(network, load(path), SIZES)
 
 
-def load_case(case: Case, folder: Path, precision: str) -> Params:
-    """Load the parameters of one epoch of three steps."""
+def load_case(
+    case: Case, folder: Path, precision: str, epochs: int = 1, recipe: str = "report"
+) -> Params:
+    """Load the parameters of epochs of three steps."""
     changes = {
-        **{"train__epochs": 1, "train__precision": precision, "train__recipe": "report"},
+        **{"train__epochs": epochs, "train__precision": precision, "train__recipe": recipe},
         **{"render__epochs": ["last"], "recipes__report__learning_rate": 1e-6},
     }
     return load_params(write_params(folder / "params.yaml", **changes, **case.params))
 
 
 def train_and_resume(prepared: PreparedDataset, params: Params, folder: Path) -> list[dict]:
-    """Return the outputs of a training, and of another one that was interrupted and resumed."""
+    """Return the outputs of a training, and of another one that was interrupted and resumed.
+
+    It is interrupted within the first or, if there are more, the second epoch.
+    """
     run_training(make_trainer(prepared, params, **ODD), folder / "uninterrupted", RARELY)
-    for stop in (StopAfter(1), None):  # within the first epoch
+    for stop in (StopAfter(1 if params.train.epochs == 1 else 8), None):
         with contextlib.suppress(KeyboardInterrupt):
             run_training(make_trainer(prepared, params, **ODD), folder / "resumed", RARELY, stop)
     return [read_outputs(folder / name) for name in ("uninterrupted", "resumed")]
@@ -214,8 +219,8 @@ class OperatorRecorder(TorchDispatchMode):
 def record_operators(build: Callable[[], torch.nn.Module]) -> set[str]:
     """Return the operators of a forward and a backward pass of a network on a GPU.
 
-    They are recorded on the device "meta", for which torch chooses the same deterministic
-    replacements as for CUDA, without computing anything.
+    They are recorded on the device "meta", which computes nothing, and for which torch replaces
+    interpolation as it does for CUDA.
     """
     make_deterministic()
     with torch.device("meta"):

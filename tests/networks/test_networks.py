@@ -49,7 +49,7 @@ def test_second_and_resumed_trainings_give_identical_outputs(
 ):
     params = cases.load_case(case, tmp_path, "fp32")
     uninterrupted, resumed = cases.train_and_resume(prepared, params, tmp_path)
-    assert "resuming after step 1 " in capsys.readouterr().out
+    assert "resuming after step " in capsys.readouterr().out
     assert len(uninterrupted) == 1 + 3
     assert resumed == uninterrupted
 
