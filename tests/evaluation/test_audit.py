@@ -18,7 +18,7 @@ from roadseg.models.unet import UNet
 from roadseg.prepare.split import split_dataset
 from roadseg.provenance.model_metadata import DataDigest, TrainedModelMetadata, TrainingData
 from roadseg.system.errors import InputError
-from tests.factories import CPU, RedChannelNetwork, make_provenance, make_red_dataset
+from tests.factories import CPU, ROOT, RedChannelNetwork, make_provenance, make_red_dataset
 
 SPLIT = params.Split(
     val_fraction=0.34, val_ids=None, group_by=None, stratify_by="none", seed=0, fold=0
@@ -133,7 +133,7 @@ def save_fold(prepared: PreparedDataset, fold: int, **changes: object) -> Path:
 
 
 def match(prepared: PreparedDataset, *paths: Path) -> list[Fold]:
-    return match_folds({path.name: path for path in paths}, prepared, SPLIT)
+    return match_folds({path.name: path for path in paths}, prepared, SPLIT, ROOT / "splits")
 
 
 def write_sizes(prepared: PreparedDataset) -> None:

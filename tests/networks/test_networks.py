@@ -23,7 +23,7 @@ from roadseg.training.errors import require_shared_batches
 from stages import check
 from tests.factories import ROOT, make_prepared, write_params
 from tests.networks import cases
-from tests.networks.cases import CASES, NONDETERMINISTIC, SIZES, Case
+from tests.networks.cases import CASES, NONDETERMINISTIC, Case
 
 RESNET18, RESNET34 = Case("smp/Unet", "resnet18"), Case("smp/Unet", "resnet34")
 MOBILENET = Case("smp/DeepLabV3Plus", "mobilenet_v2")
@@ -55,11 +55,8 @@ def test_second_and_resumed_trainings_give_identical_outputs(
 
 
 def test_exported_files_of_any_image_size_agree_with_the_network(tmp_path: Path, network):
-    """ONNX of smp/Unet, and torch.export of a network with dilation and adaptive pooling."""
-    limit = max(1e-4, 2 * rounding_error(network, SIZES))
+    limit = max(1e-4, 2 * rounding_error(network))
     assert cases.export_difference(network, tmp_path / "a.onnx") <= limit
-    other = cases.normalize(MOBILENET.build())
-    assert cases.export_difference(other, tmp_path / "a.pt2") < 1e-4
 
 
 def test_operators_without_a_deterministic_kernel_are_those_of_the_documentation():
@@ -83,7 +80,7 @@ def make_state(case: Case, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: t + 1 for name, t in case.build().state_dict().items() if t.dim()}
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "model._orig_mod."])
+@pytest.mark.parametrize("prefix", ["", "model._orig_mod."])
 def test_weights_of_the_same_network_are_loaded(tmp_path: Path, prefix: str):
     target, path = RESNET18.build(), tmp_path / "a.ckpt"
     torch.save({"state_dict": make_state(RESNET18, prefix), "epoch": 3}, path)

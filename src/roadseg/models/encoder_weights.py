@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from roadseg.models.smp import import_smp
@@ -107,7 +108,9 @@ def _convert(path: Path, encoder: str, name: str, tensor: Tensor | None, wanted:
         return wanted
     if tensor is None:
         raise InputError(f"{path}: has no {name}, which {encoder} needs; {_ADVICE}")
-    return convert_tensor(path, name, tensor, wanted, _ADVICE)
+    converted = convert_tensor(path, name, tensor, wanted, _ADVICE)
+    # safetensors refuses tensors that share memory, which those of torch.save may
+    return converted.clone(memory_format=torch.contiguous_format)
 
 
 def load_encoder_weights(folder: Path, network: nn.Module) -> None:
