@@ -38,7 +38,13 @@ def test_missing_permission_to_write_is_reported(foreign: Path, stage: str):
 
 
 @pytest.mark.parametrize(
-    ("stage", "option"), [(stage, option) for stage in ORDER for option in READ[stage]]
+    ("stage", "option"),
+    [
+        (stage, option)
+        for stage in ORDER
+        for option in READ[stage]
+        if option != "weights"  # not read: model.weights is none
+    ],
 )
 def test_missing_permission_to_read_is_reported(
     foreign: Path, tmp_path: Path, stage: str, option: str

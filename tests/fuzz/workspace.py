@@ -84,6 +84,7 @@ TRAIN = dataclasses.replace(
         ("models", "plots", "metrics"),
         prepared=CACHE,
         split=SPLIT_FILE,
+        weights="data/weights",  # not read: model.weights is none
         epochs="models/epochs",
         best=MODEL_OUT,
         history="plots/history.csv",

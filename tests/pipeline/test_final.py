@@ -9,7 +9,8 @@ import pytest
 from stages import test
 from tests.dvc_repository import commit, copy_finished, run, stages_run, succeeds
 
-FINAL = ("make", "--old-file=.venv/installed", "final")  # without installing the packages
+# without installing the packages
+FINAL = ("make", "--no-print-directory", "--old-file=.venv/installed", "final")
 pytestmark = pytest.mark.slow
 
 

@@ -52,7 +52,8 @@ def test_clones_share_results_and_never_change_those_of_another(
 
     before = results(first)
     write_params(second / "params.yaml", **SMALL, sample__seed=1)
-    assert stages_run(succeeds(second, "dvc", "repro")) == STAGES
+    changed = [stage for stage in STAGES if stage != "weights"]
+    assert stages_run(succeeds(second, "dvc", "repro")) == changed
     assert (second / MODEL).read_bytes() != before[MODEL]
     assert results(first) == before
     assert changed_objects(cache) == []
