@@ -124,7 +124,7 @@ class _Span(NamedTuple):
     computed: slice
     kept: slice
     weights: Tensor
-    """Of the kept pixels, float32; those of all blended tiles add up to 1. Exact ones: empty."""
+    """Weights of the kept pixels, float32; those of all blended tiles add up to 1. Exact: empty."""
 
     @property
     def inner(self) -> slice:

@@ -1,14 +1,13 @@
 """Pretrained weights of the encoders of segmentation_models_pytorch (smp), an optional package."""
 
 import difflib
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from roadseg.models.smp import import_smp
+from roadseg.models.smp import explain_encoder_errors, import_smp
 from roadseg.models.tensor_files import (
     convert_tensor,
     list_names,
@@ -127,10 +126,6 @@ def load_encoder_weights(folder: Path, network: nn.Module) -> None:
 def _new_encoder(encoder: str) -> nn.Module:
     """Build an encoder with random weights."""
     encoders = import_smp().encoders
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of deprecated names
-            module: nn.Module = encoders.get_encoder(encoder, weights=None)
-    except (KeyError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        reason = str(error.args[0] if error.args else error).split(", supported encoders")[0]
-        raise InputError(f"model.encoder: {encoder} cannot be used: {reason}") from None
+    with explain_encoder_errors(f"{encoder} cannot be used"):
+        module: nn.Module = encoders.get_encoder(encoder, weights=None)
     return module

@@ -39,12 +39,12 @@ class NetworkFacts:
     encoder: str | None
     parameters: int
     flops: int
-    """Of the convolutions and matrix products for an image of IMAGE_SIZE; a multiply-add is two."""
+    """Operations of convolutions and matrix products for IMAGE_SIZE; a multiply-add is two."""
     stride: int
     receptive_field: int | None
     """Side of the square on which the logits of a pixel depend; None: the whole image."""
     license: str
-    """Of the published weights of the encoder; empty if there are none."""
+    """Licence of the published weights of the encoder; empty if there are none."""
 
 
 def split_name(name: str) -> tuple[str, str | None]:

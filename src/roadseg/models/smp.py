@@ -3,7 +3,9 @@
 Shapes: N images, K classes, H and W pixels.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -36,8 +38,8 @@ _ENCODER_RADIUS = {"resnet18": 217, "resnet34": 449, "resnet50": 213, "mobilenet
 """Distance in pixels of the farthest pixels that the deepest features of an encoder depend on: the
 sum of (kernel - 1) / 2 times the stride of its input over the convolutions and poolings."""
 _DECODER_RADIUS = {"Unet": 94, "UnetPlusPlus": 94, "Linknet": 62}
-"""What decoders add to it. Others pool all of the image, or upsample at positions that depend on
-its size."""
+"""Distance that a decoder adds. Others pool all of the image, or upsample at positions that depend
+on its size."""
 
 
 class SmpOptions(NetworkOptions):
@@ -123,18 +125,24 @@ def import_smp() -> Any:
     return segmentation_models_pytorch
 
 
-def _build(decoder: str, encoder: str, num_classes: int) -> Any:
-    """Build the network of smp, without pretrained weights."""
-    smp = import_smp()
+@contextlib.contextmanager
+def explain_encoder_errors(problem: str) -> Iterator[None]:
+    """Convert the errors of building an encoder of smp to an InputError with `problem`."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of deprecated names of encoders
-            return getattr(smp, decoder)(encoder, encoder_weights=None, classes=num_classes)
+            yield
     except (KeyError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         reason = str(error.args[0] if error.args else error).split(", supported encoders")[0]
         raise InputError(
-            f"model.encoder: {encoder} cannot be used with smp/{decoder}: {reason}; tested are "
-            f"{', '.join(TESTED_ENCODERS)}"
+            f"model.encoder: {problem}: {reason}; tested are {', '.join(TESTED_ENCODERS)}"
         ) from None
+
+
+def _build(decoder: str, encoder: str, num_classes: int) -> Any:
+    """Build the network of smp, without pretrained weights."""
+    smp = import_smp()
+    with explain_encoder_errors(f"{encoder} cannot be used with smp/{decoder}"):
+        return getattr(smp, decoder)(encoder, encoder_weights=None, classes=num_classes)
 
 
 SMP_NETWORKS: dict[str, type[Network]] = {
