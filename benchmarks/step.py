@@ -10,6 +10,12 @@ from benchmarks.table import MATRIX_FLOP, ROUNDS, Row, matrix_product, time_alte
 from benchmarks.worker import Worker
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
+from roadseg.data.augmentation import (
+    Transforms,
+    draw_transform,
+    output_size,
+    stack_transforms,
+)
 from roadseg.data.collate import Batch
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
@@ -28,12 +34,20 @@ FLOP_PER_PIXEL = 1.69e12 / (375 * 1242)
 TARGETS = {(96, 320): 2.5, (180, 240): None, (375, 1242): 3.2}
 
 
+def random_transforms(height: int, width: int, count: int) -> Transforms:
+    """Draw transforms of the recipe modern for `count` images."""
+    augmentation = load_params(ROOT / "params.yaml").recipes["modern"].augmentation
+    size, rng = (height, width), np.random.default_rng(0)
+    draws = [draw_transform(rng, augmentation, size, mean=127.5) for _ in range(count)]
+    return stack_transforms(draws, output_size(augmentation, size))
+
+
 def random_batch(height: int, width: int, count: int = 1) -> Batch:
     """Return a batch of `count` random images and masks."""
     torch.manual_seed(0)
     images = torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8)
     masks = torch.randint(0, CLASSES, (count, height, width), dtype=torch.uint8)
-    return Batch(images.permute(0, 3, 1, 2), masks, torch.tensor([[1.1, 0.02, -3.0]] * count))
+    return Batch(images.permute(0, 3, 1, 2), masks, random_transforms(height, width, count))
 
 
 def reports_step(

@@ -1,9 +1,10 @@
-"""Plot predictions of selected epochs, and images with the lowest and highest mIoU."""
+"""Plot predictions of selected epochs, images with the lowest and highest mIoU, augmentation."""
 
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
 from roadseg.inference.image_files import select_evenly
+from roadseg.reporting.augmentation_sheet import save_augmentation_sheet
 from roadseg.reporting.predictions import SelectedImages, draw_epochs, draw_extremes
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
@@ -11,6 +12,9 @@ from roadseg.system.cli import parse_paths, run_main
 from roadseg.system.files import atomic_folder
 from roadseg.system.memory import keep_freed_memory
 from roadseg.system.tables import read_table
+
+_IMAGES, _EPOCHS = 3, 5
+"""Images and epochs of the contact sheet of the augmentation."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
             folder, args.epochs, epochs, params.train.epochs, prepared, selected, accelerator
         )
         draw_extremes(folder, args.best, prepared, mious, count, accelerator)
+        sheet = folder / "augmentation.png"
+        save_augmentation_sheet(sheet, params, prepared, split.train, _IMAGES, _EPOCHS)
     files = sorted(path.name for path in args.out.iterdir())
     print(f"render: {len(files)} figures in {args.out}: {', '.join(files)}")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass, read_class_map
-from roadseg.config.params import Params, Resume, load_params
+from roadseg.config.params import Augmentation, Params, Resume, load_params
 from roadseg.data.array_files import ArrayEntry, save_array
 from roadseg.data.collate import Batch
 from roadseg.data.loader import training_batches
@@ -180,6 +180,13 @@ def make_params(folder: Path, recipe: str = "modern", **changes: object) -> Para
     """Write and load parameters with `changes` in the section train."""
     named = {f"train__{key}": value for key, value in {"precision": "fp32", **changes}.items()}
     return load_params(write_params(folder / "params.yaml", train__recipe=recipe, **named))
+
+
+def make_augmentation(**changes: float) -> Augmentation:
+    """Return an augmentation that changes nothing, except for `changes`."""
+    off = {"flip": False, "scale_min": 1.0, "scale_max": 1.0, "crop": 1.0}
+    others = set(Augmentation.model_fields) - set(off)
+    return Augmentation(**{**off, **dict.fromkeys(others, 0.0), **changes})
 
 
 def make_trainer(prepared: PreparedDataset, params: Params, **changes: object) -> Trainer:

@@ -32,7 +32,7 @@ def test_recipe_report_has_the_values_of_the_report():
     assert (recipe.clip, recipe.clip_limit) == ("value", 0.1)
     assert (recipe.schedule, recipe.patience, recipe.validations_per_epoch) == ("plateau", 2, 2)
     assert (recipe.class_weights, recipe.lovasz, recipe.void) == ("none", 0.0, "class")
-    assert (recipe.ema, recipe.halved, recipe.flip, recipe.jitter) == (0.0, 0.0, False, 0.0)
+    assert (recipe.ema, recipe.halved, recipe.augmentation) == (0.0, 0.0, None)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,19 @@ RANGES = {
     "recipes.modern.void": ["keep", ""],
     "recipes.modern.ema": [1, -0.5],
     "recipes.modern.halved": [1.1, -0.1],
-    "recipes.modern.jitter": [1, -0.1],
+    "recipes.modern.class_uniform": [1.1, -0.1],
+    "recipes.modern.augmentation.scale_min": [0.05, 1.1, 11],
+    "recipes.modern.augmentation.scale_max": [0.05, 11],
+    "recipes.modern.augmentation.crop": [0, 1.1],
+    "recipes.modern.augmentation.rotation": [-1, 181],
+    "recipes.modern.augmentation.perspective": [-0.1, 0.9],
+    "recipes.modern.augmentation.jitter": [1, -0.1],
+    "recipes.modern.augmentation.hue": [-0.1, 0.6],
+    "recipes.modern.augmentation.gamma": [-0.1, 5],
+    "recipes.modern.augmentation.grey": [-0.1, 1.1],
+    "recipes.modern.augmentation.blur": [-0.1, 3.1],
+    "recipes.modern.augmentation.noise": [-0.1, 1.1],
+    "recipes.modern.augmentation.cutout": [-0.1, 1.1],
     "recipes.modern.encoder_rate": [0, -0.1, 1.5],
     "recipes.modern.encoder_frozen": [-1, 1000],
     "recipes.modern.encoder_norm": ["eval", ""],
@@ -157,7 +169,11 @@ RANGES = {
     "render.num_pictures": [0, 51],
 }
 OUT_OF_RANGE = [(key, value) for key, values in RANGES.items() for value in values]
-WITHOUT_RANGE = {"model.unet.bilinear", "recipes.modern.flip", "evaluate.flip"}  # true or false
+WITHOUT_RANGE = {
+    "model.unet.bilinear",
+    "recipes.modern.augmentation.flip",
+    "evaluate.flip",
+}  # true or false
 
 
 def find_section(params: dict, key: str) -> tuple[dict, str]:

@@ -1,15 +1,15 @@
 import math
 import os
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
-from roadseg.data.augmentation import Augmentation, color_terms, recolor
-from roadseg.data.collate import Sample, pad_collate
+from roadseg.config.params import Augmentation
+from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
@@ -18,10 +18,9 @@ from roadseg.evaluation.evaluate import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.distributed import ProcessGroup
 from roadseg.system.errors import InputError
-from tests.factories import ROOT
+from tests.factories import ROOT, make_augmentation
 
-OFF = {"flip": False, "jitter": 0.0}
-ALL = {"flip": True, "jitter": 0.3}
+ALL = make_augmentation(flip=True, jitter=0.3, scale_min=0.5, crop=0.75)
 
 
 @pytest.fixture
@@ -32,10 +31,25 @@ def prepared(raw_images: Path, tmp_path: Path) -> PreparedDataset:
 
 
 def batches(
-    prepared: PreparedDataset, epoch: int = 1, size: int = 3, workers: int = 0, **changes
-) -> list:
-    dataset = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **{**ALL, **changes})
+    prepared: PreparedDataset,
+    epoch: int = 1,
+    workers: int = 0,
+    augmentation: Augmentation | None = ALL,
+) -> list[Batch]:
+    size, dataset = 3, make_dataset(prepared, augmentation)
     return list(training_batches(dataset, epochs(dataset, size, epoch, epoch), workers))
+
+
+def make_dataset(
+    prepared: PreparedDataset, augmentation: Augmentation | None = ALL
+) -> SegmentationDataset:
+    return SegmentationDataset(prepared, prepared.train_ids(), 5, augmentation)
+
+
+def require_equal(first: Batch, second: Batch) -> None:
+    """Require that all tensors of the batches are equal."""
+    one, other = ((*batch[:2], *(batch.transforms or ())) for batch in (first, second))
+    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
 def epochs(dataset: SegmentationDataset, size: int, first: int, last: int) -> EpochSampler:
@@ -56,7 +70,7 @@ def test_padded_batch_computed_by_hand():
 
 
 def test_epoch_has_each_image_once(prepared: PreparedDataset):
-    found = batches(prepared, **OFF)
+    found = batches(prepared, augmentation=None)
     assert [len(batch.masks) for batch in found] == [3, 3, 2]
     seen = sorted(int(mask[0, 0]) for batch in found for mask in batch.masks)
     assert seen == sorted(int(prepared.mask(name)[0, 0]) for name in prepared.train_ids())
@@ -74,19 +88,17 @@ def test_samples_do_not_depend_on_workers_or_earlier_epochs(prepared: PreparedDa
     alone = batches(prepared, epoch=2)
     by_workers = batches(prepared, epoch=2, workers=2)
     for one, other in zip(alone, by_workers, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.masks, other.masks)
+        require_equal(one, other)
     first = batches(prepared, epoch=1)
-    assert not torch.equal(alone[0].images, first[0].images)
+    assert not np.array_equal(alone[0].transforms.homography, first[0].transforms.homography)
 
 
 def test_one_loader_for_all_epochs_gives_the_batches_of_one_per_epoch(prepared: PreparedDataset):
-    dataset = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    dataset = make_dataset(prepared)
     together = list(training_batches(dataset, EpochSampler(8, 3, 5, range(1, 9)), 0))
     per_epoch = [batch for epoch in (1, 2, 3) for batch in batches(prepared, epoch=epoch)][1:]
     for one, other in zip(together, per_epoch, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.colors, other.colors)
+        require_equal(one, other)
 
 
 def test_sampler_resumes_within_an_epoch_and_gives_each_rank_its_shard():
@@ -103,28 +115,27 @@ def test_sampler_resumes_within_an_epoch_and_gives_each_rank_its_shard():
 
 
 class ProcessIdDataset(SegmentationDataset):
-    """Returns the id of the worker process as a colour term."""
+    """Returns the id of the worker process as the seed of the noise."""
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        return Sample(*super().__getitem__(key)[:2], (float(os.getpid()), 0.0, 0.0))
+        sample = super().__getitem__(key)
+        return sample._replace(transform=sample.transform._replace(noise_seed=os.getpid()))
 
 
 def test_workers_start_once_for_all_epochs(prepared: PreparedDataset):
-    dataset = ProcessIdDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    dataset = ProcessIdDataset(prepared, prepared.train_ids(), 5, ALL)
     found = training_batches(dataset, epochs(dataset, 1, 1, 4), num_workers=2)
-    assert len({float(batch.colors[0, 0].double()) for batch in found}) == 2
+    assert len({int(batch.transforms.noise_seed[0]) for batch in found}) == 2
 
 
 def test_resident_dataset_gives_the_same_batches(prepared: PreparedDataset):
-    moved = SegmentationDataset(prepared, prepared.train_ids(), seed=5, **ALL)
+    moved = make_dataset(prepared)
     moved.move_to(torch.device("cpu"), max_bytes=1_000)
     assert moved.resident is None  # max_bytes is too small
     moved.move_to(torch.device("cpu"), max_bytes=1_000_000)
     found = list(training_batches(moved, epochs(moved, 3, 2, 2), 0))
     for one, other in zip(batches(prepared, epoch=2), found, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.masks, other.masks)
-        assert torch.equal(one.colors, other.colors)
+        require_equal(one, other)
 
 
 def test_loading_does_not_advance_torchs_generator(prepared: PreparedDataset):
@@ -134,64 +145,27 @@ def test_loading_does_not_advance_torchs_generator(prepared: PreparedDataset):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def make_block_image(height: int = 24, width: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """An image of 8x8 blocks whose colours encode the class, and its mask."""
-    mask = np.arange(height)[:, None] // 8 * 5 + np.arange(width)[None] // 8
-    image = np.stack([mask * 12, 255 - mask * 12, mask * 0 + 128], axis=2)
-    return image.astype(np.uint8), mask.astype(np.uint8)
+def test_class_uniform_samples_show_each_class_equally_often(prepared: PreparedDataset):
+    zoom = make_augmentation(scale_min=8.0, scale_max=8.0)
+    ids = prepared.train_ids()
+    dataset = SegmentationDataset(prepared, ids, 5, zoom, class_uniform=1.0)
+    shown: Counter[int] = Counter()
+    for key in ((epoch, index) for epoch in range(100) for index in range(len(ids))):
+        index, (row, column) = dataset.source(key)
+        shown[int(prepared.mask(ids[index])[row, column])] += 1
+    void = prepared.class_map().void_id
+    occur = np.flatnonzero(prepared.class_pixels(ids))
+    assert shown.keys() == set(occur.tolist()) - {void}
+    expected = shown.total() / len(shown)
+    # 3 standard deviations of a binomial distribution
+    assert all(abs(count - expected) < 3.5 * expected**0.5 for count in shown.values())
 
 
-def augmented_samples(
-    image: np.ndarray, mask: np.ndarray, *, flip: bool, jitter: float
-) -> list[tuple[np.ndarray, np.ndarray, torch.Tensor | None]]:
-    """Image, mask and colour terms of one image in 20 epochs."""
-    prepared = SimpleNamespace(pair=lambda _: (image, mask), image=lambda _: image)
-    dataset = SegmentationDataset(prepared, ["any"], seed=0, flip=flip, jitter=jitter)
-    found = [pad_collate([dataset[epoch, 0]]) for epoch in range(20)]
-    return [(b.images[0].permute(1, 2, 0).numpy(), b.masks[0].numpy(), b.colors) for b in found]
-
-
-def test_no_augmentation_changes_nothing_and_flip_mirrors_exactly():
-    image, mask = make_block_image()
-    for same_image, same_mask, colors in augmented_samples(image, mask, **OFF):
-        assert np.array_equal(same_image, image)
-        assert np.array_equal(same_mask, mask)
-        assert colors is None
-    seen = set()
-    for flipped_image, flipped_mask, _ in augmented_samples(image, mask, **{**OFF, "flip": True}):
-        mirrored = np.array_equal(flipped_mask, mask[:, ::-1])
-        assert np.array_equal(flipped_image, image[:, ::-1] if mirrored else image)
-        seen.add(mirrored)
-    assert seen == {True, False}
-
-
-def apply_colors(image: np.ndarray, terms: torch.Tensor) -> np.ndarray:
-    """Apply `recolor` to an image, (H, W, 3) uint8."""
-    batch = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    recolor(batch, terms)
-    return batch[0].permute(1, 2, 0).byte().numpy()
-
-
-def test_jitter_changes_the_colours_and_not_the_mask():
-    image, mask = make_block_image()
-    means = set()
-    for _, same, colors in augmented_samples(image, mask, **{**OFF, "jitter": 0.5}):
-        assert np.array_equal(same, mask)
-        means.add(int(apply_colors(image, colors).mean()))
-    assert len(means) > 5
-    assert min(means) < image.mean() < max(means)
-
-
-def test_color_terms_agree_with_the_three_steps_one_by_one():
-    image, _ = make_block_image()
-    brightness, contrast, saturation = 1.15, 0.8, 1.3
-    grey = image.mean(axis=2, keepdims=True)
-    saturated = grey + saturation * (image - grey)
-    mean = saturated.mean()
-    expected = brightness * (mean + contrast * (saturated - mean))
-    terms = color_terms(Augmentation(False, (brightness, contrast, saturation)), image.mean())
-    found = apply_colors(image, torch.tensor([terms]))
-    assert np.abs(found - np.clip(expected, 0, 255)).max() <= 0.5001
+def test_class_uniform_is_a_fraction_of_the_samples(prepared: PreparedDataset):
+    dataset = SegmentationDataset(prepared, prepared.train_ids(), 5, ALL, class_uniform=0.25)
+    chosen = [dataset.source((epoch, 0))[1] is not None for epoch in range(400)]
+    assert 70 < sum(chosen) < 130
+    assert make_dataset(prepared).source((1, 3)) == (3, None)
 
 
 def test_evaluation_batches_hold_images_of_one_size_without_padding(prepared: PreparedDataset):

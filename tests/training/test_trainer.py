@@ -152,7 +152,7 @@ def test_training_learns_the_stripes(prepared: PreparedDataset, params: Params, 
     """The color determines the class, so a few epochs must get far above chance (1/12)."""
     train = params.train.model_copy(update={"epochs": 30})
     params = params.model_copy(update={"train": train})
-    trainer = make_trainer(prepared, params, rest_learning_rate=0.03, jitter=0.0)
+    trainer = make_trainer(prepared, params, rest_learning_rate=0.03, augmentation=None)
     history = run_training(trainer, tmp_path)
     assert history[-1].val_ce < history[0].val_ce
     assert history[-1].val_miou > 0.5

@@ -58,6 +58,11 @@ SUBCOMMANDS = {
     "models": Subcommand(
         "roadseg.commands.models", "list the networks: size, speed, receptive field, licence"
     ),
+    "augment": Subcommand(
+        "roadseg.commands.augment",
+        "draw training images with the random changes of a recipe",
+        extra="pipeline",
+    ),
     "audit": Subcommand(
         "roadseg.commands.audit",
         "rank images and regions by how likely their labels are wrong",

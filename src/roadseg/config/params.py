@@ -278,6 +278,46 @@ class Train(StrictModel):
     """Loader processes per training process; 0: batches are loaded in the training process."""
 
 
+class Augmentation(StrictModel):
+    """Random changes of the training images; pixels that come from outside an image are ignored."""
+
+    flip: bool
+    """Mirror each image horizontally with probability 1/2."""
+    scale_min: float = Field(ge=0.1, le=10)
+    """Smallest random scale; small and large factors are equally likely (uniform logarithm)."""
+    scale_max: float = Field(ge=0.1, le=10)
+    """Largest random scale."""
+    crop: float = Field(gt=0, le=1)
+    """Height and width of the window that a step sees, as a fraction of the image's."""
+    rotation: float = Field(ge=0, le=180)
+    """Largest rotation, degrees."""
+    perspective: float = Field(ge=0, lt=0.9)
+    """Largest relative change of the scale between the middle and a corner; 0 is off."""
+    jitter: float = Field(ge=0, lt=1)
+    """Largest relative change of brightness, contrast and saturation; 0 is off."""
+    hue: float = Field(ge=0, le=0.5)
+    """Largest change of the hue, as a fraction of the color circle; 0 is off."""
+    gamma: float = Field(ge=0, le=4)
+    """Exponents of the brightness are between 1 / (1 + gamma) and 1 + gamma; 0 is off."""
+    grey: float = Field(ge=0, le=1)
+    """Probability of an image without colors."""
+    blur: float = Field(ge=0, le=3)
+    """Largest standard deviation of a Gaussian blur, in pixels, in every second image; 0 is off."""
+    noise: float = Field(ge=0, le=1)
+    """Largest standard deviation of noise, as a fraction of white; 0 is off."""
+    cutout: float = Field(ge=0, le=1)
+    """Largest side of a grey rectangle in every second image, as a fraction of the image's."""
+
+    @model_validator(mode="after")
+    def _check_scales(self) -> "Augmentation":
+        if self.scale_min > self.scale_max:
+            raise ValueError(
+                f"scale_min: should be at most scale_max ({self.scale_max:g}), "
+                f"got {self.scale_min:g}"
+            )
+        return self
+
+
 class Recipe(StrictModel):
     """Optimizer, schedule, loss and augmentation."""
 
@@ -315,10 +355,10 @@ class Recipe(StrictModel):
     """Decay per step of the averaged weights, which are evaluated and saved; 0 is off."""
     halved: float = Field(ge=0, le=1)
     """Fraction of the steps, from the first one, on images of half height and width."""
-    flip: bool
-    """Mirror each image horizontally with probability 1/2."""
-    jitter: float = Field(ge=0, lt=1)
-    """Maximum relative change of brightness, contrast and color; 0 is off."""
+    class_uniform: float = Field(ge=0, le=1)
+    """Fraction of the samples that are drawn by class, so that rare classes are seen more often."""
+    augmentation: Augmentation | None
+    """Random changes of the training images; null: none."""
     encoder_rate: float = Field(gt=0, le=1)
     """Factor of the learning rates for the parameters of the encoder."""
     encoder_frozen: int = Field(ge=0, le=999)

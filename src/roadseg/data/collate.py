@@ -4,13 +4,16 @@ Shapes: N images, H and W the largest height and width among them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from roadseg.config.class_map import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from roadseg.data.augmentation import Transform, Transforms
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
 
@@ -20,7 +23,7 @@ class Sample(NamedTuple):
 
     image: Any  # (H, W, 3) uint8, RGB
     mask: Any  # (H, W) uint8 class ids
-    colors: tuple[float, float, float] | None = None  # `color_terms` of the image
+    transform: "Transform | None" = None  # random changes, which `augment` applies to the batch
 
 
 class Batch(NamedTuple):
@@ -28,11 +31,11 @@ class Batch(NamedTuple):
 
     images: Tensor  # (N, 3, H, W) uint8, channels_last
     masks: Tensor  # (N, H, W) uint8 class ids, or IGNORE_INDEX
-    colors: Tensor | None = None  # (N, 3) float32, the `color_terms` that `recolor` applies
+    transforms: "Transforms | None" = None
 
 
 def pad_collate(samples: Sequence[Sample], size: tuple[int, int] | None = None) -> Batch:
-    """Collate `samples` into a batch on their device, or on the CPU if there are none.
+    """Collate images and masks into a batch on their device, or on the CPU if there are none.
 
     Images are padded by repeating the border, which hardly changes the statistics of a batch norm;
     masks are padded with IGNORE_INDEX, which the loss skips.
@@ -49,10 +52,8 @@ def pad_collate(samples: Sequence[Sample], size: tuple[int, int] | None = None) 
             _copy_padded(image, mask, images[i], masks[i])
         else:
             _copy_padded(image, mask, images[i].numpy(), masks[i].numpy())
-    colors = [sample.colors for sample in samples]
     # an (N, 3, H, W) view of (N, H, W, 3) memory is already channels_last
-    images = images.permute(0, 3, 1, 2)
-    return Batch(images, masks, None if None in colors else torch.tensor(colors).reshape(-1, 3))
+    return Batch(images.permute(0, 3, 1, 2), masks)
 
 
 def _copy_padded(image: _Array, mask: _Array, padded_image: _Array, padded_mask: _Array) -> None:

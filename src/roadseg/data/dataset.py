@@ -3,6 +3,7 @@
 Shapes: H and W are the height and width of an image.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,21 +12,35 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from roadseg.data.augmentation import color_terms, draw_augmentation
+from roadseg.config.params import Augmentation
+from roadseg.data.augmentation import draw_transform
 from roadseg.data.collate import Sample
 from roadseg.data.prepared import PreparedDataset
 
-_AUGMENTATION = 2  # part of the generator's seed, so that augmentation has a stream of its own
+# parts of the generators' seeds, so that augmentation and sampling have streams of their own
+_AUGMENTATION, _CLASS_UNIFORM = 2, 4
 
 
 class SegmentationDataset(Dataset[Sample]):
-    """Map-style dataset of augmented images and masks; a key is (epoch, index)."""
+    """Map-style dataset of images and masks with their transforms; a key is (epoch, index).
+
+    Args:
+        class_uniform: fraction of the samples that do not show the image of their index, but one
+            that is drawn by class: first a class, each with the same probability, then an image
+            that has it, then a pixel of it, which the augmentation moves to the middle. Void is
+            not drawn.
+    """
 
     def __init__(
-        self, prepared: PreparedDataset, ids: Sequence[str], seed: int, *, flip: bool, jitter: float
+        self,
+        prepared: PreparedDataset,
+        ids: Sequence[str],
+        seed: int,
+        augmentation: Augmentation | None = None,
+        class_uniform: float = 0.0,
     ) -> None:
         self.prepared, self.ids, self.seed = prepared, list(ids), seed
-        self.flip, self.jitter = flip, jitter
+        self.augmentation, self.class_uniform = augmentation, class_uniform
         self.resident: list[Sample] | None = None
         self._mean_greys: dict[int, float] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
@@ -42,23 +57,49 @@ class SegmentationDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Return (H, W) of an image."""
+    def size(self, key: tuple[int, int]) -> tuple[int, int]:
+        """Return (H, W) of the image that a sample shows."""
+        index, *_ = self._choose(key)
         if index not in self._sizes:
             self._sizes[index] = self.prepared.size(self.ids[index])
         return self._sizes[index]
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Return sample `index` with the augmentation of `epoch`; `key` is (epoch, index)."""
-        epoch, index = key
-        rng = np.random.default_rng([_AUGMENTATION, self.seed, epoch, index])
-        augmentation = draw_augmentation(rng, flip=self.flip, jitter=self.jitter)
+        """Return a sample with its transform, which `augment` applies; `key` is (epoch, index)."""
+        index, center = self.source(key)
         image, mask = self._pair(index)
-        if augmentation.flip:
-            image, mask = _mirror(image), _mirror(mask)
-        if not self.jitter:
+        if self.augmentation is None:
             return Sample(image, mask)
-        return Sample(image, mask, color_terms(augmentation, self._mean_grey(index)))
+        rng = np.random.default_rng([_AUGMENTATION, self.seed, *key])
+        size, mean = self.size(key), self._mean_grey(index)
+        return Sample(image, mask, draw_transform(rng, self.augmentation, size, mean, center))
+
+    def source(self, key: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
+        """Return the index of the image that a sample shows, and the pixel to center, if any."""
+        index, class_id, rng = self._choose(key)
+        if class_id is None:
+            return index, None
+        pixels = np.argwhere(self.prepared.mask(self.ids[index]) == class_id)
+        row, column = pixels[rng.integers(len(pixels))].tolist()
+        return index, (row, column)
+
+    def _choose(self, key: tuple[int, int]) -> tuple[int, int | None, np.random.Generator]:
+        """Return the index of the image, the class by which it was drawn, and the generator."""
+        _, index = key
+        rng = np.random.default_rng([_CLASS_UNIFORM, self.seed, *key])
+        if rng.random() >= self.class_uniform:
+            return index, None, rng
+        class_id, images = self._images_of_classes[rng.integers(len(self._images_of_classes))]
+        return int(rng.choice(images)), class_id, rng
+
+    @functools.cached_property
+    def _images_of_classes(self) -> list[tuple[int, np.ndarray]]:
+        """The classes that occur, except void, each with the indices of the images that have it."""
+        has_class = np.stack([self.prepared.class_pixels([i]) for i in self.ids]) > 0
+        void = self.prepared.class_map().void_id
+        return [
+            (c, np.flatnonzero(has)) for c, has in enumerate(has_class.T) if has.any() and c != void
+        ]
 
     def _pair(self, index: int) -> tuple[Any, Any]:
         if self.resident is not None:
@@ -74,7 +115,3 @@ class SegmentationDataset(Dataset[Sample]):
 
 def _to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(array.copy()).to(device)
-
-
-def _mirror(image: Any) -> Any:
-    return image.flip(1) if isinstance(image, Tensor) else image[:, ::-1]

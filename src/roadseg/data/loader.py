@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from roadseg.data.augmentation import output_size, stack_transforms
 from roadseg.data.collate import Batch, largest_size, pad_collate
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.sampler import BatchKeys, EpochSampler
@@ -38,6 +39,7 @@ def training_batches(
         _BatchDataset(dataset),
         sampler=sampler,
         batch_size=None,  # the sampler yields whole batches
+        collate_fn=_keep,
         num_workers=num_workers,
         pin_memory=pin,
         worker_init_fn=_ignore_signals,
@@ -46,10 +48,21 @@ def training_batches(
     return _iterate(loader)
 
 
+def _keep(batch: Batch) -> Batch:
+    """Return `batch`; torch would convert its arrays to tensors, which `augment` does itself."""
+    return batch
+
+
 def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
     """Load this rank's shard, padded to the size of the whole batch."""
-    size = largest_size([dataset.size(index) for _, index in batch.keys])
-    return pad_collate([dataset[key] for key in batch.keys[batch.shard]], size)
+    size = largest_size([dataset.size(key) for key in batch.keys])
+    samples = [dataset[key] for key in batch.keys[batch.shard]]
+    collated = pad_collate(samples, size)
+    transforms = [sample.transform for sample in samples if sample.transform is not None]
+    if dataset.augmentation is None or not transforms:
+        return collated
+    augmented_size = output_size(dataset.augmentation, size)
+    return collated._replace(transforms=stack_transforms(transforms, augmented_size))
 
 
 class _BatchDataset(Dataset[Batch | Exception]):
@@ -67,10 +80,9 @@ class _BatchDataset(Dataset[Batch | Exception]):
         except (InputError, OSError, MemoryError) as error:
             return error
         if get_worker_info() is not None:
-            for tensor in batch:
-                if tensor is not None:
-                    # torch would do this later, in a thread where an error hangs the trainer
-                    tensor.share_memory_()  # type: ignore[no-untyped-call] # torch lacks its type
+            for tensor in (batch.images, batch.masks):
+                # torch would do this later, in a thread where an error hangs the trainer
+                tensor.share_memory_()  # type: ignore[no-untyped-call] # torch lacks its type
         return batch
 
 

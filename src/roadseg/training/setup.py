@@ -84,7 +84,7 @@ def build_trainer(
         accelerator=accelerator,
         prepared=prepared,
         dataset=SegmentationDataset(
-            prepared, split.train, train.seed, flip=recipe.flip, jitter=recipe.jitter
+            prepared, split.train, train.seed, recipe.augmentation, recipe.class_uniform
         ),
         criterion=criterion,
         recipe=recipe,
@@ -151,11 +151,19 @@ def _provenance(
         code=code,
         data=TrainingData(train=train_data, val=val_data),
         model={"architecture": model.architecture, **network},
-        recipe={"name": train.recipe, **recipe.model_dump()},
+        recipe={"name": train.recipe, **_flatten(recipe.model_dump())},
         train={"seed": train.seed, **epochs, **start, **encoder},
         machine={"device": accelerator.device.type, "precision": accelerator.precision},
         versions=versions,
     )
+
+
+def _flatten(options: dict[str, Any]) -> dict[str, Any]:
+    """Replace sections by their entries, with names such as `augmentation.flip`."""
+    flat = {name: value for name, value in options.items() if not isinstance(value, dict)}
+    for section in options.keys() - flat.keys():
+        flat |= {f"{section}.{name}": value for name, value in options[section].items()}
+    return flat
 
 
 def _weights_record(folder: Path, model: Model) -> WeightsRecord:
