@@ -92,6 +92,7 @@ def test_page_shows_every_graph_and_image_without_network(finished: Path):
         "best.png",
         "epoch_002_training.png",
         "epoch_002_test.png",
+        "augmentation.png",
     ]
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     assert [f"#{''.join(f'{v:02x}' for v in color)}" for color in class_map.colors] == fills

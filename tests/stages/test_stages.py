@@ -139,9 +139,9 @@ def test_confusion_matrices_of_the_images_add_up_to_that_of_all(outputs: Path):
     assert total.to_dict() == found.to_dict()
 
 
-def test_render_plots_selected_epochs_and_extreme_images(outputs: Path):
+def test_render_plots_selected_epochs_extreme_images_and_the_augmentation(outputs: Path):
     images = sorted(path.name for path in (outputs / "plots/predictions").iterdir())
-    expected = ["best.png", "epoch_002_test.png", "epoch_002_training.png"]
+    expected = ["augmentation.png", "best.png", "epoch_002_test.png", "epoch_002_training.png"]
     assert images == [*expected, "epochs.gif", "epochs.png", "hardest.png"]
     with Image.open(outputs / "plots/predictions/epoch_002_training.png") as image:
         pixels = np.asarray(image.convert("RGB")) @ np.array([1 << 16, 1 << 8, 1])

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from multiprocessing import active_children
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -48,7 +49,7 @@ def training_batches(
     return _iterate(loader)
 
 
-def _keep(batch: Batch) -> Batch:
+def _keep(batch: Any) -> Any:
     """Return `batch`; torch would convert its arrays to tensors, which `augment` does itself."""
     return batch
 
