@@ -167,7 +167,36 @@ def save_model(
 CODE = {"src/roadseg/training/trainer.py": "0" * 40}
 EVERY_STEP = Resume(minutes=0, states=2, trainings=5)
 RARELY = Resume(minutes=1440, states=2, trainings=5)
-ODD = {"batch_size": 2, "validations_per_epoch": 2}
+
+
+def make_augmentation(**changes: float) -> Augmentation:
+    """Return an augmentation that changes nothing, except for `changes`."""
+    off = {"flip": False, "scale_min": 1.0, "scale_max": 1.0, "crop": 1.0}
+    others = set(Augmentation.model_fields) - set(off)
+    return Augmentation(**{**off, **dict.fromkeys(others, 0.0), **changes})
+
+
+STRONG = make_augmentation(
+    flip=True,
+    scale_min=0.5,
+    scale_max=2.0,
+    crop=0.75,
+    rotation=30.0,
+    perspective=0.3,
+    jitter=0.4,
+    hue=0.1,
+    gamma=0.5,
+    grey=0.2,
+    blur=1.5,
+    noise=0.05,
+    cutout=0.5,
+)
+ODD = {
+    "batch_size": 2,
+    "validations_per_epoch": 2,
+    "augmentation": STRONG,
+    "class_uniform": 0.5,
+}
 
 
 def make_prepared(folder: Path) -> PreparedDataset:
@@ -180,13 +209,6 @@ def make_params(folder: Path, recipe: str = "modern", **changes: object) -> Para
     """Write and load parameters with `changes` in the section train."""
     named = {f"train__{key}": value for key, value in {"precision": "fp32", **changes}.items()}
     return load_params(write_params(folder / "params.yaml", train__recipe=recipe, **named))
-
-
-def make_augmentation(**changes: float) -> Augmentation:
-    """Return an augmentation that changes nothing, except for `changes`."""
-    off = {"flip": False, "scale_min": 1.0, "scale_max": 1.0, "crop": 1.0}
-    others = set(Augmentation.model_fields) - set(off)
-    return Augmentation(**{**off, **dict.fromkeys(others, 0.0), **changes})
 
 
 def make_trainer(prepared: PreparedDataset, params: Params, **changes: object) -> Trainer:

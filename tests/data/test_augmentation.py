@@ -8,23 +8,7 @@ from torch import Tensor
 from roadseg.config.class_map import IGNORE_INDEX
 from roadseg.config.params import Augmentation
 from roadseg.data.augmentation import augment, draw_transform, output_size, stack_transforms
-from tests.factories import make_augmentation
-
-STRONG = make_augmentation(
-    flip=True,
-    scale_min=0.5,
-    scale_max=2.0,
-    crop=0.75,
-    rotation=30.0,
-    perspective=0.3,
-    jitter=0.4,
-    hue=0.1,
-    gamma=0.5,
-    grey=0.2,
-    blur=1.5,
-    noise=0.05,
-    cutout=0.5,
-)
+from tests.factories import STRONG, make_augmentation
 
 
 def make_blocks(height: int = 24, width: int = 40) -> tuple[Tensor, Tensor]:

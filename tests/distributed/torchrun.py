@@ -22,6 +22,10 @@ SETTINGS = {
     "train__epochs": 8,
     "train__precision": "fp32",
     "recipes__modern__batch_size": 5,
+    "recipes__modern__class_uniform": 0.5,
+    "recipes__modern__augmentation__scale_min": 0.5,
+    "recipes__modern__augmentation__crop": 0.75,
+    "recipes__modern__augmentation__noise": 0.05,
     "resume__minutes": 0,
 }
 DROPOUT = {"model__unet__norm": "group", "model__unet__dropout": 0.3}
