@@ -39,6 +39,7 @@ from benchmarks.trainings import (
     make_training,
     override_params,
 )
+from roadseg.config.class_map import ClassMap
 from roadseg.config.json_files import read_model, write_model
 from roadseg.config.params import Params
 from roadseg.config.schema import parse_yaml, validate
@@ -169,7 +170,7 @@ def main() -> None:
         failures = run_trainings(trainings, args.jobs, args.accept_other_code)
     if not pretrained.record.exists():
         raise InputError("the training on synthetic streets is not finished")
-    report(args, groups, pretrained, photographs)
+    report(args, groups, pretrained, photographs.class_map())
     if failures:
         raise InputError(f"{failures} of {len(trainings)} trainings failed; see above")
 
@@ -178,7 +179,7 @@ def report(
     args: argparse.Namespace,
     groups: Sequence[Group],
     pretrained: Training,
-    photographs: PreparedDataset,
+    class_map: ClassMap,
 ) -> None:
     """Print the table, and write the table of all trainings and the plot."""
     results = [{side: read_results(group.trainings[side]) for side in SIDES} for group in groups]
@@ -189,7 +190,7 @@ def report(
         f"epochs ({pretrained.seconds() / 60:.1f} minutes): mIoU {scenes.best_val_miou:.3f} on "
         f"others of them, {without:.3f} on the photographs before it has seen any.\n"
     )
-    print("\n".join(format_table(groups, results, photographs)))
+    print("\n".join(format_table(groups, results, class_map)))
     table = result_table(groups, results)
     write_table(args.out / "pretraining.csv", table)
     if len(table):

@@ -17,7 +17,7 @@ from benchmarks.results import (
     table_lines,
 )
 from benchmarks.trainings import Training
-from roadseg.data.prepared import PreparedDataset
+from roadseg.config.class_map import ClassMap
 from roadseg.reporting.figures import DPI, FONT, PAGE_WIDTH, save_figure
 
 SIDES = SCRATCH, PRETRAINED = "from_scratch", "pretrained"
@@ -54,7 +54,7 @@ def epochs_to_reach(scratch: Mapping[int, Result], pretrained: Mapping[int, Resu
 def format_table(
     groups: Sequence[Group],
     results: Sequence[Mapping[str, Mapping[int, Result]]],
-    prepared: PreparedDataset,
+    class_map: ClassMap,
 ) -> list[str]:
     """Format mean and standard deviation of the best mIoU of both sides, and their difference."""
     header = ["photographs", "epochs", "steps", *TITLES.values(), "difference (95 % interval)"]
@@ -63,7 +63,7 @@ def format_table(
         cells = [str(number) for number in group[:3]]
         for side in SIDES:
             cells.append(format_mean([r.metrics.best_val_miou for r in sides[side].values()]))
-        table = compare_seeds(sides[SCRATCH], sides[PRETRAINED], prepared)
+        table = compare_seeds(sides[SCRATCH], sides[PRETRAINED], class_map)
         cells.append("" if table is None else format_difference(table.iloc[0]))
         lines.append([*cells, epochs_to_reach(sides[SCRATCH], sides[PRETRAINED])])
     return table_lines([*header, "epochs until pretrained reaches from scratch"], lines)

@@ -35,6 +35,7 @@ from benchmarks.trainings import (
     format_value,
     make_training,
 )
+from roadseg.config.class_map import ClassMap
 from roadseg.config.schema import read_yaml
 from roadseg.data.prepared import PreparedDataset
 from roadseg.provenance.source_code import ROOT
@@ -103,7 +104,7 @@ def format_option(option: str) -> str:
 def format_tables(
     rows: Sequence[Row],
     results: Sequence[Mapping[int, Result]],
-    prepared: PreparedDataset,
+    class_map: ClassMap,
     *,
     classes: bool,
 ) -> list[str]:
@@ -119,7 +120,7 @@ def format_tables(
         cells.append(f"{mean(result.minutes for result in found):.1f}" if found else "")
         cells.append(format_mean([result.metrics.best_val_miou for result in found]))
         cells.append(format_mean([result.metrics.val_miou for result in found]))
-        table = compare_seeds(results[0], by_seed, prepared)
+        table = compare_seeds(results[0], by_seed, class_map)
         difference = "" if table is None or row is rows[0] else format_difference(table.iloc[0])
         lines.append([*cells, difference, " ".join(map(format_option, row.options))])
         if table is not None:
@@ -152,8 +153,8 @@ def main() -> None:
     failures = 0 if args.table else run_trainings(ordered, args.jobs, args.accept_other_code)
     command = dvc_command(args.params, [*args.set, "train.seed=SEED"])
     print(f"\nEach row is `{command} [options]`.\n")
-    prepared, results = PreparedDataset(args.prepared), [read_results(row) for row in trainings]
-    print("\n".join(format_tables(rows, results, prepared, classes=args.classes)))
+    results, class_map = map(read_results, trainings), PreparedDataset(args.prepared).class_map()
+    print("\n".join(format_tables(rows, list(results), class_map, classes=args.classes)))
     if failures:
         raise InputError(f"{failures} of {len(ordered)} trainings failed; see above")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.trainings import Training, stage_arguments
+from roadseg.config.class_map import ClassMap
 from roadseg.config.json_files import read_model
-from roadseg.data.prepared import PreparedDataset
 from roadseg.evaluation.comparison import Source, compare
 from roadseg.evaluation.image_confusions import read_image_confusions
 from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
@@ -60,7 +60,7 @@ def read_results(trainings: Mapping[int, Training]) -> dict[int, Result]:
 
 
 def compare_seeds(
-    a: Mapping[int, Result], b: Mapping[int, Result], prepared: PreparedDataset
+    a: Mapping[int, Result], b: Mapping[int, Result], class_map: ClassMap
 ) -> pd.DataFrame | None:
     """Compare B with A on the seeds that both have; None if there are none.
 
@@ -70,9 +70,8 @@ def compare_seeds(
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         return None
-    sources = ([side[seed].source for seed in seeds] for side in (a, b))
-    class_map = prepared.class_map()
-    return compare(*sources, class_map.void, class_map.names).table
+    first, second = ([side[seed].source for seed in seeds] for side in (a, b))
+    return compare(first, second, class_map.void, class_map.names).table
 
 
 def format_mean(values: Sequence[float]) -> str:

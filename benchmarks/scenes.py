@@ -52,13 +52,13 @@ def scene_class_map(photographs: ClassMap) -> ClassMap:
         InputError: the generator draws fewer than two of the classes.
     """
     ids: dict[str, list[int]] = {name: [] for name in photographs.names}
-    ignored = []
+    ignored: list[int] = []
     for label_id, names in CLASS_NAMES.items():
         name = next((name for name in names if name in ids), None)
         (ignored if name is None else ids[name]).append(label_id)
     if sum(1 for found in ids.values() if found) < 2:
         raise InputError(
-            f"classes {', '.join(photographs.names)}: the synthetic streets have none of them; "
+            f"classes {', '.join(photographs.names)}: the synthetic streets have fewer than two; "
             "add their names to CLASS_NAMES in benchmarks/scenes.py"
         )
     classes = [

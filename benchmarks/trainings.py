@@ -201,7 +201,7 @@ def format_value(value: object) -> str:
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested sections as one level of dotted keys."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
