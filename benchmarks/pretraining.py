@@ -1,15 +1,14 @@
-r"""Pretraining on synthetic streets: mIoU against the number of photographs, with and without it.
+"""Pretraining on synthetic streets: mIoU against the number of photographs, with and without it.
 
-One network is trained on a few thousand synthetic streets. From it (`train.start`) and from random
-weights, networks are trained on 25, 50, 100 and all training images of a photographic data set,
-with several seeds. Both sides have the same images, steps, seeds and validation images (all). The
-table of benchmarks/ABLATION.md comes from
+One network is trained on a few thousand synthetic streets, of the size of the photographs. From it
+(`train.start`) and from random weights, networks are trained on 25, 50, 100 and all training images
+of a photographic data set. Both sides have the same images, steps, seeds and validation images.
 
-    python -m benchmarks.pretraining --jobs 2 --scenes 3000 --pretrain-epochs 5 --steps 2000
+    python -m benchmarks.pretraining --jobs 2 --seeds 0 1 2 --scenes 3000 --pretrain-epochs 5
 
-with CamVid prepared by `dvc repro split -S data.source=camvid_trainval.zip -S remap.scale=0.25 ..`.
-The same command resumes an interrupted measurement, as in benchmarks/recipes.py. The results are
-printed, and written to pretraining.csv and pretraining.png in --out.
+With data/prepared as in benchmarks/recipes.py; options and interruptions are those described there.
+It prints the table, and writes pretraining.csv and pretraining.png to --out (runs/pretraining). As
+there is one pretrained network, standard deviations do not contain the variance of pretraining.
 """
 
 import argparse

@@ -1,14 +1,20 @@
 r"""Train variants of a recipe with several seeds, and compare them with the first one.
 
-A row is a name and options of `dvc exp run -S`. The table of benchmarks/ABLATION.md comes from
+A row is a name and options of `dvc exp run -S`, on the command line or as a line of a file:
 
-    python -m benchmarks.recipes --seeds 0 1 2 --jobs 2 --set train.epochs=20 \
-        --row modern --row "without Lovász loss: recipes.modern.lovasz=0"
+    python -m benchmarks.recipes --jobs 2 --seeds 0 1 2 --set train.epochs=20 --row modern \
+        --row "without Lovász loss: recipes.modern.lovasz=0"
+    python -m benchmarks.recipes --jobs 2 --rows rows.txt --classes
 
-with CamVid prepared by `dvc repro split -S data.source=camvid_trainval.zip -S remap.scale=0.5 ..`.
-A measurement of many hours can be interrupted at any time, also by SIGKILL or a reboot: the same
-command resumes it. `--table` prints what is finished. A file with one row per line (`--rows FILE`)
-has the same syntax as `--row`; lines that begin with # are comments.
+It trains on data/prepared, data/split.json and data/weights. Those of CamVid, with the official
+lists and at a quarter of its size, and its params.yaml come from
+
+    dvc exp run -S data.source=camvid_trainval.zip -S "data.images='{split:train,val}/{id}.png'" \
+        -S "data.masks='{split:train,val}annot/{id}.png'" -S data.test_images=null \
+        -S remap.classes=camvid11 -S remap.scale=0.25 -S "split.val_ids='^val_'" split weights
+
+Or give --prepared, --split, --weights and --params. A measurement of many hours can be interrupted
+at any time: the same command resumes it, and skips what is finished. --table prints what there is.
 """
 
 import argparse

@@ -20,6 +20,8 @@ from benchmarks.pretraining_report import (
 )
 from benchmarks.scenes import CLASS_NAMES, scene_class_map, write_scenes
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, read_class_map
+from roadseg.config.json_files import write_model
+from roadseg.data.prepared import CLASSES, PreparedDataset
 from roadseg.system.errors import InputError
 from streetscenes.drawing import pixel_tags
 from tests.benchmarks.test_trainings import make_result
@@ -88,21 +90,22 @@ def test_classes_that_the_generator_never_draws_are_an_error_or_reported():
 
 
 def test_scenes_are_prepared_once_and_described_by_the_class_map_of_the_photographs(
-    tmp_path: Path, prepared
+    tmp_path: Path,
 ):
-    scenes = write_scenes(tmp_path, prepared, 2, (36, 64), seed=3)
-    assert scenes.class_map() == prepared.class_map()
+    photographs = PreparedDataset(tmp_path / "photographs")
+    class_map = read_class_map(ROOT / "classes/camvid11.yaml")
+    write_model(photographs.root / CLASSES, class_map)
+    scenes = write_scenes(tmp_path, photographs, 2, (36, 64), seed=3)
+    assert scenes.class_map() == class_map
     assert len(scenes.train_ids()) == 2
-    pixels = dict(
-        zip(prepared.class_map().names, scenes.class_pixels(scenes.train_ids()), strict=True)
-    )
+    pixels = dict(zip(class_map.names, scenes.class_pixels(scenes.train_ids()), strict=True))
     assert pixels["road"] > 500
     assert pixels["sky"] > 50
     (tmp_path / "prepared/scale.json").unlink()
-    write_scenes(tmp_path, prepared, 2, (36, 64), seed=3)
+    write_scenes(tmp_path, photographs, 2, (36, 64), seed=3)
     assert not (tmp_path / "prepared/scale.json").exists()  # not drawn again
     with pytest.raises(InputError, match="other scenes"):
-        write_scenes(tmp_path, prepared, 3, (36, 64), seed=3)
+        write_scenes(tmp_path, photographs, 3, (36, 64), seed=3)
 
 
 def test_table_compares_both_sides_and_counts_epochs_until_the_pretrained_one_is_as_good():

@@ -18,22 +18,22 @@ from benchmarks.trainings import Training, make_training, override_params, stage
 from roadseg.config.class_map import read_class_map
 from roadseg.config.json_files import write_model
 from roadseg.config.schema import parse_yaml, read_yaml
-from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
 from roadseg.evaluation.comparison import Source
 from roadseg.evaluation.image_confusions import ImageConfusions
 from roadseg.evaluation.metric_files import TrainingMetrics
 from roadseg.system.errors import InputError
 from roadseg.system.files import read_json, write_json
-from tests.factories import ROOT
+from tests.factories import ROOT, make_red_dataset
 
 PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture
-def args(prepared: PreparedDataset, tmp_path: Path) -> argparse.Namespace:
+def args(tmp_path: Path) -> argparse.Namespace:
+    prepared = make_red_dataset(tmp_path, [([[1]], [[1]])] * 3)
     ids = prepared.train_ids()
-    write_model(tmp_path / "split.json", Split(train=ids[:2], val=ids[2:3], test=[]))
+    write_model(tmp_path / "split.json", Split(train=ids[:2], val=ids[2:], test=[]))
     return argparse.Namespace(
         prepared=prepared.root,
         split=tmp_path / "split.json",
