@@ -141,5 +141,6 @@ def _remove_old_epochs(folder: Path) -> None:
     copies them from the checkpoints then.
     """
     if (folder / "best.safetensors").exists():
-        for path in sorted((folder / "epochs").glob("epoch_*.safetensors"))[:-2]:
+        paths = (folder / "epochs").glob("epoch_*.safetensors")
+        for path in sorted(paths, key=lambda path: (len(path.name), path.name))[:-2]:
             path.unlink(missing_ok=True)

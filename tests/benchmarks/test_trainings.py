@@ -239,3 +239,15 @@ def test_numbers_are_formatted_with_deviation_range_and_interval():
     assert format_range([7, 7]) == "7"
     row = pd.Series({"difference": -0.01, "low": -0.02, "high": 0.0304})
     assert format_difference(row) == "-0.010 (-0.020 to +0.030)"
+
+
+def test_old_epochs_are_removed_once_the_best_model_is_written(tmp_path: Path):
+    (tmp_path / "epochs").mkdir()
+    for name in ("epoch_001", "epoch_998", "epoch_999", "epoch_1000"):
+        (tmp_path / f"epochs/{name}.safetensors").touch()
+    side_by_side._remove_old_epochs(tmp_path)
+    assert len(list((tmp_path / "epochs").iterdir())) == 4
+    (tmp_path / "best.safetensors").touch()
+    side_by_side._remove_old_epochs(tmp_path)
+    names = {path.stem for path in (tmp_path / "epochs").iterdir()}
+    assert names == {"epoch_999", "epoch_1000"}
