@@ -12,19 +12,16 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.results import evaluate_best, format_difference, read_confusions
 from benchmarks.table import machine_facts
-from roadseg.config.params import Params, load_params
+from benchmarks.trainings import Training, make_training
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
-from roadseg.evaluation.comparison import Source, compare
-from roadseg.evaluation.image_confusions import read_image_confusions, write_image_confusions
-from roadseg.evaluation.model_evaluation import evaluate_model
-from roadseg.models.model_file import load_network
+from roadseg.evaluation.comparison import compare
 from roadseg.models.network_facts import tested_networks
 from roadseg.provenance.source_code import ROOT
-from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.signals import GracefulShutdown
 from roadseg.training.checkpointer import Checkpointer, RunPaths
 from roadseg.training.logger import TrainingLogger
@@ -51,19 +48,27 @@ class Result(NamedTuple):
     pixel_accuracy: float
 
 
-def change_params(params: Params, network: str, epochs: int) -> Params:
-    """Return `params` with another network (`unet`, or `smp/Unet:resnet34`) and epochs."""
+def build_training(network: str, epochs: int, arguments: argparse.Namespace) -> Training:
+    """Return the training of a network (`unet`, or `smp/Unet:resnet34`)."""
     architecture, _, encoder = network.partition(":")
-    values = params.model_dump()
-    values["model"] |= {"architecture": architecture, "encoder": encoder or None}
-    values["train"]["epochs"] = epochs
-    values["render"]["epochs"] = ["last"]
-    return Params(**values)
+    options = [
+        f"model.architecture={architecture}",
+        f"model.encoder={encoder or 'null'}",
+        f"train.epochs={epochs}",
+        "render.epochs=[last]",
+    ]
+    return make_training(arguments, folder_name(network), options)
 
 
-def build(params: Params, data: Path, split: Path) -> Trainer:
-    """Build the trainer of `params`; its code is not part of the provenance."""
-    dataset, ids = PreparedDataset(data), read_split(split)
+def folder_name(network: str) -> str:
+    """Return the name of the directory of a network."""
+    return network.replace("/", "_").replace(":", "_")
+
+
+def build(training: Training) -> Trainer:
+    """Build the trainer of a training; its code is not part of the provenance."""
+    params = training.parsed
+    dataset, ids = PreparedDataset(training.prepared), read_split(training.split)
     return build_trainer(dataset, ids, params.model, params.train, params.recipe, code={})
 
 
@@ -81,49 +86,28 @@ def time_epoch(trainer: Trainer) -> tuple[float, float]:
     return step, step * trainer.steps_per_epoch + time.perf_counter() - started
 
 
-def train(params: Params, network: str, arguments: argparse.Namespace) -> Result:
-    """Train `network`, evaluate its best epoch, and write its image confusions to the folder."""
-    folder: Path = arguments.out / network.replace("/", "_").replace(":", "_")
-    data, split = arguments.prepared, arguments.split
-    trainer = build(change_params(params, network, 1), data, split)
-    step, epoch = time_epoch(trainer)
+def train(network: str, arguments: argparse.Namespace) -> Result:
+    """Train `network`, and evaluate its best epoch by the stage evaluate."""
+    step, epoch = time_epoch(build(build_training(network, 1, arguments)))
     epochs = arguments.epochs or max(1, round(60 * arguments.minutes / epoch))
-    params = change_params(params, network, epochs)
-    trainer = build(params, data, split)
-    names = ("epochs", "best", "history", "metrics", "runs", "states")
-    paths = RunPaths(**{name: folder / name for name in names})
+    training = build_training(network, epochs, arguments)
+    trainer, folder = build(training), training.folder
+    files = {"best": "best.safetensors", "history": "history.csv", "metrics": "train.json"}
+    names = {name: name for name in ("epochs", "runs", "states")} | files
+    paths = RunPaths(**{key: folder / name for key, name in names.items()})
     started = time.perf_counter()
     with GracefulShutdown() as stop:
-        checkpointer = Checkpointer(paths, trainer.metadata, params.resume, epochs)
+        checkpointer = Checkpointer(paths, trainer.metadata, training.parsed.resume, epochs)
         trainer.run(checkpointer, TrainingLogger(), stop)
     minutes = (time.perf_counter() - started) / 60
-    best, metadata = load_network(paths.best, trainer.prepared.class_map())
-    evaluated = evaluate_model(
-        best,
-        trainer.prepared,
-        trainer.val_ids,
-        select_accelerator(params.train.device, params.train.precision),
-        params.evaluate,
-        ignored=metadata.ignored_class,
-        model=paths.best,
-    )
-    confusions = evaluated.evaluation.confusions
-    write_image_confusions(
-        folder / "image_confusions.csv", evaluated.class_map, evaluated.ids, confusions
-    )
-    metrics = evaluated.metrics
+    metrics = evaluate_best(training)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     interval = metrics.miou, metrics.miou_low, metrics.miou_high
     return Result(epochs, minutes, step, peak, *interval, metrics.pixel_accuracy)
 
 
-def row(network: str, result: Result, first: Source, folder: Path) -> str:
+def row(network: str, result: Result, difference: str) -> str:
     """Format a result, with its difference from the first network."""
-    own = Source(network, read_image_confusions(folder / "image_confusions.csv"))
-    row: Any = compare([first], [own], "void").table.iloc[0]
-    difference = "" if own.name == first.name else f"{row.difference:+.3f}"
-    if difference:
-        difference += f" ({row.low:+.3f} to {row.high:+.3f})"
     return (
         f"| `{network}` | {result.epochs} | {result.minutes:.1f} | {result.step:.3f} "
         f"| {result.gigabytes:.1f} | {result.miou:.3f} ({result.low:.3f} to {result.high:.3f}) "
@@ -143,8 +127,9 @@ def main() -> None:
     parser.add_argument("--split", type=Path, default=ROOT / "data/split.json")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/architectures")
+    parser.set_defaults(set=[], weights=ROOT / "data/weights")
     arguments = parser.parse_args()
-    params = load_params(arguments.params)
+    void = PreparedDataset(arguments.prepared).class_map().void
     print("\n".join(machine_facts("cpu")), flush=True)
     print(
         "| network | epochs | minutes | step, s | memory, GB | mIoU | pixel accuracy | difference |"
@@ -153,12 +138,12 @@ def main() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         first = None
         for network in arguments.networks:
-            result = pool.submit(train, params, network, arguments).result()
-            folder = arguments.out / network.replace("/", "_").replace(":", "_")
-            if first is None:
-                table = read_image_confusions(folder / "image_confusions.csv")
-                first = Source(network, table)
-            print(row(network, result, first, folder), flush=True)
+            result = pool.submit(train, network, arguments).result()
+            own = read_confusions(arguments.out / folder_name(network), network)
+            first = first or own
+            table = compare([first], [own], void).table
+            difference = "" if own is first else format_difference(table.iloc[0])
+            print(row(network, result, difference), flush=True)
 
 
 if __name__ == "__main__":
