@@ -24,7 +24,7 @@ from roadseg.provenance.source_code import ROOT, source_blobs
 from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, file_sha256, read_json
 
-_SECTIONS = ("model", "train", "recipes", "augmentations", "evaluate")
+_SECTIONS = ("model", "train", "recipes", "evaluate")
 """Sections of params.yaml that determine the result."""
 
 
@@ -133,15 +133,11 @@ class Training:
 def relevant_values(params: str) -> dict[str, Any]:
     """Return the values of a params.yaml that determine the result of a training, by dotted key.
 
-    Of the recipes and augmentations, only those that are used are relevant.
+    Of the recipes, only the one that is used is relevant.
     """
     values = {name: value for name, value in parse_yaml(params).items() if name in _SECTIONS}
     name = values["train"]["recipe"]
-    recipe = values["recipes"][name]
-    values["recipes"] = {name: recipe}
-    if "augmentations" in values:
-        name = recipe["augmentation"]
-        values["augmentations"] = {name: values["augmentations"][name]}
+    values["recipes"] = {name: values["recipes"][name]}
     return flatten(values)
 
 
