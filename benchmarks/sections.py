@@ -22,10 +22,10 @@ def replace_section(
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
-    sections[name] = f"\n{body.strip()}\n\n"
-    parts = [f"## {title}\n{sections[title]}" for title in order if title in sections]
+    sections[name] = body
+    parts = [f"## {title}\n\n{sections[title].strip()}\n" for title in order if title in sections]
     with atomic_file(path) as temporary:
-        temporary.write_text(f"{introduction}\n{''.join(parts).rstrip()}\n", encoding="utf-8")
+        temporary.write_text("\n".join([introduction, *parts]), encoding="utf-8")
 
 
 def current_commit() -> str:
