@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from benchmarks.gpu.options import PARTS, parse_arguments
+from benchmarks.gpu.options import PARTS, Options, parse_arguments
 from benchmarks.sections import current_commit, replace_section
 from roadseg.provenance.source_code import ROOT
 
@@ -47,7 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     names, minutes, options = parse_arguments(argv)
     if options.device != "cpu" and not _has_gpu():
         sys.exit("error: torch finds no CUDA GPU; rehearse with --device cpu --small --out FILE")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # ends the part, too
     code, out, end = current_commit(), Path(options.out), time.monotonic() + 60 * minutes
     failed = []
     for number, name in enumerate(names):
@@ -59,11 +58,15 @@ def main(argv: list[str] | None = None) -> int:
             failed.append(name)
             continue
         print(f"{name}: at most {seconds:.0f} s", flush=True)
-        limited = replace(options, seconds=seconds)
-        command = [sys.executable, "-m", "benchmarks.gpu.worker", name, limited.to_json()]
+        command = worker_command(name, replace(options, seconds=seconds))
         failed += [] if write_part(out, name, command, seconds, code) else [name]
     print(f"{out}: {', '.join(failed) if failed else 'no part'} failed")
     return int(bool(failed))
+
+
+def worker_command(name: str, options: Options) -> list[str]:
+    """Return the command that runs the part `name` in a process of its own."""
+    return [sys.executable, "-m", "benchmarks.gpu.worker", name, options.to_json()]
 
 
 def write_part(out: Path, name: str, command: Sequence[str], seconds: float, code: str) -> bool:
@@ -123,7 +126,7 @@ def _process(command: Sequence[str], log: IO[str]) -> "Iterator[subprocess.Popen
     environment = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1", **os.environ}
     path = [str(ROOT), str(ROOT / "src"), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(path)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -131,13 +134,12 @@ def _process(command: Sequence[str], log: IO[str]) -> "Iterator[subprocess.Popen
         cwd=ROOT,
         env=environment,
         start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _read(stream: IO[str], output: "queue.Queue[str | None]") -> None:
@@ -164,4 +166,5 @@ def _has_gpu() -> bool:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # ends the part, too
     sys.exit(main())

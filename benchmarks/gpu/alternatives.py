@@ -16,7 +16,7 @@ from benchmarks.epoch import epoch_batches, make_trainer
 from benchmarks.gpu import operator_alternatives
 from benchmarks.gpu.operator_alternatives import Case
 from benchmarks.gpu.options import Options
-from benchmarks.gpu.timing import Work, on_device, time_steps
+from benchmarks.gpu.timing import Work, failure, on_device, time_steps
 from benchmarks.step import prepare_step, prepare_training, random_batch
 from benchmarks.table import HEADER, Row
 from roadseg.data.collate import Batch
@@ -59,13 +59,17 @@ def lines(options: Options) -> Iterator[str]:
     }
     yield HEADER
     for name, group in groups.items():
-        try:
-            sides = group()
-            present, *others = time_steps(*sides.values(), device=options.device)
-        except Exception as error:  # the others must be tried, too
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            yield f"| {name} | not measured: {reason.replace('|', '/')} | | | |"
+        sides: dict[str, Work] = {}
+        if error := failure(lambda group=group, sides=sides: sides.update(group())):
+            yield f"| {name} | {error} | | | |"
             continue
+        for side, work in list(sides.items()):
+            if error := failure(work):
+                yield f"| {name} | {side}: {error} | | | |"
+                del sides[side]
+        if not sides:
+            continue
+        present, *others = time_steps(*sides.values(), device=options.device)
         first, *rest = sides
         for other, seconds in zip(rest, others, strict=True):
             yield str(
@@ -142,7 +146,7 @@ def _compiled(accelerator: Accelerator, case: Case, backend: str) -> dict[str, W
     """A step with the network compiled by torch.compile."""
     batch = _batch(case)
     trainer, state = prepare_training(accelerator)
-    state.ddp = torch.compile(state.network, backend=backend)
+    state.network.compile(backend=backend)
     started = time.perf_counter()
     trainer.train_step(state, batch)
     name = f"compiled by {backend} within {time.perf_counter() - started:.0f} s"

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.gpu.options import Options
+from benchmarks.gpu.timing import failure
 from benchmarks.step import CLASSES, prepare_step, random_batch
 from roadseg.config.class_map import read_class_map
 from roadseg.config.params import load_params
@@ -49,14 +50,9 @@ def try_case(case: Case) -> str:
     """Return "ok", or the first line of the error or the warnings of `case`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            case()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-        except Exception as error:  # the others must be tried, too
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:250]}"
+        error = failure(case)
     texts = sorted({" ".join(str(warning.message).split())[:200] for warning in caught})
-    return f"warning: {'; '.join(texts)}".replace("|", "/") if texts else "ok"
+    return error or (f"warning: {'; '.join(texts)}".replace("|", "/") if texts else "ok")
 
 
 def _waits(step: Case) -> str:

@@ -59,3 +59,14 @@ def with_default_kernels(step: Work, search: bool = False) -> Work:
 def on_device(batch: Batch, device: str) -> Batch:
     """Return `batch` with its tensors on the device, in their memory format."""
     return Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))
+
+
+def failure(work: Work) -> str:
+    """Return the error of `work` for a cell of a table, or an empty text if it succeeds."""
+    try:
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    except Exception as error:  # the other cases must be tried, too
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".replace("|", "/")
+    return ""
