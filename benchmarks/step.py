@@ -84,7 +84,7 @@ def prepare_training(
     """Prepare a trainer, which has no images, for steps at a constant learning rate."""
     params = load_params(ROOT / "params.yaml")
     recipe = params.recipes[name].model_copy(
-        update={"schedule": "constant", "halved": 0.0, "ema": 0.0}
+        update={"schedule": "constant", "halved": 0.0, "ema": 0.0, "batch_size": 1}
     )
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     pixels = np.ones(CLASSES, dtype=np.int64)

@@ -44,10 +44,11 @@ class Outcome:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the parts `argv`, or all of them; return 1 if any of them failed or was not run."""
+    started = time.monotonic()
     names, minutes, options = parse_arguments(argv)
     if options.device != "cpu" and not _has_gpu():
         sys.exit("error: torch finds no CUDA GPU; rehearse with --device cpu --small --out FILE")
-    code, out, end = current_commit(), Path(options.out), time.monotonic() + 60 * minutes
+    code, out, end = current_commit(), Path(options.out), started + 60 * minutes
     failed = []
     for number, name in enumerate(names):
         shares = [PARTS[later] for later in names[number:]]

@@ -103,8 +103,8 @@ def _places(accelerator: Accelerator, case: Case) -> dict[str, Work]:
     batch = random_batch(case.height, case.width, case.count)
     sides = {"batch on the device": on_device(batch, case.device), "copied from the CPU": batch}
     if case.device != "cpu":
-        pinned = [None if tensor is None else tensor.pin_memory() for tensor in batch]
-        sides["copied from pinned memory"] = type(batch)(*pinned)
+        pinned = {"images": batch.images.pin_memory(), "masks": batch.masks.pin_memory()}
+        sides["copied from pinned memory"] = batch._replace(**pinned)
     return {name: prepare_step(accelerator, its) for name, its in sides.items()}
 
 
@@ -122,8 +122,8 @@ def _loading(options: Options) -> dict[str, Work]:
 
 
 def _graph(accelerator: Accelerator, case: Case) -> dict[str, Work]:
-    """A step whose kernels are launched one by one, or as one CUDA graph."""
-    batch = _batch(case)
+    """A step without augmentation, its kernels launched one by one, or as one CUDA graph."""
+    batch = Batch(*_batch(case)[:2])
     captured = _capture(prepare_step(accelerator, batch))
     return {"kernel by kernel": prepare_step(accelerator, batch), "CUDA graph": captured}
 

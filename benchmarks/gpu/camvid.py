@@ -9,30 +9,32 @@ from queue import Queue
 from threading import Thread
 
 import pandas as pd
+from torch import Tensor
 
 from benchmarks import sample
-from benchmarks.epoch import make_checkpointer, make_trainer
+from benchmarks.epoch import make_trainer
 from benchmarks.gpu.camvid_archive import prepare_archive
 from benchmarks.gpu.options import Options
-from roadseg.config.params import Params, load_params
+from roadseg.config.params import Evaluate, Params, load_params
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split, read_split
 from roadseg.evaluation.model_evaluation import ModelEvaluation, evaluate_model
-from roadseg.models.model_file import load_network
 from roadseg.provenance.source_code import ROOT
 from roadseg.reporting.charts import save_curves
 from roadseg.reporting.figures import ImageRow, save_image_grid
 from roadseg.reporting.panels import comparison_panels
-from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.runtime.signals import GracefulShutdown
+from roadseg.training.checkpointer import NullCheckpointer
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.metrics import HistoryRow
+from roadseg.training.train_state import TrainState
+from roadseg.training.trainer import Trainer
 
 _RESERVE = 0.12
 """Fraction of the time limit that is kept for the evaluation and for slower epochs."""
 _SCALES = [0.75, 1.0, 1.25]
-_MOST_ROWS = 50
+_MOST_ROWS, _MOST_EPOCHS = 50, 999
 
 
 class _Logger(TrainingLogger):
@@ -45,6 +47,18 @@ class _Logger(TrainingLogger):
     def log_epoch(self, row: HistoryRow, epochs: int) -> None:
         self.rows.put((time.monotonic(), row))
         super().log_epoch(row, epochs)
+
+
+class _Best(NullCheckpointer):
+    """Keeps the weights of the best epoch in memory; hundreds of models would fill a disk."""
+
+    epoch, miou = 0, -1.0
+    weights: dict[str, Tensor]
+
+    def save(self, state: TrainState, epoch_done: bool = False) -> None:
+        if epoch_done and state.history[-1].val_miou > self.miou:
+            self.epoch, self.miou = state.epoch, state.history[-1].val_miou
+            self.weights = state.weights()
 
 
 def lines(options: Options) -> Iterator[str]:
@@ -62,20 +76,22 @@ def lines(options: Options) -> Iterator[str]:
             f"- {images}: {len(split.train)} training and {len(split.val)} validation images, "
             f"{height}x{width}; recipe {params.train.recipe}, batch {params.recipe.batch_size}"
         )
-        times = [when for when, _ in _train(prepared, split, params, 2, folder / "measured")]
+        times = [when for when, _ in _train(make_trainer(prepared, 2, params, split), _Best())]
         epoch_s = times[1] - times[0]
-        epochs = max(1, math.floor((end - time.monotonic()) / epoch_s))
+        epochs = min(_MOST_EPOCHS, max(1, math.floor((end - time.monotonic()) / epoch_s)))
         epochs = min(epochs, 3) if options.small else epochs
-        yield f"- an epoch takes {epoch_s:.2f} s with validation and saving; {epochs} epochs\n"
+        yield f"- an epoch takes {epoch_s:.2f} s with its validation; {epochs} epochs\n"
         yield "| epoch | training loss | validation loss | validation mIoU | s |"
         yield "|---|---|---|---|---|"
         started, stride = time.monotonic(), math.ceil(epochs / _MOST_ROWS)
-        for when, row in _train(prepared, split, params, epochs, folder / "run"):
+        trainer, best, history = make_trainer(prepared, epochs, params, split), _Best(), []
+        for when, row in _train(trainer, best):
+            history.append(row)
             if row.epoch % stride == 0 or row.epoch in (1, epochs):
                 losses = f"{row.train_ce:.3f} | {row.val_ce:.3f} | {row.val_miou:.4f}"
                 yield f"| {row.epoch} | {losses} | {when - started:.1f} |"
         yield ""
-        yield from _results(prepared, split, params, folder / "run", Path(options.out))
+        yield from _results(trainer, best, history, params.evaluate, Path(options.out))
 
 
 def _params(options: Options) -> Params:
@@ -91,7 +107,6 @@ def _params(options: Options) -> Params:
     changes = {
         "train": params.train.model_copy(update={"recipe": name, "device": options.device}),
         "recipes": {**params.recipes, name: recipe},
-        "resume": params.resume.model_copy(update={"minutes": 1440}),  # there is no second try
         "model": model,
     }
     return params.model_copy(update=changes)
@@ -110,18 +125,14 @@ def _data(options: Options, folder: Path) -> tuple[PreparedDataset, Split, str]:
     return prepared, Split(train=ids[:18], val=ids[18:], test=[]), "synthetic streets (no --camvid)"
 
 
-def _train(
-    prepared: PreparedDataset, split: Split, params: Params, epochs: int, folder: Path
-) -> Iterator[tuple[float, HistoryRow]]:
+def _train(trainer: Trainer, best: _Best) -> Iterator[tuple[float, HistoryRow]]:
     """Train, and yield each epoch with the time of its end."""
     rows: Queue[tuple[float, HistoryRow] | None] = Queue()
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            trainer = make_trainer(prepared, epochs, params, split)
-            checkpointer = make_checkpointer(trainer, folder, params.resume)
-            trainer.run(checkpointer, _Logger(rows), GracefulShutdown())
+            trainer.run(best, _Logger(rows), GracefulShutdown())
         except BaseException as error:
             errors.append(error)
         rows.put(None)
@@ -136,34 +147,30 @@ def _train(
 
 
 def _results(
-    prepared: PreparedDataset, split: Split, params: Params, folder: Path, out: Path
+    trainer: Trainer, best: _Best, history: list[HistoryRow], evaluation: Evaluate, out: Path
 ) -> Iterator[str]:
     """Evaluate the best epoch with and without test-time augmentation, and draw the plots."""
-    history = pd.read_csv(folder / "history.csv")
-    best = int(history["epoch"][history["val_miou"].idxmax()])
-    network, metadata = load_network(folder / "models" / "best.safetensors", prepared.class_map())
-    accelerator = select_accelerator(params.train.device, "auto")
-    plain = params.evaluate.model_copy(update={"flip": False, "scales": [1.0]})
-    several = params.evaluate.model_copy(update={"flip": True, "scales": _SCALES})
-    names, results = ("one view", f"flip and scales {_SCALES}"), []
-    for name, options in zip(names, (plain, several), strict=True):
+    network, prepared = trainer.initial_state().network, trainer.prepared
+    network.load_state_dict(best.weights)
+    views = {"one view": (False, [1.0]), f"flip and scales {_SCALES}": (True, _SCALES)}
+    for number, (name, (flip, scales)) in enumerate(views.items()):
         result = evaluate_model(
             network,
             prepared,
-            split.val,
-            accelerator,
-            options,
-            ignored=metadata.ignored_class,
+            trainer.val_ids,
+            trainer.accelerator,
+            evaluation.model_copy(update={"flip": flip, "scales": scales}),
+            ignored=trainer.criterion.ignored_class,
             model="the best epoch",
         )
-        results.append(result)
-        yield f"- best epoch {best}, {name}: validation mIoU {result.metrics.miou:.4f}"
-    yield f"- IoU: {_ious(results[0])}"
+        yield f"- best epoch {best.epoch}, {name}: validation mIoU {result.metrics.miou:.4f}"
+        if number == 0:
+            yield f"- IoU: {_ious(result)}"
     curves, drawn = (out.with_name(f"{out.stem}-{kind}.png") for kind in ("curves", "predictions"))
-    save_curves(curves, history, best)
+    save_curves(curves, pd.DataFrame(history), best.epoch)
     rows = [
-        ImageRow(comparison_panels(network, prepared, image_id, accelerator), image_id)
-        for image_id in split.val[:: max(1, len(split.val) // 4)][:4]
+        ImageRow(comparison_panels(network, prepared, image_id, trainer.accelerator), image_id)
+        for image_id in trainer.val_ids[:: max(1, len(trainer.val_ids) // 4)][:4]
     ]
     save_image_grid(drawn, "validation images, the best epoch", rows, prepared.class_map())
     yield f"\n![curves]({curves.name})\n![predictions]({drawn.name})"

@@ -82,14 +82,12 @@ def _params(params: Params, recipe: str, options: Options) -> Params:
             update={"unet": params.model.unet.model_copy(update=unet)}
         ),
         "train": params.train.model_copy(update={"recipe": recipe, "device": options.device}),
-        "resume": params.resume.model_copy(update={"minutes": 0}),  # a checkpoint at each step
-        "recipes": {**params.recipes, recipe: _with_batch_size(params, recipe)},
+        "recipes": {
+            **params.recipes,
+            recipe: params.recipes[recipe].model_copy(update={"batch_size": 2}),
+        },
     }
     return params.model_copy(update=changes)
-
-
-def _with_batch_size(params: Params, recipe: str) -> object:
-    return params.recipes[recipe].model_copy(update={"batch_size": 2})
 
 
 def _start(
@@ -113,7 +111,10 @@ def _train(prepared: Path, params: Params, folder: Path, stop: signal.Signals | 
         return result
 
     trainer.train_step = step
-    checkpointer = make_checkpointer(trainer, folder, params.resume)
+    # a run that is killed saves a checkpoint at each step
+    minutes = 0 if stop == signal.SIGKILL else params.resume.minutes
+    resume = params.resume.model_copy(update={"minutes": minutes})
+    checkpointer = make_checkpointer(trainer, folder, resume)
     with GracefulShutdown() as shutdown:
         try:
             trainer.run(checkpointer, TrainingLogger(), shutdown)

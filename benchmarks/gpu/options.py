@@ -11,11 +11,11 @@ from roadseg.provenance.source_code import ROOT
 
 PARTS = {
     "facts": 3,
-    "tests": 8,
-    "identical": 10,
+    "tests": 9,
+    "identical": 14,
     "operators": 7,
     "agreement": 5,
-    "step": 10,
+    "step": 12,
     "alternatives": 12,
     "profile": 5,
     "camvid": 40,

@@ -57,8 +57,8 @@ def with_default_kernels(step: Work, search: bool = False) -> Work:
 
 
 def on_device(batch: Batch, device: str) -> Batch:
-    """Return `batch` with its tensors on the device, in their memory format."""
-    return Batch(*(None if tensor is None else tensor.to(device) for tensor in batch))
+    """Return `batch` with its images and masks on the device, in their memory format."""
+    return Batch(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in batch))
 
 
 def failure(work: Work) -> str:
