@@ -22,7 +22,7 @@ class _Step(NamedTuple):
     weights: dict[str, Tensor]
     """After the step."""
     predicted: Tensor
-    """Of the network after the step, in evaluation mode."""
+    """Of the network after the step, with the statistics of the batch."""
 
 
 def lines(options: Options) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _step(accelerator: Accelerator, recipe: str, height: int, width: int) -> _St
     loss = trainer.train_step(state, batch).loss.item()
     parameters = dict(state.network.named_parameters())
     with torch.inference_mode():
-        logits = accelerator.logits(state.network.eval(), accelerator.images(batch.images))
+        logits = accelerator.logits(state.network, accelerator.images(batch.images))
     return _Step(
         loss,
         {name: value.grad.float().cpu() for name, value in parameters.items()},
