@@ -21,8 +21,10 @@ from benchmarks.step import prepare_step, prepare_training, random_batch
 from benchmarks.table import HEADER, Row
 from roadseg.data.collate import Batch
 from roadseg.data.prepared import PreparedDataset
+from roadseg.models.layers.convolution import use_conv3x3
 from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.runtime.determinism import make_deterministic
+from roadseg.system.errors import InputError
 
 _WARM_UPS = 3
 """Steps before a CUDA graph is captured, as in torch's documentation."""
@@ -123,6 +125,8 @@ def _loading(options: Options) -> dict[str, Work]:
 
 def _graph(accelerator: Accelerator, case: Case) -> dict[str, Work]:
     """A step without augmentation, its kernels launched one by one, or as one CUDA graph."""
+    if case.device == "cpu":
+        raise InputError("a CUDA graph needs a GPU")
     batch = Batch(*_batch(case)[:2])
     captured = _capture(prepare_step(accelerator, batch))
     return {"kernel by kernel": prepare_step(accelerator, batch), "CUDA graph": captured}
@@ -146,6 +150,7 @@ def _compiled(accelerator: Accelerator, case: Case, backend: str) -> dict[str, W
     """A step with the network compiled by torch.compile."""
     batch = _batch(case)
     trainer, state = prepare_training(accelerator)
+    use_conv3x3(state.network, "torch")  # this project's own kernels for CPUs cannot be traced
     state.network.compile(backend=backend)
     started = time.perf_counter()
     trainer.train_step(state, batch)

@@ -88,7 +88,7 @@ def test_first_step_has_the_loss_and_the_weights_of_the_cpu(prepared, params, tm
         loss = train(trainer, state, 1)
         weights = torch.cat([p.detach().flatten().cpu() for p in state.network.parameters()])
         found.append((loss, weights))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
     # rmsprop and adamw divide by the gradient, so that rounding decides the sign of tiny ones
     agree = (found[0][1] - found[1][1]).abs() < 1e-4
     assert agree.float().mean() > 0.97
