@@ -167,5 +167,6 @@ def _has_gpu() -> bool:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: terminated"))  # ends the part, too
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("error: interrupted"))  # ends the part, too
     sys.exit(main())

@@ -31,8 +31,8 @@ from roadseg.training.metrics import HistoryRow
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
-_RESERVE = 0.12
-"""Fraction of the time limit that is kept for the evaluation and for slower epochs."""
+_RESERVE, _RESERVE_S = 0.08, 20
+"""What is kept for imports, the evaluation and slower epochs: part of the limit, and seconds."""
 _SCALES = [0.75, 1.0, 1.25]
 _MOST_ROWS, _MOST_EPOCHS = 50, 999
 
@@ -63,7 +63,7 @@ class _Best(NullCheckpointer):
 
 def lines(options: Options) -> Iterator[str]:
     """Measure an epoch, train as many as fit, and evaluate the best of them."""
-    end = time.monotonic() + options.seconds * (1 - _RESERVE)
+    end = time.monotonic() + options.seconds * (1 - _RESERVE) - _RESERVE_S
     make_deterministic()
     params = _params(options)
     with tempfile.TemporaryDirectory() as name:

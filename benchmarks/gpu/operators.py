@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -47,12 +48,17 @@ def lines(options: Options) -> Iterator[str]:
 
 
 def try_case(case: Case) -> str:
-    """Return "ok", or the first line of the error or the warnings of `case`."""
+    """Return "ok", or the error or the warnings of `case`, with their places."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         error = failure(case)
-    texts = sorted({" ".join(str(warning.message).split())[:200] for warning in caught})
-    return error or (f"warning: {'; '.join(texts)}".replace("|", "/") if texts else "ok")
+    texts = sorted(
+        {
+            f"{Path(warning.filename).name}:{warning.lineno}: {str(warning.message).strip()[:150]}"
+            for warning in caught
+        }
+    )
+    return error or " ".join("; ".join(texts).replace("|", "/").split()) or "ok"
 
 
 def _waits(step: Case) -> str:

@@ -14,6 +14,7 @@ from benchmarks.step import FLOP_PER_PIXEL, our_step, prepare_step, random_batch
 from benchmarks.table import HEADER, MATRIX, Row, matrix_product
 from roadseg.runtime.accelerator import select_accelerator
 from roadseg.runtime.determinism import make_deterministic
+from roadseg.system.memory import is_out_of_memory
 
 _SIZES = ((96, 320), (180, 240), (360, 480), (375, 1242))
 _BATCHES = (1, 2, 4, 8, 16, 32)
@@ -34,7 +35,9 @@ def lines(options: Options) -> Iterator[str]:
         for count in batches:
             try:
                 yield from _rows(height, width, count, device, report, product, 2 * side**3)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 yield f"| training, {height}x{width}, batch {count} | out of memory | | | |"
                 torch.cuda.empty_cache()
                 break
