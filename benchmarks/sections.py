@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ def replace_section(
 
 def current_commit() -> str:
     """Describe the current commit; outside of a repository it is the environment's COMMIT."""
-    command = ["git", "describe", "--always", "--dirty"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or os.environ.get("COMMIT", "unknown")
+    command, found = ["git", "describe", "--always", "--dirty"], ""
+    if shutil.which("git"):
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        found = result.stdout.strip()
+    return found or os.environ.get("COMMIT", "unknown")
