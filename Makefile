@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install models remotes repro final verify quick test test-fast experiments board demo bench fuzz deps schema lint clean clean-downloads
+.PHONY: help install models remotes repro final verify quick test test-fast experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -73,6 +73,10 @@ board: $(VENV)/installed ## Serve TensorBoard for past and running trainings
 
 demo: $(VENV)/installed-demo ## Serve a local page to try the model on your own images
 	roadseg demo
+
+GPU ?=
+gpu: ## Test and measure a CUDA GPU, write benchmarks/GPU.md (ten minutes; installs nothing)
+	python3 -m benchmarks.gpu $(GPU)
 
 bench: $(VENV)/installed ## Run the benchmarks, write benchmarks/RESULTS.md (an hour, on an idle machine)
 	python -m benchmarks

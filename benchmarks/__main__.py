@@ -6,12 +6,11 @@ other sections of the file.
 
 import argparse
 import importlib
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.sections import current_commit, replace_section
 from benchmarks.table import HEADER, machine_facts
 from roadseg.provenance.source_code import ROOT
 
@@ -24,8 +23,8 @@ _INTRODUCTION = """# Benchmark results
 
 Written by `make bench`; [README.md](README.md) explains the benchmarks. Each row compares two
 programs that were timed alternately in one run, with nothing else running; times are medians of at
-least five runs. The last column says whether a target was met. GPU results are not included;
-`python -m benchmarks.gpu` measures them.
+least five runs. The last column says whether a target was met. `make gpu` measures a GPU, for
+[GPU.md](GPU.md).
 """
 
 
@@ -36,9 +35,7 @@ def main() -> None:
     groups = parser.parse_args().groups or GROUPS
     if unknown := set(groups) - set(GROUPS):
         sys.exit(f"error: {', '.join(unknown)}: no such group; use {', '.join(GROUPS)}")
-    commit = ["git", "rev-parse", "--short", "HEAD"]
-    code = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    facts = [*machine_facts("cpu"), f"{time.strftime('%Y-%m-%d')}, commit {code}"]
+    facts = [*machine_facts("cpu"), f"{time.strftime('%Y-%m-%d')}, commit {current_commit()}"]
     print("\n".join(facts), flush=True)
     for group in groups:
         print(f"\n{HEADER}", flush=True)
@@ -51,12 +48,9 @@ def main() -> None:
 
 def write_section(path: Path, group: str, facts: list[str], rows: list[str]) -> None:
     """Replace the section of `group` in the file at `path`; the other sections stay."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
     listed = "\n".join(f"- {fact}" for fact in facts)
-    sections[group] = "\n".join(["", HEADER, *rows, "", listed, "", ""])
-    parts = [f"## {name}\n{sections[name]}" for name in GROUPS if name in sections]
-    path.write_text(f"{_INTRODUCTION}\n{''.join(parts).rstrip()}\n", encoding="utf-8")
+    body = "\n".join([HEADER, *rows, "", listed])
+    replace_section(path, _INTRODUCTION, GROUPS, group, body)
 
 
 if __name__ == "__main__":

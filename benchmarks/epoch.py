@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import sample
 from benchmarks.table import ROUNDS, Row, time_alternately
-from roadseg.config.params import load_params
+from roadseg.config.params import Params, Resume, load_params
 from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.loader import training_batches
 from roadseg.data.prepared import PreparedDataset
@@ -38,16 +38,21 @@ _VALIDATION = 6
 _KITTI_TRAINING = 180  # training images, of KITTI's 200 labelled ones
 
 
-def make_trainer(prepared: PreparedDataset, epochs: int) -> Trainer:
-    """Create a trainer with the default recipe; the last _VALIDATION images are for validation."""
-    params, ids = load_params(ROOT / "params.yaml"), prepared.train_ids()
-    split = Split(train=ids[:-_VALIDATION], val=ids[-_VALIDATION:], test=[])
+def make_trainer(
+    prepared: PreparedDataset,
+    epochs: int,
+    params: Params | None = None,
+    split: Split | None = None,
+) -> Trainer:
+    """Create a trainer; by default, the last _VALIDATION images are for validation."""
+    params, ids = params or load_params(ROOT / "params.yaml"), prepared.train_ids()
+    split = split or Split(train=ids[:-_VALIDATION], val=ids[-_VALIDATION:], test=[])
     train = params.train.model_copy(update={"epochs": epochs})
     code = source_blobs(ROOT / "stages" / "train.py")
     return build_trainer(prepared, split, params.model, train, params.recipe, code)
 
 
-def make_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
+def make_checkpointer(trainer: Trainer, folder: Path, resume: Resume | None = None) -> Checkpointer:
     """Create a checkpointer that saves everything below `folder`."""
     outputs = RunPaths(
         epochs=folder / "models" / "epochs",
@@ -57,7 +62,7 @@ def make_checkpointer(trainer: Trainer, folder: Path) -> Checkpointer:
         runs=folder / "runs",
         states=folder / "states",
     )
-    resume = load_params(ROOT / "params.yaml").resume
+    resume = resume or load_params(ROOT / "params.yaml").resume
     return Checkpointer(outputs, trainer.metadata, resume, trainer.train.epochs)
 
 

@@ -24,7 +24,7 @@ from roadseg.runtime.accelerator import Accelerator, select_accelerator
 from roadseg.runtime.determinism import make_deterministic
 from roadseg.system.memory import keep_freed_memory
 from roadseg.training.criterion import build_criterion
-from roadseg.training.train_state import synchronize_state
+from roadseg.training.train_state import TrainState, synchronize_state
 from roadseg.training.trainer import Trainer
 
 UNET = {"base_channels": 64, "bilinear": True, "norm": "batch", "dropout": 0.0}
@@ -88,9 +88,17 @@ def prepare_step(
     accelerator: Accelerator, batch: Batch, name: str = "modern", norm: str = "batch"
 ) -> Callable:
     """Prepare a step on this rank's shard of a batch, without the moving average of the weights."""
+    trainer, state = prepare_training(accelerator, name, norm)
+    return lambda: trainer.train_step(state, batch)
+
+
+def prepare_training(
+    accelerator: Accelerator, name: str = "modern", norm: str = "batch"
+) -> tuple[Trainer, TrainState]:
+    """Prepare a trainer, which has no images, for steps at a constant learning rate."""
     params = load_params(ROOT / "params.yaml")
     recipe = params.recipes[name].model_copy(
-        update={"schedule": "constant", "halved": 0.0, "ema": 0.0}
+        update={"schedule": "constant", "halved": 0.0, "ema": 0.0, "batch_size": 1}
     )
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
     pixels = np.ones(CLASSES, dtype=np.int64)
@@ -109,7 +117,7 @@ def prepare_step(
     )
     state = trainer.initial_state()
     synchronize_state(state, accelerator.process_group)
-    return lambda: trainer.train_step(state, batch)
+    return trainer, state
 
 
 def rows(rounds: int = ROUNDS) -> Iterator[Row]:

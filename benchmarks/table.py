@@ -67,9 +67,9 @@ MATRIX = 4096
 MATRIX_FLOP = 2 * MATRIX**3
 
 
-def matrix_product(dtype: torch.dtype, device: str) -> Callable[[], None]:
-    """Return a function that multiplies two square matrices of MATRIX rows (MATRIX_FLOP)."""
-    left, right = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+def matrix_product(dtype: torch.dtype, device: str, rows: int = MATRIX) -> Callable[[], None]:
+    """Return a function that multiplies two square matrices (for MATRIX rows, MATRIX_FLOP)."""
+    left, right = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))
 
     def product() -> None:
         left @ right

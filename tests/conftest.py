@@ -53,6 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+@pytest.hookimpl(optionalhook=True)  # `make gpu` runs tests without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a third of the time is waiting, for DVC, servers and kills."""
     return 1 + (os.cpu_count() or 1)

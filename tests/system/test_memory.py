@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from roadseg.system.memory import is_out_of_memory
+
 _COUNT = """
 import resource, sys
 import numpy as np
@@ -48,3 +50,10 @@ def test_available_memory_respects_ulimit_v():
     is_less, mebibytes = result.stdout.split()
     assert is_less == "True"
     assert 200 <= int(mebibytes) <= 256
+
+
+def test_messages_of_a_gpu_whose_memory_is_full_are_recognized():
+    message = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    assert is_out_of_memory(RuntimeError(message))
+    assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+    assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"))

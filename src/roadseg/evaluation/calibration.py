@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from roadseg.models.losses import bincount
+
 NUM_BINS = 15
 _UNIT = 2**32
 """Confidences are summed as integer multiples of 1 / _UNIT. This is exact: any float32 above 1/256
@@ -37,8 +39,8 @@ def calibration_counts(
     valid = (counted & ~confidence.isnan()).reshape(-1)  # converting NaN to int is undefined
     bins = ((units * NUM_BINS - 1) // _UNIT).where(valid, NUM_BINS)
     correct = (predicted == class_ids).reshape(-1)
-    pixels = torch.bincount(bins, minlength=NUM_BINS + 1)
-    hits = torch.bincount(bins.where(correct, NUM_BINS), minlength=NUM_BINS + 1)
+    pixels = bincount(bins, NUM_BINS + 1)
+    hits = bincount(bins.where(correct, NUM_BINS), NUM_BINS + 1)
     sums = torch.zeros_like(pixels).index_add_(0, bins, units)
     return torch.stack([pixels, hits, sums])[:, :NUM_BINS]
 

@@ -16,6 +16,8 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # True by default, which would not be fp32
     torch.backends.cuda.matmul.allow_tf32 = False
+    # True by default, which adds parts of a long sum in bf16; Muon's sums have up to 9216 terms
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def seed_torch(*words: int) -> None:

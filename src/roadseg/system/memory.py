@@ -17,11 +17,11 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 _OUT_OF_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|out of memory|bad_alloc|can't start new thread|"
-    r"could not (create|execute) a primitive|failed to map segment",
+    r"could not (create|execute) a primitive|failed to map segment|_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
-"""Messages of errors without a class of their own: from torch, oneDNN, loader processes, and late
-imports."""
+"""Messages of errors without a class of their own: from torch, oneDNN, cuBLAS and cuDNN, loader
+processes, and late imports."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

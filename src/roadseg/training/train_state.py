@@ -234,12 +234,16 @@ def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _random_state(device: torch.device) -> dict[str, Tensor]:
     """Return the states of the random generators that dropout uses."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
+    if device.type == "cuda":  # of this device, which need not be the current one
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
 def _restore_random_state(device: torch.device, states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
-    if device.type != "cpu":
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[device.type])

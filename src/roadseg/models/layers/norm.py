@@ -128,7 +128,9 @@ class _SyncNormalize(Function):
         shift = -sums[0] * inverse * weight - slope * mean
         one = torch.ones_like(mean)
         # The terms through mean and variance are affine in x: slope * x + shift.
-        grad_x = grad_x.add_(F.batch_norm(x, 0 * mean, one, slope, shift, eps=0.0))
+        # F.batch_norm refuses an epsilon of 0 in some versions of torch
+        affine = torch.batch_norm(x, slope, shift, 0 * mean, one, False, 0.0, 0.0, True)
+        grad_x = grad_x.add_(affine)
         return grad_x, grad_weight, grad_bias, None, None
 
 
