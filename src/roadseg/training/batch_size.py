@@ -1,22 +1,23 @@
 """The largest batch size that fits in memory (`batch_size: auto`)."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 
 from roadseg.data.loader import load_batch
 from roadseg.data.sampler import BatchKeys
-from roadseg.models.live_tensors import LiveTensors
 from roadseg.system.errors import InputError
-from roadseg.system.memory import available_bytes, is_out_of_memory
+from roadseg.system.memory import available_bytes, is_out_of_memory, peak_bytes, resident_bytes
 from roadseg.training.encoder import freeze_encoder
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
 _MEMORY_FRACTION = 0.9
-"""Largest fraction of the free memory that a training step may use; the rest is for checkpoints
-that are being saved, and for fragmentation."""
+"""Largest fraction of the free memory that training may use; the rest is for checkpoints that are
+being saved, and for fragmentation."""
+_VISIBLE_GROWTH = 0.1
+"""Growth of the peak memory from one batch size to the next, as a fraction of the peak, above which
+it is taken as proportional to the number of images; before, other allocations hide it."""
 
 
 def fit_batch_size(trainer: Trainer, num_processes: int, largest: int) -> int:
@@ -37,9 +38,9 @@ def fit_batch_size(trainer: Trainer, num_processes: int, largest: int) -> int:
         raise InputError(f"{key}: {num_processes} processes cannot share {largest} images")
     device = trainer.accelerator.device.type
     if device == "cuda":
-        share = _largest_by_trial(trainer, shares)
+        share = _fit_on_gpu(trainer, shares)
     elif device == "cpu":
-        share = _largest_by_estimate(trainer, shares, num_processes)
+        share = _fit_on_cpu(trainer, shares, num_processes)
     else:
         raise InputError(f"{key}: the free memory of {device} is unknown; set a number")
     if not share:
@@ -57,28 +58,31 @@ def set_step(trainer: Trainer, state: TrainState, *, halved: bool, frozen: bool)
     freeze_encoder(state, trainer.recipe)
 
 
-def _largest_by_trial(trainer: Trainer, shares: Sequence[int]) -> int:
-    """Run steps on a CUDA device until one runs out of memory; 0 if the first does."""
+def _fit_on_gpu(trainer: Trainer, shares: Sequence[int]) -> int:
+    """Run steps with more and more images until memory runs out; 0 if one image is too much."""
     device, fitting = trainer.accelerator.device, 0
     next(trainer.batches(trainer.initial_state()))  # moves the images to the device if they fit
     capacity = trainer.accelerator.free_bytes() + torch.cuda.memory_allocated(device)
     for share in shares:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        # the second step has the optimizer's averages in memory
-        if not _succeeds(partial(_run_steps, trainer, [share, share])):
-            break
-        if torch.cuda.max_memory_reserved(device) > _MEMORY_FRACTION * capacity:
+        succeeded = _try_steps(trainer, share)
+        if not succeeded or torch.cuda.max_memory_reserved(device) > _MEMORY_FRACTION * capacity:
             break
         fitting = share
     torch.cuda.empty_cache()
     return fitting
 
 
-def _succeeds(run: Callable[[], object]) -> bool:
-    """Return False if `run` runs out of memory; its tensors are free when this returns."""
+def _try_steps(trainer: Trainer, share: int) -> bool:
+    """Run two steps, the second with the optimizer's averages; return False if memory runs out.
+
+    Their tensors are free when this returns.
+    """
     try:
-        run()
+        state = trainer.initial_state()
+        for _ in range(2):
+            _run_step(trainer, state, share)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -86,33 +90,34 @@ def _succeeds(run: Callable[[], object]) -> bool:
     return True
 
 
-def _largest_by_estimate(trainer: Trainer, shares: Sequence[int], num_processes: int) -> int:
-    """Extrapolate the memory of steps with one and two images on a CPU; 0 if one does not fit.
+def _fit_on_cpu(trainer: Trainer, shares: Sequence[int], num_processes: int) -> int:
+    """Run steps with few images and extrapolate their peak memory; 0 if one image is too much.
 
-    A trial could not be caught: the system kills a process, and not necessarily this one.
+    Running out of memory is no error here that could be caught: the system kills a process.
     """
     state = trainer.initial_state()
-    budget = _MEMORY_FRACTION * available_bytes() / num_processes
-    first, one, two = _run_steps(trainer, [1, 1, 2], state)
-    return max((s for s in shares if first + (s - 1) * (two - one) <= budget), default=0)
-
-
-def _run_steps(
-    trainer: Trainer, shares: Sequence[int], state: TrainState | None = None
-) -> list[int]:
-    """Run a step with each number of images, padded to the largest height and width of all.
-
-    Returns:
-        Peak of the allocations in each step, bytes; on a GPU without those in backward passes. The
-        first includes the averages that the optimizer keeps.
-    """
-    state, peaks = state or trainer.initial_state(), []
-    keys = [(1, index) for index in range(len(trainer.dataset))]
+    budget = _MEMORY_FRACTION * (available_bytes() / num_processes + resident_bytes())
+    _run_step(trainer, state, shares[0])  # creates the optimizer's averages
+    peak, growth, fitting = peak_bytes(), 0, 0
     for share in shares:
-        set_step(trainer, state, halved=False, frozen=False)
-        batch = load_batch(trainer.dataset, BatchKeys(keys, slice(share)))
-        with LiveTensors() as live:
-            trainer.train_step(state, batch)
-            state.fetch_losses()
-        peaks.append(live.peak_bytes)
-    return peaks
+        if growth < _VISIBLE_GROWTH * peak:
+            if 2 * peak > budget and fitting:  # the next step might take twice as much
+                break
+            _run_step(trainer, state, share)
+            growth = peak_bytes() - peak
+            peak += growth
+        else:  # twice as many more images as in the step before
+            growth *= 2
+            peak += growth
+        if peak > budget:
+            break
+        fitting = share
+    return fitting
+
+
+def _run_step(trainer: Trainer, state: TrainState, share: int) -> None:
+    """Run a step on the first `share` images, padded to the largest height and width of all."""
+    keys = [(1, index) for index in range(len(trainer.dataset))]
+    set_step(trainer, state, halved=False, frozen=False)
+    trainer.train_step(state, load_batch(trainer.dataset, BatchKeys(keys, slice(share))))
+    state.fetch_losses()  # waits for the device
