@@ -19,6 +19,7 @@ from tests.fuzz.workspace import (
     EVALUATE,
     MODEL,
     MODEL_OUT,
+    PLAN_FILE,
     RENDER,
     SPLIT,
     SPLIT_FILE,
@@ -34,7 +35,7 @@ FACTS = ("classes.json", "sizes.json", "scale.json", "index.jsonl")
 
 def make_case(rng: random.Random, work: Path, again: bool = True) -> Case:
     """Build a case of split (if `again` is set), evaluate and, sometimes, train or render."""
-    copy_in(work, "params.yaml", MODEL)
+    copy_in(work, "params.yaml", MODEL, PLAN_FILE)
     steps = [SPLIT] if again else []
     if again:
         write_old_outputs(work, SPLIT_FILE)
