@@ -210,7 +210,7 @@ def find_first_difference(rows: list[Row]) -> str | None:
     elif first.difference.detail == _NOT_WRITTEN:
         cause = "the stage did not run or failed; see its message above"
     elif first.stage == "plan":
-        cause = "train.minutes or batch_size: auto was measured again; commit the numbers that it prints"
+        cause = "train.minutes or batch_size: auto was measured again; commit the measured numbers"
     elif first.stage in _SOURCES:
         source = _SOURCES[first.stage]
         cause = f"its code and parameters are the same, so the data of {source} have changed"
