@@ -21,6 +21,13 @@ def write_plan(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def open_params(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    """Parameters that leave both numbers open."""
+    changes = {"train__minutes": 10, "recipes__modern__batch_size": "auto"}
+    return read_params(tmp_path_factory.mktemp("open"), **changes)
+
+
 def test_plan_has_the_numbers_of_the_parameters(tmp_path: Path):
     params = read_params(tmp_path, train__epochs=5, recipes__modern__batch_size=3)
     assert stated_plan(params) == Plan(epochs=5, batch_size=3)
@@ -38,11 +45,10 @@ def test_recipe_that_is_not_used_may_be_open(tmp_path: Path):
     assert stated_plan(params) == Plan(epochs=2, batch_size=2)
 
 
-def test_open_numbers_are_those_of_the_plan(tmp_path: Path):
-    params = read_params(tmp_path, train__minutes=10, recipes__modern__batch_size="auto")
+def test_open_numbers_are_those_of_the_plan(open_params: Params, tmp_path: Path):
     with pytest.raises(InputError, match=r"^batch_size: .*, got 'auto'$"):
-        _ = params.recipe
-    planned = apply_plan(params, write_plan(tmp_path, '{"epochs": 37, "batch_size": 16}'))
+        _ = open_params.recipe
+    planned = apply_plan(open_params, write_plan(tmp_path, '{"epochs": 37, "batch_size": 16}'))
     assert (planned.train.epochs, planned.recipe.batch_size) == (37, 16)
     stated = read_params(tmp_path, train__epochs=37, recipes__modern__batch_size=16)
     assert planned.recipe == stated.recipe
@@ -76,10 +82,9 @@ WRONG = {
         *("", "[]", '{"epochs": 2}', '{"batch_size": 2}', '{"epochs": NaN, "batch_size": 2}'),
     ],
 )
-def test_invalid_plan_is_refused(tmp_path: Path, text: str):
-    params = read_params(tmp_path, train__minutes=1, recipes__modern__batch_size="auto")
+def test_invalid_plan_is_refused(open_params: Params, tmp_path: Path, text: str):
     with pytest.raises(InputError, match=r"plan.json: .*; run dvc repro to rebuild it$") as caught:
-        apply_plan(params, write_plan(tmp_path, text))
+        apply_plan(open_params, write_plan(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 

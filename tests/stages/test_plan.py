@@ -13,6 +13,7 @@ from tests.factories import ROOT, write_images, write_params
 from tests.stage_runner import WRITTEN, arguments, run_stage
 
 OPEN = {"train__minutes": 0.001, "recipes__modern__batch_size": "auto"}
+FAST = {"train__precision": "fp32", "model__kernels": "torch"}
 
 
 def read_plan(folder: Path) -> dict:
@@ -25,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured")
     source = write_images(folder / "pictures")
     (folder / "params.yaml").symlink_to("measured.yaml")
-    write_params(folder / "measured.yaml", data__source=str(source), **OPEN)
+    write_params(folder / "measured.yaml", data__source=str(source), **FAST, **OPEN)
     for stage in ("fetch", "remap", "split"):
         run_stage(stage, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +68,7 @@ def test_measured_plan_fits_the_data_and_leaves_no_other_file(measured: Path):
 
 def test_training_with_the_measured_numbers_gives_the_same_bytes(measured: Path, tmp_path: Path):
     found, source = read_plan(measured), str(measured / "pictures")
-    stated = {"train__epochs": found["epochs"], "recipes__modern__batch_size": 4}
+    stated = {"train__epochs": found["epochs"], "recipes__modern__batch_size": 4, **FAST}
     write_params(tmp_path / "params.yaml", data__source=source, render__epochs=["last"], **stated)
     (tmp_path / "data").mkdir()
     for name in ("prepared", "split.json"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from roadseg.config.params import TrainingRecipe
 from roadseg.data.collate import Batch
 from roadseg.data.prepared import PreparedDataset
 from roadseg.training import plan
@@ -18,6 +19,11 @@ PLAIN, HALVED = StepKind(halved=False, frozen=False), StepKind(halved=True, froz
 FROZEN, BOTH = StepKind(halved=False, frozen=True), StepKind(halved=True, frozen=True)
 
 
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecipe:
+    return make_params(tmp_path_factory.mktemp("recipe")).recipe
+
+
 @pytest.mark.parametrize(
     ("halved", "frozen", "expected"),
     [
@@ -29,11 +35,10 @@ FROZEN, BOTH = StepKind(halved=False, frozen=True), StepKind(halved=True, frozen
     ],
 )
 def test_images_of_four_epochs_by_kind_of_step(
-    tmp_path: Path, halved: float, frozen: int, expected: dict
+    recipe: TrainingRecipe, halved: float, frozen: int, expected: dict
 ):
     changes = {"halved": halved, "encoder_frozen": frozen}
-    recipe = make_params(tmp_path).recipe.model_copy(update=changes)
-    assert image_counts(recipe, 4, 10) == expected
+    assert image_counts(recipe.model_copy(update=changes), 4, 10) == expected
 
 
 # an epoch takes 10 * 0.1 + 2 * 1 = 3 s
@@ -44,15 +49,15 @@ TIMING = Timing(startup=2, image={PLAIN: 0.1}, validation=1, num_images=10, num_
     ("seconds", "epochs"), [(62, 20), (63.4, 20), (63.6, 21), (5, 1), (0.1, 1), (1e9, 999)]
 )
 def test_number_of_epochs_is_the_one_that_comes_closest(
-    tmp_path: Path, seconds: float, epochs: int
+    recipe: TrainingRecipe, seconds: float, epochs: int
 ):
-    recipe = make_params(tmp_path).recipe
     assert TIMING.seconds(recipe, 20) == pytest.approx(62)
     assert TIMING.choose_epochs(recipe, seconds) == epochs
 
 
-def test_description_states_the_estimate_and_a_deviation_beyond_a_tenth(tmp_path: Path):
-    recipe = make_params(tmp_path).recipe
+def test_description_states_the_estimate_and_a_deviation_beyond_a_tenth(
+    recipe: TrainingRecipe,
+):
     line = "plan: 1.04 minutes: 20 epochs (step 0.2 s, validation 1 s, about 1 min 2 s)"
     assert plan._describe(TIMING, recipe, 2, 1.04, 20) == line
     first, second = plan._describe(TIMING, recipe, 2, 0.05, 1).splitlines()
