@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roadseg.training import batch_size, plan
+from roadseg.training import batch_size, timing
 from stages import render
 from tests.factories import ROOT, write_images, write_params
 from tests.stage_runner import WRITTEN, arguments, run_stage
@@ -30,7 +30,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stage in ("fetch", "remap", "split"):
         run_stage(stage, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "MAX_EPOCHS", 2)  # a measurement may find anything
+        patch.setattr(timing, "MAX_EPOCHS", 2)  # a measurement may find anything
         patch.setattr(batch_size, "available_bytes", lambda: 1 << 40)
         run_stage("plan", folder)
     run_stage("train", folder)

@@ -8,9 +8,9 @@ import pytest
 from roadseg.config.params import TrainingRecipe
 from roadseg.data.collate import Batch
 from roadseg.data.prepared import PreparedDataset
-from roadseg.training import plan
-from roadseg.training.plan import StepKind, Timing, image_counts, measure_timing
+from roadseg.training import plan, timing
 from roadseg.training.schedule import is_halved
+from roadseg.training.timing import StepKind, Timing, image_counts, measure_timing
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 from tests.factories import make_params, make_trainer
@@ -87,7 +87,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     def validate(_trainer: Trainer, _state: TrainState) -> None:
         clock.now += 3
 
-    monkeypatch.setattr(plan.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(Trainer, "train_step", train_step)
     monkeypatch.setattr(Trainer, "validate", validate)
     return clock
@@ -99,8 +99,8 @@ def test_each_kind_of_step_is_timed_without_the_first_step(
     """Six images in batches of 4 and 2: the smaller batch does not distort the duration."""
     params = make_params(tmp_path, epochs=999)
     changes = {"batch_size": 4, "halved": 0.5, "encoder_frozen": 1, "validations_per_epoch": 2}
-    timing = measure_timing(make_trainer(prepared, params, **changes), 400, started=90)
-    assert timing == Timing(
+    measured = measure_timing(make_trainer(prepared, params, **changes), 400, started=90)
+    assert measured == Timing(
         startup=(100 - 90) + 7 + 4,  # with the first step, of 4 images
         image={PLAIN: 1, HALVED: 0.25, FROZEN: 0.5, BOTH: 0.125},
         validation=3,
@@ -112,6 +112,6 @@ def test_each_kind_of_step_is_timed_without_the_first_step(
 def test_batches_never_run_out(prepared: PreparedDataset, tmp_path: Path, clock: Clock):
     """The epochs for which the trainer is built may take less time than the measurement."""
     params = make_params(tmp_path, epochs=2)
-    timing = measure_timing(make_trainer(prepared, params), 1200, started=0)
-    assert timing.image == {PLAIN: 1}
+    measured = measure_timing(make_trainer(prepared, params), 1200, started=0)
+    assert measured.image == {PLAIN: 1}
     assert clock.steps > 3 * 2  # two epochs of three steps

@@ -20,6 +20,8 @@ from roadseg.config.file_pattern import (
 )
 from roadseg.config.schema import StrictModel, read_yaml, validate
 
+MAX_EPOCHS, MAX_BATCH_SIZE = 999, 1024
+
 
 def _pattern_check(parse: Callable[[str], FilePattern]) -> AfterValidator:
     def check(text: str) -> str:
@@ -67,8 +69,8 @@ _Ids = Annotated[list[str], Field(min_length=1)]
 _IdsPattern = Annotated[str, AfterValidator(_check_ids_pattern)]
 _GroupPattern = Annotated[str, AfterValidator(_check_group_pattern)]
 _Scale = Annotated[float, Field(ge=0.1, le=4)]
-Epochs = Annotated[int, Field(ge=1, le=999)]
-BatchSize = Annotated[int, Field(ge=1, le=1024)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
 _Epoch = Annotated[int, Field(ge=1)] | Literal["last"]
 _Device = Literal["auto", "cpu", "mps", "cuda"] | Annotated[str, Field(pattern="^cuda:[0-9]+$")]
 _ID_LIST_SUFFIX = ".txt"

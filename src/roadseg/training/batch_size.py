@@ -8,7 +8,7 @@ from roadseg.data.loader import load_batch
 from roadseg.data.sampler import BatchKeys
 from roadseg.system.errors import InputError
 from roadseg.system.memory import available_bytes, is_out_of_memory, peak_bytes, resident_bytes
-from roadseg.training.encoder import freeze_encoder
+from roadseg.training.timing import StepKind, set_step
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
@@ -49,13 +49,6 @@ def fit_batch_size(trainer: Trainer, num_processes: int, largest: int) -> int:
             "choose a smaller network"
         )
     return share * num_processes
-
-
-def set_step(trainer: Trainer, state: TrainState, *, halved: bool, frozen: bool) -> None:
-    """Let the next step of `state` be one on halved images or not, with a frozen encoder or not."""
-    state.epoch = 0 if frozen else trainer.recipe.encoder_frozen
-    state.step = 0 if halved else trainer.total_steps - 1
-    freeze_encoder(state, trainer.recipe)
 
 
 def _fit_on_gpu(trainer: Trainer, shares: Sequence[int]) -> int:
@@ -118,6 +111,6 @@ def _fit_on_cpu(trainer: Trainer, shares: Sequence[int], num_processes: int) -> 
 def _run_step(trainer: Trainer, state: TrainState, share: int) -> None:
     """Run a step on the first `share` images, padded to the largest height and width of all."""
     keys = [(1, index) for index in range(len(trainer.dataset))]
-    set_step(trainer, state, halved=False, frozen=False)
+    set_step(trainer, state, StepKind(halved=False, frozen=False))
     trainer.train_step(state, load_batch(trainer.dataset, BatchKeys(keys, slice(share))))
     state.fetch_losses()  # waits for the device

@@ -1,83 +1,24 @@
-"""Training by the clock: time training steps and a validation, and choose the number of epochs."""
+"""Training by the clock: measure what params.yaml leaves open, and choose the epochs."""
 
-import contextlib
-import io
-import math
-import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
-from roadseg.config.params import Params, Recipe, TrainingRecipe
+from roadseg.config.params import MAX_BATCH_SIZE, MAX_EPOCHS, Params, Recipe, TrainingRecipe
 from roadseg.config.plan_file import Plan
-from roadseg.data.collate import Batch
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.distributed import SINGLE_PROCESS
-from roadseg.training.batch_size import fit_batch_size, set_step
-from roadseg.training.errors import explain_out_of_memory, require_shared_batches
-from roadseg.training.logger import TrainingLogger
+from roadseg.training.batch_size import fit_batch_size
+from roadseg.training.errors import explain_out_of_memory
 from roadseg.training.setup import build_trainer
-from roadseg.training.train_state import TrainState, synchronize_state
+from roadseg.training.timing import Timing, measure_timing
 from roadseg.training.trainer import Trainer
 
-MAX_EPOCHS, MAX_BATCH_SIZE = 999, 1024
 _TOLERANCE = 0.1
 """Largest deviation from `train.minutes` that is not reported, as a fraction of it."""
-
-
-class StepKind(NamedTuple):
-    """A kind of training step; kinds differ in their duration."""
-
-    halved: bool
-    """On images of half height and width."""
-    frozen: bool
-    """The encoder is not trained."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Measured durations, in seconds."""
-
-    startup: float
-    """From the start of the stage to the end of the first step."""
-    image: Mapping[StepKind, float]
-    """Duration of a training step per image of the batch."""
-    validation: float
-    num_images: int
-    """Number of training images."""
-    num_validations: int
-    """Validations per epoch."""
-
-    def seconds(self, recipe: Recipe, epochs: int) -> float:
-        """Estimate the duration of a training."""
-        counts = image_counts(recipe, epochs, self.num_images)
-        steps = sum(count * self.image[kind] for kind, count in counts.items())
-        return self.startup + steps + epochs * self.num_validations * self.validation
-
-    def choose_epochs(self, recipe: Recipe, seconds: float) -> int:
-        """Return the number of epochs whose duration is closest to `seconds`."""
-        return min(
-            range(1, MAX_EPOCHS + 1), key=lambda epochs: abs(self.seconds(recipe, epochs) - seconds)
-        )
-
-
-def image_counts(recipe: Recipe, epochs: int, num_images: int) -> dict[StepKind, float]:
-    """Return the number of images that steps of each kind train in all epochs, without zeros."""
-    total = epochs * num_images
-    halved, frozen = recipe.halved * total, min(epochs, recipe.encoder_frozen) * num_images
-    both = min(halved, frozen)  # both kinds begin with the first step
-    counts = {
-        StepKind(halved=True, frozen=True): both,
-        StepKind(halved=True, frozen=False): halved - both,
-        StepKind(halved=False, frozen=True): frozen - both,
-        StepKind(halved=False, frozen=False): total - max(halved, frozen),
-    }
-    return {kind: count for kind, count in counts.items() if count}
 
 
 def measure_plan(
@@ -146,114 +87,14 @@ def _fit_batch_size(
     return batch_size
 
 
-def measure_timing(trainer: Trainer, seconds: float, started: float) -> Timing:
-    """Time steps of each kind and a validation; all ranks return the same numbers.
-
-    Args:
-        seconds: planned duration of the training, which decides how long this takes.
-        started: `time.perf_counter()` when the trainer began to be built.
-    """
-    recipe, group, num_images = (
-        trainer.recipe,
-        trainer.accelerator.process_group,
-        len(trainer.dataset),
-    )
-    # with few and with many epochs
-    counts = (image_counts(recipe, epochs, num_images) for epochs in (1, MAX_EPOCHS))
-    kinds = sorted({kind for count in counts for kind in count})
-    least = min(60, max(10, 0.03 * seconds), seconds / 4)
-    print(f"plan: measuring training steps for about {least:.3g} s, and a validation", flush=True)
-    state = trainer.initial_state()
-    last = num_images - (trainer.steps_per_epoch - 1) * recipe.batch_size
-    require_shared_batches(state.network, last, group.size)
-    synchronize_state(state, group)
-    with contextlib.closing(_endless_batches(trainer, state)) as batches:
-        timer = _Timer(trainer, state, batches)
-        timer.run_steps(kinds[0], 1)
-        startup = group.broadcast_object(lambda: time.perf_counter() - started)
-        image = {kind: timer.seconds_per_image(kind, least / len(kinds)) for kind in kinds}
-    return Timing(
-        startup=startup,
-        image=image,
-        validation=timer.validation_seconds(least),
-        num_images=num_images,
-        num_validations=len(trainer.validate_after),
-    )
-
-
-def _endless_batches(trainer: Trainer, state: TrainState) -> Generator[Batch, None, None]:
-    while True:
-        state.step = 0
-        yield from trainer.batches(state)
-
-
-@dataclass
-class _Timer:
-    """Runs training steps and validations, and returns their durations in seconds."""
-
-    trainer: Trainer
-    state: TrainState
-    batches: Iterator[Batch]
-    num_steps: int = 0
-
-    def seconds_per_image(self, kind: StepKind, least: float) -> float:
-        """Time steps for at least `least` seconds, after one whose duration is not counted."""
-        self.run_steps(kind, 1)
-        count, seconds = 1, 0.0
-        while True:
-            seconds, images = self.run_steps(kind, count)
-            if seconds >= least:
-                return seconds / images
-            count = math.ceil(1.1 * count * least / max(seconds, 1e-3))
-
-    def run_steps(self, kind: StepKind, count: int) -> tuple[float, int]:
-        """Return the duration of `count` steps, and the number of images in their batches."""
-        trainer, state, images = self.trainer, self.state, 0
-        group = trainer.accelerator.process_group
-        set_step(trainer, state, **kind._asdict())
-        step, started = state.step, time.perf_counter()
-        with group.bar(desc="plan", total=count, unit="step", leave=False) as bar:
-            for _ in range(count):
-                batch = next(self.batches)
-                state.step = step
-                trainer.train_step(state, batch)
-                before = self.num_steps % trainer.steps_per_epoch * trainer.recipe.batch_size
-                images += min(trainer.recipe.batch_size, len(trainer.dataset) - before)
-                self.num_steps += 1
-                bar.update()
-            state.fetch_losses()  # waits for the device
-        return self._since(started), images
-
-    def validation_seconds(self, least: float) -> float:
-        """Time a validation and its log: the second one, if the first took less than `least`."""
-        trainer, state, group = self.trainer, self.state, self.trainer.accelerator.process_group
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            contextlib.redirect_stdout(io.StringIO()),  # the path of the log
-        ):
-            trainer.logger = TrainingLogger(Path(folder) if group.is_first else None)
-            with trainer.logger.open(state, trainer.train.epochs):
-                for _ in range(2):
-                    started = time.perf_counter()
-                    trainer.validate(state)
-                    seconds = self._since(started)
-                    if seconds >= least:
-                        break
-        return seconds
-
-    def _since(self, started: float) -> float:
-        """Return the time since `started` as rank 0 measures it, so that all ranks decide alike."""
-        group = self.trainer.accelerator.process_group
-        return group.broadcast_object(lambda: time.perf_counter() - started)
-
-
 def _describe(timing: Timing, recipe: Recipe, batch_size: int, minutes: float, epochs: int) -> str:
     """Describe the chosen epochs, and how far their duration is from `minutes`."""
     seconds = timing.seconds(recipe, epochs)
+    whole_minutes, rest = divmod(round(seconds), 60)
     step = batch_size * max(timing.image.values())
     text = (
         f"plan: {minutes:g} minutes: {epochs} epochs (step {step:.2g} s, validation "
-        f"{timing.validation:.2g} s, about {seconds // 60:.0f} min {seconds % 60:.0f} s)"
+        f"{timing.validation:.2g} s, about {whole_minutes} min {rest} s)"
     )
     deviation = seconds / (60 * minutes) - 1
     if abs(deviation) > _TOLERANCE:
