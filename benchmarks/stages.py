@@ -8,7 +8,7 @@ from benchmarks.table import Row, time_alternately
 from roadseg.commands.main import SUBCOMMANDS
 from roadseg.provenance.source_code import ROOT
 
-STAGES = ("check", "fetch", "remap", "split", "train", "evaluate", "render", "card")
+STAGES = ("check", "fetch", "remap", "split", "plan", "train", "evaluate", "render", "card")
 
 
 def command(*arguments: str) -> Callable[[], None]:

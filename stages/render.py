@@ -1,6 +1,7 @@
 """Plot predictions of selected epochs, images with the lowest and highest mIoU, augmentation."""
 
 from roadseg.config.params import load_params
+from roadseg.config.plan_file import apply_plan
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
 from roadseg.inference.image_files import select_evenly
@@ -19,9 +20,12 @@ _IMAGES, _EPOCHS = 3, 5
 
 def main(argv: list[str] | None = None) -> None:
     """Run the stage with the command-line arguments `argv`."""
-    inputs = ("params", "prepared", "split", "epochs", "best", "pictures")
+    inputs = ("params", "prepared", "split", "plan", "epochs", "best", "pictures")
     args = parse_paths(argv, __doc__, *inputs, "out")
-    params = load_params(args.params)
+    params = apply_plan(load_params(args.params), args.plan)
+    for epoch in params.render.epochs:
+        if epoch != "last" and epoch > params.train.epochs:
+            print(f"render: epoch {epoch} of render.epochs was not trained; the last is plotted")
     split, epochs = read_split(args.split), params.epochs_to_render
     prepared, count = PreparedDataset(args.prepared), params.render.num_pictures
     accelerator = select_accelerator(params.train.device, params.train.precision)

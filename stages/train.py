@@ -4,6 +4,7 @@ from pathlib import Path
 
 from roadseg.config.json_files import read_model
 from roadseg.config.params import load_params
+from roadseg.config.plan_file import apply_plan
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
 from roadseg.evaluation.metric_files import TrainingMetrics
@@ -20,8 +21,8 @@ from roadseg.training.setup import build_trainer
 def main(argv: list[str] | None = None) -> None:
     """Run the stage with the command-line arguments `argv`."""
     outputs = ("epochs", "best", "history", "metrics", "runs", "states")
-    args = parse_paths(argv, __doc__, "params", "prepared", "split", "weights", *outputs)
-    params = load_params(args.params)
+    args = parse_paths(argv, __doc__, "params", "prepared", "split", "weights", "plan", *outputs)
+    params = apply_plan(load_params(args.params), args.plan)
     run_paths = RunPaths(
         epochs=args.epochs,
         best=args.best,

@@ -11,7 +11,18 @@ import pytest
 from tests.factories import ROOT, write_params
 from tests.shared_folder import make_once
 
-STAGES = ["check", "fetch", "remap", "split", "weights", "train", "evaluate", "render", "card"]
+STAGES = [
+    "check",
+    "fetch",
+    "remap",
+    "split",
+    "weights",
+    "plan",
+    "train",
+    "evaluate",
+    "render",
+    "card",
+]
 SMALL = {
     "sample__num_train": 8,
     "sample__num_test": 2,

@@ -16,7 +16,7 @@ def test_params_yaml_is_valid():
     assert params.data.source == "sample"
     assert params.train.epochs == 7
     assert params.epochs_to_render == [2, 7]
-    assert params.recipe is params.recipes["modern"]
+    assert params.recipe.model_dump() == params.recipes["modern"].model_dump()
 
 
 @pytest.mark.parametrize("group_by", [None, "size", "^([^_]+)_"])

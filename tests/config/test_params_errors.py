@@ -16,7 +16,7 @@ PARAMS = copy.deepcopy(SMALL)
 PARAMS["recipes"] = {"modern": SMALL["recipes"]["modern"]}
 OPTIONAL = {
     "data.sha256", "data.test_images", "data.test_masks", "data.test_ids",
-    "split.val_ids", "split.group_by", "train.start",
+    "split.val_ids", "split.group_by", "train.start", "train.minutes",
     "model.encoder", "model.weights_sha256",
 }  # fmt: skip
 TEXTS = {
@@ -55,6 +55,19 @@ WRONG_TYPES = {
 }
 
 
+FLOATS = {
+    *(
+        "train.minutes",
+        "resume.minutes",
+        "data.max_gigabytes",
+        "data.max_ratio",
+        "data.max_megapixels",
+    ),
+    "data.max_downloads_gigabytes",
+}
+"""Numbers with fractions that are integers or null in params.yaml."""
+
+
 def accepts(key: str, kind: str) -> bool:
     """True if a value of this kind can be valid for `key`."""
     value = KEYS[key]
@@ -64,17 +77,13 @@ def accepts(key: str, kind: str) -> bool:
     accepted = {
         "true": isinstance(value, bool),
         "text": is_text,
-        "whole number": isinstance(value, int | float) and not isinstance(value, bool),
+        "whole number": (isinstance(value, int | float) and not isinstance(value, bool))
+        or key in FLOATS,
         "fraction": isinstance(value, float),
     }
     return accepted.get(kind, False)
 
 
-# floats that are written as integers in params.yaml
-FLOATS = {
-    *("resume.minutes", "data.max_gigabytes", "data.max_ratio", "data.max_megapixels"),
-    "data.max_downloads_gigabytes",
-}
 TYPE_CASES = [
     (key, kind)
     for key in KEYS
@@ -121,6 +130,7 @@ RANGES = {
     "model.unet.dropout": [1, -0.1],
     "train.recipe": ["Modern", ""],
     "train.epochs": [0, -1, 1000, 10**30],
+    "train.minutes": [0, -1, 0.0, 43_201, 1e30, "10"],
     "train.seed": [-1, 2**32],
     "train.start": [""],
     "train.device": ["gpu", "cuda:", "cuda:-1", "CPU", "cpu:0", "", "cuda:x"],
@@ -132,7 +142,7 @@ RANGES = {
     "recipes.modern.rest_learning_rate": [0, -1, 11],
     "recipes.modern.momentum": [1, -0.1],
     "recipes.modern.weight_decay": [1, -1e-9],
-    "recipes.modern.batch_size": [0, -2, 1025],
+    "recipes.modern.batch_size": [0, -2, 1025, 2.0, "Auto", ""],
     "recipes.modern.clip": ["global", ""],
     "recipes.modern.clip_limit": [0, -1],
     "recipes.modern.schedule": ["cosine", ""],

@@ -62,6 +62,7 @@ def test_one_process_resumes_the_training_of_two_with_the_results_of_one(
     assert "on 2 processes, cpu each in fp32" in printed
     assert printed.count("epoch 1/1") == 1  # only rank 0 prints
     write_params(folder / "params.yaml", **{**SETTINGS, **PLAIN_SGD, "train__epochs": 2})
+    run_stage("plan", folder)
     run_stage("train", folder)
     capsys.readouterr()
     train.main(arguments("train", folder, resumed))

@@ -47,7 +47,7 @@ def make_data(folder: Path, **params: object) -> Path:
     write_images(folder / "images", num_train=17)
     source = str(folder / "images")
     write_params(folder / "params.yaml", data__source=source, **{**SETTINGS, **params})
-    for stage in ("fetch", "remap", "split"):
+    for stage in ("fetch", "remap", "split", "plan"):
         run_stage(stage, folder)
     return folder
 

@@ -90,6 +90,17 @@ def test_equal_inputs_with_another_model_point_to_the_machine(new: dict[str, Any
     assert "the processor, the number of threads or the version of a package" in problem
 
 
+def test_numbers_that_were_measured_again_are_the_cause(new: dict[str, Any]):
+    plan = stage({"data/plan.json": "8"}, {}, {"train.minutes": 10})
+    new["stages"] = {"plan": copy.deepcopy(plan), **new["stages"]}
+    change_output(new, "plan", "data/plan.json")
+    committed = {"stages": {**LOCK["stages"], "plan": plan}}
+    assert find_first_difference(compare_locks(committed, new)) == (
+        "first stage that differs: plan (data/plan.json); train.minutes or batch_size: auto was "
+        "measured again; commit the measured numbers"
+    )
+
+
 def test_changed_code_and_parameters_are_reported_before_the_outputs(new: dict[str, Any]):
     train = new["stages"]["train"]
     train["deps"][1]["md5"] = "changed"

@@ -165,6 +165,7 @@ READ_FIRST = {
     "data/prepared/scale.json": "train",
     "data/prepared/index.jsonl": "train",
     "data/split.json": "train",
+    "data/plan.json": "train",
 }
 READ_AGAIN = [
     (stage, name, text)

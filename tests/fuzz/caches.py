@@ -19,6 +19,7 @@ from tests.fuzz.workspace import (
     EVALUATE,
     MODEL,
     MODEL_OUT,
+    PLAN_FILE,
     RENDER,
     SPLIT,
     SPLIT_FILE,
@@ -34,7 +35,7 @@ FACTS = ("classes.json", "sizes.json", "scale.json", "index.jsonl")
 
 def make_case(rng: random.Random, work: Path, again: bool = True) -> Case:
     """Build a case of split (if `again` is set), evaluate and, sometimes, train or render."""
-    copy_in(work, "params.yaml", MODEL)
+    copy_in(work, "params.yaml", MODEL, PLAN_FILE)
     steps = [SPLIT] if again else []
     if again:
         write_old_outputs(work, SPLIT_FILE)
@@ -161,6 +162,18 @@ def change_layout(rng: random.Random, work: Path) -> Case:
     return make_case(rng, work, again=rng.random() < 0.5)
 
 
+def change_plan(rng: random.Random, work: Path) -> Case:
+    """Change values or bytes of data/plan.json, for train."""
+    copy_in(work, "params.yaml", CACHE, SPLIT_FILE, PLAN_FILE)
+    (work / "models").mkdir()
+    path = work / PLAN_FILE
+    if rng.random() < 0.4:
+        path.write_bytes(rng.choice((truncate_bytes, mutate_bytes))(rng, path.read_bytes()))
+    else:
+        path.write_bytes(encode_yaml(rng, mutate_value(rng, json.loads(path.read_text()))))
+    return Case([TRAIN], (PLAN_FILE,), lambda: check_training_outputs(work, identical=True))
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -172,4 +185,5 @@ KINDS: dict[str, CaseBuilder] = {
     "cache facts": change_metadata,
     "cache splits": change_split,
     "cache layout": change_layout,
+    "cache plans": change_plan,
 }

@@ -11,14 +11,14 @@ from pathlib import Path
 from tests.fuzz.case import Case, CaseBuilder
 from tests.fuzz.checks import check_training_outputs
 from tests.fuzz.mutation import mutate_bytes, truncate_bytes
-from tests.fuzz.workspace import CACHE, SPLIT_FILE, TRAIN, copy_in, trained_workspace
+from tests.fuzz.workspace import CACHE, PLAN_FILE, SPLIT_FILE, TRAIN, copy_in, trained_workspace
 
 STORE = ".ckpt"
 
 
 def copy_checkpoints(work: Path) -> Path:
     """Copy a finished training into the workspace; return its directory of checkpoints."""
-    copy_in(work, "params.yaml", CACHE, SPLIT_FILE, STORE, source=trained_workspace())
+    copy_in(work, "params.yaml", CACHE, SPLIT_FILE, PLAN_FILE, STORE, source=trained_workspace())
     (work / "models").mkdir()
     (folder,) = (work / STORE).iterdir()
     return folder

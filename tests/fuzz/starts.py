@@ -19,6 +19,7 @@ from tests.fuzz.workspace import (
     CACHE,
     DESCRIPTION,
     MODEL,
+    PLAN_FILE,
     SPLIT_FILE,
     TRAIN,
     UNET,
@@ -33,7 +34,7 @@ def make_case(work: Path, data: bytes, ending: str, fits: bool | None = None) ->
     """Train for one epoch from the file; `fits`: whether it must be accepted (None: either)."""
     start = f"start{ending}"
     (work / start).write_bytes(data)
-    copy_in(work, "params.yaml", CACHE, SPLIT_FILE)
+    copy_in(work, "params.yaml", CACHE, SPLIT_FILE, PLAN_FILE)
     (work / "models").mkdir()  # empty, because DVC removes the outs before it runs a stage
     text = (work / "params.yaml").read_text()
     (work / "params.yaml").write_text(text.replace("  start:\n", f"  start: {start}\n"))

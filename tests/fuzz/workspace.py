@@ -20,7 +20,7 @@ from roadseg.config.schema import read_yaml
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
 from roadseg.provenance.model_metadata import ModelMetadata
-from stages import check, evaluate, fetch, remap, render, split, train
+from stages import check, evaluate, fetch, plan, remap, render, split, train
 from tests.factories import ROOT, write_images, write_params
 from tests.fuzz.case import Step
 
@@ -49,6 +49,7 @@ def make_step(
 
 MODEL_OUT = "models/best.safetensors"
 RAW, CACHE, SPLIT_FILE, MODEL = "data/raw", "data/prepared", "data/split.json", "best.safetensors"
+PLAN_FILE = "data/plan.json"
 CHECK = make_step(check.main, ("data",), out="data/params.checked", pipeline=PIPELINE)
 FETCH = make_step(
     fetch.main, ("data/raw",), out=RAW, pipeline=PIPELINE, splits=SPLITS, downloads=".downloads"
@@ -65,6 +66,7 @@ REMAP = make_step(
 SPLIT = make_step(
     split.main, (SPLIT_FILE,), prepared=CACHE, splits=str(ROOT / "splits"), out=SPLIT_FILE
 )
+PLAN = make_step(plan.main, (PLAN_FILE,), prepared=CACHE, split=SPLIT_FILE, out=PLAN_FILE)
 EVALUATE = make_step(
     evaluate.main,
     ("out",),
@@ -85,6 +87,7 @@ TRAIN = dataclasses.replace(
         prepared=CACHE,
         split=SPLIT_FILE,
         weights="data/weights",  # not read: model.weights is none
+        plan=PLAN_FILE,
         epochs="models/epochs",
         best=MODEL_OUT,
         history="plots/history.csv",
@@ -100,6 +103,7 @@ RENDER = make_step(
     ("out/figures",),
     prepared=CACHE,
     split=SPLIT_FILE,
+    plan=PLAN_FILE,
     epochs="models/epochs",
     best=MODEL_OUT,
     pictures="out/pictures.csv",
@@ -131,7 +135,7 @@ def valid_workspace() -> Path:
     torch.manual_seed(0)
     save_weights(folder / MODEL, UNet(**UNET).state_dict(), ModelMetadata(**DESCRIPTION))
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        for stage in (CHECK, FETCH, REMAP, SPLIT, EVALUATE, PREDICT):
+        for stage in (CHECK, FETCH, REMAP, SPLIT, PLAN, EVALUATE, PREDICT):
             stage.main(stage.argv)
     return folder
 

@@ -73,7 +73,7 @@ def test_relative_source_counts_from_the_repository_also_in_a_copy(repository: P
 @pytest.mark.usefixtures("own_experiment")
 def test_experiment_in_metrics_plots_report_and_table(repository: Path):
     output = succeeds(repository, "dvc", "exp", "run", "-n", "longer", "-S", "train.epochs=3")
-    assert stages_run(output) == ["check", "train", "evaluate", "render", "card"]
+    assert stages_run(output) == ["check", "plan", "train", "evaluate", "render", "card"]
     diff = json.loads(succeeds(repository, "dvc", "metrics", "diff", "--json"))
     assert diff["metrics/train.json"]["val_ce"]["diff"] != 0
     assert diff["metrics/evaluate.json"]["cross_entropy"]["diff"] != 0

@@ -188,7 +188,7 @@ def test_second_run_gives_identical_files(outputs: Path):
         return {n: p.read_bytes() for n, p in names.items() if n.split("/")[0] not in skipped}
 
     before = tree()
-    for stage in ("fetch", "remap", "split", "evaluate", "render", "card"):
+    for stage in ("fetch", "remap", "split", "plan", "evaluate", "render", "card"):
         run_stage(stage, outputs)
     assert tree() == before
 
@@ -198,7 +198,7 @@ def test_ignored_pixels_are_excluded_from_training_and_metrics(tmp_path: Path):
     source = write_images(tmp_path / "pictures")
     changes = {"data__source": str(source), "remap__classes": "kitti11", "train__epochs": 1}
     write_params(tmp_path / "params.yaml", **changes, render__epochs=["last"])
-    for stage in ("fetch", "remap", "split"):
+    for stage in ("fetch", "remap", "split", "plan"):
         run_stage(stage, tmp_path)
     run_stage("train", tmp_path)
     for stage in ("evaluate", "render"):
@@ -226,6 +226,7 @@ def test_class_map_of_a_user_needs_only_its_file(tmp_path: Path, capsys):
     run_stage("remap", tmp_path)
     assert f"DVC does not track {own}" in capsys.readouterr().out
     run_stage("split", tmp_path)
+    run_stage("plan", tmp_path)
     run_stage("train", tmp_path)
     run_stage("evaluate", tmp_path)
     assert pd.read_csv(tmp_path / "plots/per_class.csv")["class"].tolist() == ["rest", "road"]
@@ -284,6 +285,7 @@ def test_unknown_key_stops_every_stage(tmp_path: Path, stage: str):
             "prepared",
             "split",
             "weights",
+            "plan",
             "epochs",
             "best",
             "history",
@@ -330,7 +332,7 @@ def imported_modules(statement: str) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split"])
+@pytest.mark.parametrize("stage", ["check", "fetch", "remap", "split", "plan"])
 def test_stages_before_training_do_not_import_torch(stage: str):
     assert "torch" not in imported_modules(f"import stages.{stage}")
 

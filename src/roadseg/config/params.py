@@ -20,6 +20,8 @@ from roadseg.config.file_pattern import (
 )
 from roadseg.config.schema import StrictModel, read_yaml, validate
 
+MAX_EPOCHS, MAX_BATCH_SIZE = 999, 1024
+
 
 def _pattern_check(parse: Callable[[str], FilePattern]) -> AfterValidator:
     def check(text: str) -> str:
@@ -67,6 +69,8 @@ _Ids = Annotated[list[str], Field(min_length=1)]
 _IdsPattern = Annotated[str, AfterValidator(_check_ids_pattern)]
 _GroupPattern = Annotated[str, AfterValidator(_check_group_pattern)]
 _Scale = Annotated[float, Field(ge=0.1, le=4)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
 _Epoch = Annotated[int, Field(ge=1)] | Literal["last"]
 _Device = Literal["auto", "cpu", "mps", "cuda"] | Annotated[str, Field(pattern="^cuda:[0-9]+$")]
 _ID_LIST_SUFFIX = ".txt"
@@ -262,8 +266,10 @@ class Train(StrictModel):
 
     recipe: str
     """Name of one of the recipes."""
-    epochs: int = Field(ge=1, le=999)
-    """Passes over the training images."""
+    epochs: Epochs
+    """Passes over the training images; not read if `minutes` is set."""
+    minutes: float | None = Field(gt=0, le=43_200)
+    """Duration of the training, from which the stage plan computes the epochs; null: `epochs`."""
     seed: int = Field(ge=0, lt=2**32)
     """Random seed of initial weights, order of the images, augmentation and dropout."""
     start: Annotated[str, Field(min_length=1)] | None
@@ -331,8 +337,8 @@ class Recipe(StrictModel):
     """Momentum of rmsprop, sgd and muon; first beta of adamw."""
     weight_decay: float = Field(ge=0, lt=1)
     """Weight decay (muon: of the filters); decoupled with adamw and muon."""
-    batch_size: int = Field(ge=1, le=1024)
-    """Images per step; different sizes are padded, and the padding is ignored."""
+    batch_size: BatchSize | Literal["auto"]
+    """Images per step, padded to one size; auto: as many as fit in memory, see the stage plan."""
     clip: Literal["none", "value", "norm"]
     """Gradient clipping: none, value (each entry to +-clip_limit) or norm (the total norm)."""
     clip_limit: float = Field(gt=0)
@@ -370,6 +376,12 @@ class Recipe(StrictModel):
     def depends_on_epochs(self) -> bool:
         """True if a step depends on the total number of epochs."""
         return self.schedule == "one_cycle" or self.halved > 0
+
+
+class TrainingRecipe(Recipe):
+    """A recipe whose batch size is known."""
+
+    batch_size: BatchSize
 
 
 class Resume(StrictModel):
@@ -420,21 +432,22 @@ class Params(StrictModel):
     @model_validator(mode="after")
     def _check_sections(self) -> "Params":
         train, names = self.train, ", ".join(self.recipes)
-        if train.recipe not in self.recipes:
+        recipe = self.recipes.get(train.recipe)
+        if recipe is None:
             raise ValueError(f"train.recipe: no recipe {train.recipe!r}; recipes has {names}")
         if train.start is not None and self.model.weights != "none":
             raise ValueError(
                 "train.start: should be null if model.weights is not none, because its weights "
                 f"would replace them, got {train.start!r}"
             )
-        if train.processes > self.recipe.batch_size:
+        if recipe.batch_size != "auto" and train.processes > recipe.batch_size:
             raise ValueError(
-                f"train.processes: {train.processes} is more than the {self.recipe.batch_size} "
+                f"train.processes: {train.processes} is more than the {recipe.batch_size} "
                 f"images of recipes.{train.recipe}.batch_size; each process needs at least one; "
                 "lower train.processes or raise batch_size"
             )
         for epoch in self.render.epochs:
-            if epoch != "last" and epoch > train.epochs:
+            if train.minutes is None and epoch != "last" and epoch > train.epochs:
                 raise ValueError(
                     f"render.epochs: epoch {epoch} is never trained, train.epochs is "
                     f"{train.epochs}; lower it or use last"
@@ -442,15 +455,24 @@ class Params(StrictModel):
         return self
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe that `train.recipe` names."""
-        return self.recipes[self.train.recipe]
+    def recipe(self) -> TrainingRecipe:
+        """The recipe that `train.recipe` names.
+
+        Raises:
+            InputError: its batch size is auto; `apply_plan` replaces it by a number.
+        """
+        return validate(TrainingRecipe, self.recipes[self.train.recipe].model_dump())
 
     @property
     def epochs_to_render(self) -> list[int]:
-        """`render.epochs` as sorted numbers, each once."""
+        """`render.epochs` as sorted numbers, each once; at most `train.epochs`.
+
+        A larger number is possible with `train.minutes` only; the last epoch takes its place.
+        """
         last = self.train.epochs
-        return sorted({last if epoch == "last" else epoch for epoch in self.render.epochs})
+        return sorted(
+            {last if epoch == "last" else min(epoch, last) for epoch in self.render.epochs}
+        )
 
 
 def load_params(path: Path) -> Params:

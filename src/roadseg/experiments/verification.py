@@ -209,6 +209,8 @@ def find_first_difference(rows: list[Row]) -> str | None:
         )
     elif first.difference.detail == _NOT_WRITTEN:
         cause = "the stage did not run or failed; see its message above"
+    elif first.stage == "plan":
+        cause = "train.minutes or batch_size: auto was measured again; commit the measured numbers"
     elif first.stage in _SOURCES:
         source = _SOURCES[first.stage]
         cause = f"its code and parameters are the same, so the data of {source} have changed"

@@ -24,7 +24,7 @@ def save_augmentation_sheet(
     num_images: int,
     num_epochs: int,
 ) -> None:
-    """Plot training images as `params.recipe` changes them, and their masks below, as PNG.
+    """Plot training images as `train.recipe` changes them, and their masks below, as PNG.
 
     With class-uniform sampling, a sample may show another image in each epoch.
 
@@ -32,7 +32,7 @@ def save_augmentation_sheet(
         ids: ids of the training images, of which `num_images` evenly spaced ones are shown.
         num_epochs: epochs side by side, from the first one.
     """
-    recipe, class_map = params.recipe, prepared.class_map()
+    recipe, class_map = params.recipes[params.train.recipe], prepared.class_map()
     dataset = SegmentationDataset(
         prepared, ids, params.train.seed, recipe.augmentation, recipe.class_uniform
     )

@@ -14,12 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from roadseg.runtime.distributed import (
-    SINGLE_PROCESS,
-    ProcessGroup,
-    init_process_group,
-    is_distributed,
-)
+from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup, init_process_group
+from roadseg.runtime.torchrun import is_distributed
 from roadseg.system.errors import InputError
 
 Network = TypeVar("Network", bound=nn.Module)

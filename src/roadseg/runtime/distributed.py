@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from roadseg.runtime.torchrun import is_distributed
 from roadseg.system.errors import InputError
 
 PEER_LOST = 75
@@ -96,14 +97,6 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
-
-
-def is_distributed() -> bool:
-    """Return True if torchrun started this process as one of several.
-
-    WORLD_SIZE alone does not show it, because cluster schedulers set it too.
-    """
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import re
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_MAX, 0)  # never allocate a block with mmap
         mallopt(_TRIM_THRESHOLD, -1)  # never shrink the heap
         mallopt(_TOP_PAD, 64 << 20)  # grow the heap in steps of this many bytes
+
+
+def resident_bytes() -> int:
+    """Memory of this process; bytes."""
+    resident: int = psutil.Process().memory_info().rss
+    return resident
+
+
+def peak_bytes() -> int:
+    """Largest memory that this process has had; bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def available_bytes() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from roadseg.config.params import Model, Recipe, Train
+from roadseg.config.params import Model, Train, TrainingRecipe
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
@@ -33,7 +33,7 @@ def build_trainer(
     split: Split,
     model: Model,
     train: Train,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     code: dict[str, str],
     accelerator: Accelerator | None = None,
     weights: Path | None = None,
@@ -96,7 +96,9 @@ def build_trainer(
     )
 
 
-def _require_batch_size(name: str, recipe: Recipe, num_images: int, num_processes: int) -> None:
+def _require_batch_size(
+    name: str, recipe: TrainingRecipe, num_images: int, num_processes: int
+) -> None:
     key = f"recipes.{name}.batch_size: {recipe.batch_size}"
     if recipe.batch_size > num_images:
         raise InputError(f"{key} is more than the {num_images} training images; lower it")
@@ -128,7 +130,7 @@ def _provenance(
     model: Model,
     network: dict[str, Any],
     train: Train,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     accelerator: Accelerator,
     weights: Path | None,
 ) -> TrainingProvenance:

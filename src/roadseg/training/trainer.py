@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
-from roadseg.config.params import Recipe, Train
+from roadseg.config.params import Train, TrainingRecipe
 from roadseg.data.collate import Batch
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches
@@ -62,7 +62,7 @@ class Trainer:
     val_ids: Sequence[str]
     """Ids of the validation images."""
     criterion: Criterion
-    recipe: Recipe
+    recipe: TrainingRecipe
     train: Train
     metadata: RunMetadata
     provenance: TrainingProvenance
