@@ -44,7 +44,7 @@ class Transform(NamedTuple):
 
 
 class Transforms(NamedTuple):
-    """The transforms of a batch: float32 arrays, because tensors would only be needed later."""
+    """The transforms of a batch, as float32 arrays that `augment` copies to its device."""
 
     homography: np.ndarray  # (N, 3, 3)
     color: np.ndarray  # (N, 3, 4)

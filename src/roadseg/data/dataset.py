@@ -87,7 +87,7 @@ class SegmentationDataset(Dataset[Sample]):
         """Return the index of the image, the class by which it was drawn, and the generator."""
         _, index = key
         rng = np.random.default_rng([_CLASS_UNIFORM, self.seed, *key])
-        if rng.random() >= self.class_uniform:
+        if rng.random() >= self.class_uniform or not self._images_of_classes:
             return index, None, rng
         class_id, images = self._images_of_classes[rng.integers(len(self._images_of_classes))]
         return int(rng.choice(images)), class_id, rng
