@@ -190,6 +190,7 @@ STRONG = make_augmentation(
     blur=1.5,
     noise=0.05,
     cutout=0.5,
+    plain=0.3,
 )
 ODD = {
     "batch_size": 2,

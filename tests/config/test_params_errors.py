@@ -167,6 +167,7 @@ RANGES = {
     "recipes.modern.augmentation.blur": [-0.1, 3.1],
     "recipes.modern.augmentation.noise": [-0.1, 1.1],
     "recipes.modern.augmentation.cutout": [-0.1, 1.1],
+    "recipes.modern.augmentation.plain": [-0.1, 1.1],
     "recipes.modern.encoder_rate": [0, -0.1, 1.5],
     "recipes.modern.encoder_frozen": [-1, 1000],
     "recipes.modern.encoder_norm": ["eval", ""],

@@ -161,6 +161,18 @@ def test_class_uniform_samples_show_each_class_equally_often(prepared: PreparedD
     assert all(abs(count - expected) < 3.5 * expected**0.5 for count in shown.values())
 
 
+def test_last_epochs_are_plain(prepared: PreparedDataset):
+    ids = prepared.train_ids()
+    augmentation = ALL.model_copy(update={"plain": 0.3, "jitter": 0.0})
+    dataset = SegmentationDataset(prepared, ids, 5, augmentation, num_epochs=10)
+    for epoch in (1, 7, 8, 10):
+        (first, *_) = training_batches(dataset, epochs(dataset, 3, epoch, epoch), 0)
+        scales = np.abs(np.linalg.det(first.transforms.homography))
+        assert (scales == pytest.approx(1)) == (epoch > 7)
+        full = tuple(first.masks.shape[1:])
+        assert (first.transforms.size == full) == (epoch > 7)
+
+
 def test_class_uniform_is_a_fraction_of_the_samples(prepared: PreparedDataset):
     dataset = SegmentationDataset(prepared, prepared.train_ids(), 5, ALL, class_uniform=0.25)
     chosen = [dataset.source((epoch, 0))[1] is not None for epoch in range(400)]

@@ -313,6 +313,15 @@ class Augmentation(StrictModel):
     """Largest standard deviation of noise, as a fraction of white; 0 is off."""
     cutout: float = Field(ge=0, le=1)
     """Largest side of a grey rectangle in every second image, as a fraction of the image's."""
+    plain: float = Field(ge=0, le=1)
+    """Fraction of the epochs, the last ones, in which only flip and jitter change the images."""
+
+    def in_epoch(self, epoch: int, num_epochs: int) -> "Augmentation":
+        """Return the augmentation of `epoch`, 1..num_epochs: another one if the epoch is plain."""
+        if epoch <= round((1 - self.plain) * num_epochs):
+            return self
+        off = {name: 0.0 for name in Augmentation.model_fields if name not in ("flip", "jitter")}
+        return self.model_copy(update={**off, "scale_min": 1.0, "scale_max": 1.0, "crop": 1.0})
 
     @model_validator(mode="after")
     def _check_scales(self) -> "Augmentation":
@@ -375,7 +384,8 @@ class Recipe(StrictModel):
     @property
     def depends_on_epochs(self) -> bool:
         """True if a step depends on the total number of epochs."""
-        return self.schedule == "one_cycle" or self.halved > 0
+        plain = self.augmentation is not None and self.augmentation.plain > 0
+        return self.schedule == "one_cycle" or self.halved > 0 or plain
 
 
 class TrainingRecipe(Recipe):

@@ -29,6 +29,8 @@ class SegmentationDataset(Dataset[Sample]):
             that is drawn by class: first a class, each with the same probability, then an image
             that has it, then a pixel of it, which the augmentation moves to the middle. Void is
             not drawn.
+        num_epochs: epochs of the training, which decide where the plain epochs begin; None: none is
+            plain.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class SegmentationDataset(Dataset[Sample]):
         seed: int,
         augmentation: Augmentation | None = None,
         class_uniform: float = 0.0,
+        num_epochs: int | None = None,
     ) -> None:
         self.prepared, self.ids, self.seed = prepared, list(ids), seed
         self.augmentation, self.class_uniform = augmentation, class_uniform
+        self.num_epochs = num_epochs
         self.resident: list[Sample] | None = None
         self._mean_greys: dict[int, float] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
@@ -68,11 +72,18 @@ class SegmentationDataset(Dataset[Sample]):
         """Return a sample with its transform, which `augment` applies; `key` is (epoch, index)."""
         index, center = self.source(key)
         image, mask = self._pair(index)
-        if self.augmentation is None:
+        augmentation = self.augmentation_in(key[0])
+        if augmentation is None:
             return Sample(image, mask)
         rng = np.random.default_rng([_AUGMENTATION, self.seed, *key])
         size, mean = self.size(key), self._mean_grey(index)
-        return Sample(image, mask, draw_transform(rng, self.augmentation, size, mean, center))
+        return Sample(image, mask, draw_transform(rng, augmentation, size, mean, center))
+
+    def augmentation_in(self, epoch: int) -> Augmentation | None:
+        """Return the augmentation of `epoch`, from 1."""
+        if self.augmentation is None or self.num_epochs is None:
+            return self.augmentation
+        return self.augmentation.in_epoch(epoch, self.num_epochs)
 
     def source(self, key: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
         """Return the index of the image that a sample shows, and the pixel to center, if any."""

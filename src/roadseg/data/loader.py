@@ -60,9 +60,10 @@ def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
     samples = [dataset[key] for key in batch.keys[batch.shard]]
     collated = pad_collate(samples, size)
     transforms = [sample.transform for sample in samples if sample.transform is not None]
-    if dataset.augmentation is None or not transforms:
+    augmentation = dataset.augmentation_in(batch.keys[0][0])
+    if augmentation is None or not transforms:
         return collated
-    augmented_size = output_size(dataset.augmentation, size)
+    augmented_size = output_size(augmentation, size)
     return collated._replace(transforms=stack_transforms(transforms, augmented_size))
 
 

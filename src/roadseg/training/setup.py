@@ -84,7 +84,12 @@ def build_trainer(
         accelerator=accelerator,
         prepared=prepared,
         dataset=SegmentationDataset(
-            prepared, split.train, train.seed, recipe.augmentation, recipe.class_uniform
+            prepared,
+            split.train,
+            train.seed,
+            recipe.augmentation,
+            recipe.class_uniform,
+            train.epochs,
         ),
         criterion=criterion,
         recipe=recipe,
