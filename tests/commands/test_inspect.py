@@ -50,7 +50,7 @@ def test_inspect_prints_everything_that_determines_the_weights(model: Path, caps
     text = capsys.readouterr().out
     for part in (
         "epoch       ",
-        "recipe      batch_size 2, class_weights sqrt",
+        "recipe      augmentation.blur 0.0, augmentation.crop 1.0",
         "train       epochs 2, seed 3",
         "train data  pictures 6, sha256 ",
         "val data    pictures 2, sha256 ",

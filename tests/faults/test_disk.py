@@ -181,7 +181,7 @@ def test_training_resumes_after_a_full_disk(done: Path, small_disk, trained):
     state = max(path.stat().st_size for path in done.glob(".ckpt/*/state_*"))
     epoch = len(trained["models/epochs/epoch_001.safetensors"])
     first = (state + epoch) // 2  # a checkpoint before the first step has no averages
-    rooms = (0, 2, 4, 8, first // PAGE, (first + epoch) // PAGE, (first + 2 * epoch) // PAGE + 8)
+    rooms = (0, 2, 5, 6, 8, first // PAGE, (first + epoch) // PAGE, (first + 2 * epoch) // PAGE + 8)
     rooms += ((first + 3 * epoch) // PAGE + 8, (first + 4 * epoch) // PAGE + 8)
     places = set()
     for room in rooms:

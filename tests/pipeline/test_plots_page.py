@@ -104,7 +104,7 @@ def test_page_shows_two_experiments_side_by_side(finished: Path):
     with open_page() as (page, asked):
         graphs = show(page, finished)
         assert external_urls(asked, finished.as_uri()) == []
-        assert page.locator("img").count() == 2 * 6
+        assert page.locator("img").count() == 2 * 7
         assert {"HEAD", "workspace"} <= set(page.locator("svg.marks text").all_text_contents())
         bars = "[...document.querySelectorAll('#plots_per_class_csv .mark-rect path')]"
         opacities = page.evaluate(f"{bars}.map((bar) => bar.getAttribute('opacity'))")

@@ -30,7 +30,7 @@ def prepare(folder: Path, *, test_masks: str | None = PATTERN, **changes: object
         write_images(folder / "source", 4, 2, SIZES, test_masks=True)
     source = {"data__source": str(folder / "source"), "data__test_masks": test_masks}
     write_params(folder / "params.yaml", **{"train__precision": "fp32", **source, **changes})
-    for stage in ("fetch", "remap", "split"):
+    for stage in ("fetch", "remap", "split", "plan"):
         run_stage(stage, folder)
     (folder / "models").mkdir(exist_ok=True)
     save_model(folder / "models/best.safetensors")
