@@ -35,14 +35,9 @@ from benchmarks.results import (
     table_lines,
 )
 from benchmarks.side_by_side import run_trainings
-from benchmarks.trainings import (
-    add_options,
-    flatten,
-    format_value,
-    make_training,
-)
+from benchmarks.trainings import add_options, format_value, make_training
 from roadseg.config.class_map import ClassMap
-from roadseg.config.schema import read_yaml
+from roadseg.config.schema import flatten, read_yaml
 from roadseg.data.prepared import PreparedDataset
 from roadseg.provenance.source_code import ROOT
 from roadseg.system.cli import run_main

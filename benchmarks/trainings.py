@@ -17,7 +17,7 @@ from dvc.exceptions import InvalidArgumentError
 from dvc.utils.hydra import apply_overrides
 
 from roadseg.config.params import Params
-from roadseg.config.schema import parse_yaml, read_yaml, validate
+from roadseg.config.schema import flatten, parse_yaml, read_yaml, validate
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import read_split
 from roadseg.provenance.source_code import ROOT, source_blobs
@@ -193,15 +193,6 @@ def format_value(value: object) -> str:
         plain = re.fullmatch(r"[A-Za-z][\w./-]*", value)
         return value if plain else "'" + value.replace("'", r"\'") + "'"
     return json.dumps(value)
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections as one level of dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def stage_arguments(stage: str, training: Training) -> list[str]:

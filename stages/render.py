@@ -14,7 +14,7 @@ from roadseg.system.files import atomic_folder
 from roadseg.system.memory import keep_freed_memory
 from roadseg.system.tables import read_table
 
-_IMAGES, _EPOCHS = 3, 5
+_IMAGES, _EPOCHS = 2, 6
 """Images and epochs of the contact sheet of the augmentation."""
 
 

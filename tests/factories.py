@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from roadseg.config.class_map import IGNORE_INDEX, ClassMap, LabelClass, read_class_map
-from roadseg.config.params import Augmentation, Params, Resume, load_params
+from roadseg.config.params import Params, Resume, load_params
+from roadseg.config.recipe import Augmentation
 from roadseg.data.array_files import ArrayEntry, save_array
 from roadseg.data.collate import Batch
 from roadseg.data.loader import training_batches

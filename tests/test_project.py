@@ -9,23 +9,12 @@ import yaml
 
 from roadseg.provenance.dependencies import renew_dependencies
 from roadseg.provenance.source_code import import_closure
+from tests.dvc_repository import STAGES as ORDER
 from tests.factories import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = PIPELINE["stages"]
-ORDER = [
-    "check",
-    "fetch",
-    "remap",
-    "split",
-    "weights",
-    "plan",
-    "train",
-    "evaluate",
-    "render",
-    "card",
-]
 SHARED = {"plan", "train", "evaluate"}
 """Stages that may run in several processes."""
 CHANGES_NO_RESULT = {"resume", "data.max_gigabytes", "data.max_downloads_gigabytes"}

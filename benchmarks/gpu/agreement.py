@@ -22,7 +22,7 @@ class _Step(NamedTuple):
     weights: dict[str, Tensor]
     """After the step."""
     predicted: Tensor
-    """Of the network after the step, with the statistics of the batch."""
+    """Logits of the network after the step, with the statistics of the batch."""
 
 
 def lines(options: Options) -> Iterator[str]:

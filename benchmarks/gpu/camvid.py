@@ -32,7 +32,7 @@ from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
 _RESERVE, _RESERVE_S = 0.08, 20
-"""What is kept for imports, the evaluation and slower epochs: part of the limit, and seconds."""
+"""Time kept for imports, the evaluation and slower epochs: part of the limit, and seconds."""
 _SCALES = [0.75, 1.0, 1.25]
 _MOST_ROWS, _MOST_EPOCHS = 50, 999
 

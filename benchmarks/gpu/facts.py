@@ -1,4 +1,4 @@
-"""What the results depend on: hardware, driver, and versions of libraries."""
+"""Facts that the results depend on: hardware, driver, and versions of libraries."""
 
 import os
 import platform

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roadseg.config.params import Recipe
+from roadseg.config.recipe import Recipe
 from roadseg.config.schema import StrictModel, read_yaml, validate
 from roadseg.system.errors import InputError, one_line
 

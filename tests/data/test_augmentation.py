@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.config.params import Augmentation
+from roadseg.config.recipe import Augmentation
 from roadseg.data.augmentation import augment, draw_transform, output_size, stack_transforms
 from tests.factories import STRONG, make_augmentation
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
-from roadseg.config.params import Augmentation
+from roadseg.config.recipe import Augmentation
 from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches

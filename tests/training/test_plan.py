@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roadseg.config.params import TrainingRecipe
+from roadseg.config.recipe import TrainingRecipe
 from roadseg.data.collate import Batch
 from roadseg.data.prepared import PreparedDataset
 from roadseg.training import plan, timing
@@ -13,7 +13,7 @@ from roadseg.training.schedule import is_halved
 from roadseg.training.timing import StepKind, Timing, image_counts, measure_timing
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
-from tests.factories import make_params, make_trainer
+from tests.factories import make_augmentation, make_params, make_trainer
 
 PLAIN, HALVED = StepKind(halved=False, frozen=False), StepKind(halved=True, frozen=False)
 FROZEN, BOTH = StepKind(halved=False, frozen=True), StepKind(halved=True, frozen=True)
@@ -39,6 +39,26 @@ def test_images_of_four_epochs_by_kind_of_step(
 ):
     changes = {"halved": halved, "encoder_frozen": frozen}
     assert image_counts(recipe.model_copy(update=changes), 4, 10) == expected
+
+
+def test_plain_epochs_with_whole_images_are_a_kind_if_others_are_cropped(recipe: TrainingRecipe):
+    cropped = make_augmentation(crop=0.5, plain=0.25)
+    counts = image_counts(recipe.model_copy(update={"augmentation": cropped, "halved": 0.5}), 4, 10)
+    assert counts == {HALVED: 20, PLAIN: 10, StepKind(halved=False, frozen=False, whole=True): 10}
+    not_cropped = recipe.model_copy(update={"augmentation": make_augmentation(plain=0.25)})
+    assert image_counts(not_cropped, 4, 10) == {PLAIN: 40}
+
+
+def test_batches_of_plain_epochs_are_whole(prepared: PreparedDataset, tmp_path: Path):
+    augmentation = make_augmentation(crop=0.5, plain=0.25)
+    trainer = make_trainer(prepared, make_params(tmp_path, epochs=4), augmentation=augmentation)
+    state, sizes = trainer.initial_state(), []
+    for whole in (False, True):
+        batch, count = next(timing._endless_batches(trainer, state, whole))
+        assert count == len(batch.masks) == 2
+        sizes.append(batch.transforms.size)
+    assert sizes[0] in [(16, 24), (17, 25)]  # the images have two sizes
+    assert sizes[1] in [(32, 48), (34, 50)]
 
 
 # an epoch takes 10 * 0.1 + 2 * 1 = 3 s

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from roadseg.config.class_map import read_class_map
-from roadseg.config.params import Recipe, load_params
+from roadseg.config.params import load_params
+from roadseg.config.recipe import Recipe
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.sampler import epoch_order
 from roadseg.data.split_file import Split

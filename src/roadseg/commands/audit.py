@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roadseg.inference.options import positive_int, require_output_folder
+from roadseg.inference.options import add_path_options, positive_int, require_output_folder
 
 if TYPE_CHECKING:
     from roadseg.data.prepared import PreparedDataset
@@ -33,14 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prepared": ("data/prepared", "prepared images and masks"),
         "out": ("audit", "output folder"),
     }
-    for name, (default, text) in paths.items():
-        parser.add_argument(
-            f"--{name}",
-            type=Path,
-            default=Path(default),
-            metavar="PATH",
-            help=f"{text} (default: %(default)s)",
-        )
+    add_path_options(parser, paths)
     parser.add_argument(
         "--top",
         type=positive_int,

@@ -1,9 +1,8 @@
 """Draw a contact sheet of training images with the random changes of a recipe."""
 
 import argparse
-from pathlib import Path
 
-from roadseg.inference.options import positive_int
+from roadseg.inference.options import add_path_options, positive_int
 
 _LARGEST = 20
 """Most images, and most epochs, that a page has room for."""
@@ -20,14 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "split": ("data/split.json", "training and validation images"),
         "out": ("augmentation.png", "image to write"),
     }
-    for name, (default, text) in paths.items():
-        parser.add_argument(
-            f"--{name}",
-            type=Path,
-            default=Path(default),
-            metavar="PATH",
-            help=f"{text} (default: %(default)s)",
-        )
+    add_path_options(parser, paths)
     for name, count in (("images", 4), ("epochs", 5)):
         parser.add_argument(
             f"--{name}",

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from roadseg.config.json_files import read_model
-from roadseg.config.params import BatchSize, Epochs, Params
+from roadseg.config.params import Epochs, Params
+from roadseg.config.recipe import BatchSize
 from roadseg.config.schema import StrictModel, validate
 from roadseg.system.errors import InputError
 

@@ -127,3 +127,14 @@ def _shorten(value: Any) -> str:
         return _SHORT.repr(value)
     except ValueError:  # an integer of more than 4300 digits
         return "a number with thousands of digits"
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one mapping with dotted keys."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, entry in value.items()
+        for key, leaf in flatten(entry, f"{prefix}.{name}" if prefix else name).items()
+    }

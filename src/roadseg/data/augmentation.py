@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from roadseg.config.class_map import IGNORE_INDEX
-from roadseg.config.params import Augmentation
+from roadseg.config.recipe import Augmentation
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 """RGB to luma and the plane of colors, which a change of hue rotates (NTSC's YIQ)."""

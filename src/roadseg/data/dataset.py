@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from roadseg.config.params import Augmentation
+from roadseg.config.recipe import Augmentation
 from roadseg.data.augmentation import draw_transform
 from roadseg.data.collate import Sample
 from roadseg.data.prepared import PreparedDataset

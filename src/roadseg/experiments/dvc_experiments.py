@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.config.pipeline import stage_outputs
+from roadseg.config.schema import flatten
 from roadseg.system.errors import InputError
 
 
@@ -104,14 +105,3 @@ def _merge_metrics(files: dict[str, Any]) -> dict[str, float]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 metrics[f"{Path(path).stem}.{key}"] = value
     return metrics
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one mapping with dotted keys."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        key: leaf
-        for name, entry in value.items()
-        for key, leaf in flatten(entry, f"{prefix}.{name}" if prefix else name).items()
-    }

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from roadseg.experiments.dvc_experiments import flatten
+from roadseg.config.schema import flatten
 from roadseg.system.errors import InputError
 
 LOCK = "dvc.lock"

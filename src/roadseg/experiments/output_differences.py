@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roadseg.experiments.dvc_experiments import flatten
+from roadseg.config.schema import flatten
 from roadseg.system.errors import InputError
 from roadseg.system.files import read_json
 

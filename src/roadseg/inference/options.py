@@ -1,6 +1,7 @@
 """Command-line options of a predictor. Only `build_predictor` imports torch."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="test-time augmentation: average the probabilities of the image and its mirror image",
     )
+
+
+def add_path_options(parser: argparse.ArgumentParser, paths: Mapping[str, tuple[str, str]]) -> None:
+    """Add options for files or folders: by name, the default and the help text."""
+    for name, (default, text) in paths.items():
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            default=Path(default),
+            metavar="PATH",
+            help=f"{text} (default: %(default)s)",
+        )
 
 
 def model_paths(args: argparse.Namespace) -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from roadseg.config.class_map import ClassMap
-from roadseg.config.params import Recipe
+from roadseg.config.recipe import Recipe
 from roadseg.models.losses import inverse_sqrt_weights, lovasz_loss, nll_sum
 from roadseg.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 

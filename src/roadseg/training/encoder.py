@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from roadseg.config.params import Recipe
+from roadseg.config.recipe import Recipe
 from roadseg.models.network import Network
 from roadseg.training.train_state import TrainState, wrap_network
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from roadseg.config.params import Recipe, Train
+from roadseg.config.params import Train
+from roadseg.config.recipe import Recipe
 from roadseg.models.layers.norm import unsynchronized_norm
 from roadseg.models.network import Network
 from roadseg.provenance.model_metadata import Scalar, TrainingProvenance

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
-from roadseg.config.params import Recipe
+from roadseg.config.recipe import Recipe
 from roadseg.models.network import Network
 from roadseg.training.muon import Muon
 

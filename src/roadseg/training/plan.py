@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from roadseg.config.params import MAX_BATCH_SIZE, MAX_EPOCHS, Params, Recipe, TrainingRecipe
+from roadseg.config.params import MAX_EPOCHS, Params
 from roadseg.config.plan_file import Plan
+from roadseg.config.recipe import MAX_BATCH_SIZE, Recipe, TrainingRecipe
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
 from roadseg.runtime.accelerator import Accelerator

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from roadseg.config.params import Model, Train, TrainingRecipe
+from roadseg.config.params import Model, Train
+from roadseg.config.recipe import TrainingRecipe
+from roadseg.config.schema import flatten
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
@@ -158,19 +160,11 @@ def _provenance(
         code=code,
         data=TrainingData(train=train_data, val=val_data),
         model={"architecture": model.architecture, **network},
-        recipe={"name": train.recipe, **_flatten(recipe.model_dump())},
+        recipe={"name": train.recipe, **flatten(recipe.model_dump())},
         train={"seed": train.seed, **epochs, **start, **encoder},
         machine={"device": accelerator.device.type, "precision": accelerator.precision},
         versions=versions,
     )
-
-
-def _flatten(options: dict[str, Any]) -> dict[str, Any]:
-    """Replace sections by their entries, with names such as `augmentation.flip`."""
-    flat = {name: value for name, value in options.items() if not isinstance(value, dict)}
-    for section in options.keys() - flat.keys():
-        flat |= {f"{section}.{name}": value for name, value in options[section].items()}
-    return flat
 
 
 def _weights_record(folder: Path, model: Model) -> WeightsRecord:

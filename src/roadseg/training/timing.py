@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from roadseg.config.params import MAX_EPOCHS, Recipe
+from roadseg.config.params import MAX_EPOCHS
+from roadseg.config.recipe import Recipe
 from roadseg.data.collate import Batch
 from roadseg.training.encoder import freeze_encoder
 from roadseg.training.errors import require_shared_batches
@@ -26,6 +28,8 @@ class StepKind(NamedTuple):
     """On images of half height and width."""
     frozen: bool
     """The encoder is not trained."""
+    whole: bool = False
+    """On whole images in a plain epoch, whereas other epochs crop them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +63,14 @@ def image_counts(recipe: Recipe, epochs: int, num_images: int) -> dict[StepKind,
     """Return the number of images that steps of each kind train in all epochs, without zeros."""
     total = epochs * num_images
     halved, frozen = recipe.halved * total, min(epochs, recipe.encoder_frozen) * num_images
-    both = min(halved, frozen)  # both kinds begin with the first step
-    counts = {
-        StepKind(halved=True, frozen=True): both,
-        StepKind(halved=True, frozen=False): halved - both,
-        StepKind(halved=False, frozen=True): frozen - both,
-        StepKind(halved=False, frozen=False): total - max(halved, frozen),
-    }
-    return {kind: count for kind, count in counts.items() if count}
+    augmentation, plain = recipe.augmentation, total
+    if augmentation is not None and augmentation.crop < 1:
+        plain = augmentation.num_changed(epochs) * num_images
+    counts: dict[StepKind, float] = {}
+    for start, end in pairwise(sorted({0, halved, frozen, plain, total})):
+        kind = StepKind(halved=start < halved, frozen=start < frozen, whole=start >= plain)
+        counts[kind] = counts.get(kind, 0) + end - start
+    return counts
 
 
 def measure_timing(trainer: Trainer, seconds: float, started: float) -> Timing:
@@ -87,8 +91,11 @@ def measure_timing(trainer: Trainer, seconds: float, started: float) -> Timing:
     last = num_images - (trainer.steps_per_epoch - 1) * recipe.batch_size
     require_shared_batches(state.network, last, group.size)
     synchronize_state(state, group)
-    with contextlib.closing(_endless_batches(trainer, state)) as batches:
-        timer = _Timer(trainer, state, batches)
+    with contextlib.ExitStack() as stack:
+        generators = {whole: _endless_batches(trainer, state, whole) for whole in (False, True)}
+        for generator in generators.values():
+            stack.enter_context(contextlib.closing(generator))
+        timer = _Timer(trainer, state, generators)
         timer.run_steps(kinds[0], 1)
         startup = group.broadcast_object(lambda: time.perf_counter() - started)
         image = {kind: timer.seconds_per_image(kind, least / len(kinds)) for kind in kinds}
@@ -101,10 +108,16 @@ def measure_timing(trainer: Trainer, seconds: float, started: float) -> Timing:
     )
 
 
-def _endless_batches(trainer: Trainer, state: TrainState) -> Generator[Batch, None, None]:
+def _endless_batches(
+    trainer: Trainer, state: TrainState, whole: bool
+) -> Generator[tuple[Batch, int], None, None]:
+    """Yield batches of the first epochs or the last, and their numbers of images on all ranks."""
+    size, count = trainer.recipe.batch_size, trainer.steps_per_epoch
+    first = trainer.total_steps - count if whole else 0
     while True:
-        state.step = 0
-        yield from trainer.batches(state)
+        state.step = first
+        for number, batch in enumerate(trainer.batches(state)):
+            yield batch, min(size, len(trainer.dataset) - number % count * size)
 
 
 @dataclass
@@ -113,8 +126,8 @@ class _Timer:
 
     trainer: Trainer
     state: TrainState
-    batches: Iterator[Batch]
-    num_steps: int = 0
+    batches: Mapping[bool, Iterator[tuple[Batch, int]]]
+    """Batches and their numbers of images, by `StepKind.whole`."""
 
     def seconds_per_image(self, kind: StepKind, least: float) -> float:
         """Time steps for at least `least` seconds, after one whose duration is not counted."""
@@ -134,12 +147,10 @@ class _Timer:
         step, started = state.step, time.perf_counter()
         with group.bar(desc="plan", total=count, unit="step", leave=False) as bar:
             for _ in range(count):
-                batch = next(self.batches)
+                batch, num_images = next(self.batches[kind.whole])
                 state.step = step
                 trainer.train_step(state, batch)
-                before = self.num_steps % trainer.steps_per_epoch * trainer.recipe.batch_size
-                images += min(trainer.recipe.batch_size, len(trainer.dataset) - before)
-                self.num_steps += 1
+                images += num_images
                 bar.update()
             state.fetch_losses()  # waits for the device
         return self._since(started), images

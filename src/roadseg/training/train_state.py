@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from roadseg.config.params import Recipe, Train
+from roadseg.config.params import Train
+from roadseg.config.recipe import Recipe
 from roadseg.models.encoder_weights import load_encoder_weights
 from roadseg.models.layers.norm import set_process_group
 from roadseg.models.network import Network

@@ -13,7 +13,8 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
-from roadseg.config.params import Train, TrainingRecipe
+from roadseg.config.params import Train
+from roadseg.config.recipe import TrainingRecipe
 from roadseg.data.collate import Batch
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import training_batches
