@@ -1,7 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const { classes, suffixes, ...data } = JSON.parse($("data").textContent);
-const images = data.images.map(({ errors, ...image }) => ({ ...image, ...errors }));
+const images = data.images.map(({ errors, ...image }, index) => ({ ...image, ...errors, index }));
 const VIEWS = ["image", "mask", "prediction", "errors", "probability"];
 const NOTES = {
   errors: "Errors: wrong pixels are red, void and ignored ones white.",
@@ -70,8 +70,8 @@ function caption(image) {
   return key.startsWith("iou") ? `IoU ${decimal(sortValue(image))}` : `mIoU ${decimal(image.miou)}`;
 }
 
-function updateList() {
-  const selected = shown[current], error = $("error").value;
+function updateList(selected) {
+  const error = $("error").value;
   $("sort").querySelector("[value=error]").disabled = !error;
   if (!error && $("sort").value === "error") $("sort").value = "miou";
   const name = $("name").value.toLowerCase(), least = Number($("least").value), order = Number($("order").value);
@@ -178,12 +178,9 @@ function setSlider(value) {
   $("stage").style.setProperty("--split", `${$("slider").value}%`);
 }
 
-let dragged = null;
+let dragged = null;  // element
 const pointers = new Map();  // positions in the stage of the pressed pointers
-function inStage(event) {
-  const { left, top } = $("stage").getBoundingClientRect();
-  return [event.clientX - left, event.clientY - top];
-}
+const inStage = ({ clientX, clientY }, box = $("stage").getBoundingClientRect()) => [clientX - box.left, clientY - box.top];
 $("stage").onpointerdown = (event) => {
   $("stage").setPointerCapture(event.pointerId);
   if (!pointers.size) dragged = event.target;
@@ -238,9 +235,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 $("list").onscroll = drawRows;
-$("form").oninput = updateList;
-$("form").onsubmit = (event) => event.preventDefault();
-$("form").onreset = () => setTimeout(updateList);
+$("form").oninput = () => updateList();
+$("form").onreset = () => setTimeout(updateList);  // after the controls are reset
 for (const side of ["left", "right"]) {
   $(`${side}-view`).onchange = drawViews;
   $(side).querySelector("img").onerror = () => { $("notes").textContent = "An image file is missing: keep index.html in its folder."; };
@@ -251,5 +247,4 @@ $("actual").onclick = () => zoomTo(1);
 
 fillControls();
 $("filters").open = matchMedia("(min-width: 801px)").matches;
-shown = [images.find(({ id }) => `#${encodeURIComponent(id)}` === location.hash)];
-updateList();
+updateList(images.find(({ id }) => `#${encodeURIComponent(id)}` === location.hash));
