@@ -143,6 +143,7 @@ def value(page: Page, element: str) -> str:
     return page.locator(f"#{element}").input_value()
 
 
+@pytest.mark.slow
 @needs_browser
 def test_browser_sorts_filters_and_compares_20_images(browser_page, tmp_path: Path):
     page, requested = browser_page
@@ -186,6 +187,7 @@ def test_browser_sorts_filters_and_compares_20_images(browser_page, tmp_path: Pa
     assert external_urls(requested, tmp_path.as_uri()) == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_keyboard_and_pointer_move_images_views_slider_and_zoom(browser_page, tmp_path: Path):
     page, _ = browser_page
@@ -247,6 +249,7 @@ def test_keyboard_and_pointer_move_images_views_slider_and_zoom(browser_page, tm
     assert value(page, "right-view") == "mask"
 
 
+@pytest.mark.slow
 @needs_browser
 def test_browser_loads_2000_images_in_two_seconds_with_few_elements(browser_page, tmp_path: Path):
     page, requested = browser_page

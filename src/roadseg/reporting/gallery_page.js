@@ -37,7 +37,7 @@ const errorText = ({ kind, id, other }) => `${classes[id].name} ${other === unde
 function fillControls() {
   classes.forEach(({ name, void: isVoid }, k) => {
     $("class").add(new Option(name, k));
-    if (!isVoid) $("sort-classes").append(new Option(name, `iou:${k}`));
+    if (!isVoid) $("sort-classes").append(new Option(`IoU of ${name}`, `iou:${k}`));
   });
   const counts = new Map();
   for (const error of images.flatMap(errorsOf)) {
