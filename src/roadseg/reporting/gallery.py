@@ -44,7 +44,7 @@ SUFFIXES = {
     "probability": "png",
 }
 """Suffix of the files in each folder of a gallery."""
-_FOREIGN_TOOLS = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_BY_FILE_MANAGERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """Files that file managers write into the folders that they show."""
 _THUMBNAIL = 224
 """Longest side of a thumbnail, pixels: twice that on the page, for screens of high density."""
@@ -67,11 +67,10 @@ class GalleryImage:
 
 def require_gallery(folder: Path) -> None:
     """Raise InputError if `folder` has content that is not a gallery, which would be lost."""
-    names = set(list_names(folder)) - _FOREIGN_TOOLS
+    names = set(list_names(folder)) - _BY_FILE_MANAGERS
     if not names:
         return
-    index = folder / INDEX
-    if not index.is_file() or _MARK.encode() not in index.read_bytes()[:1000]:
+    if not _is_gallery_page(folder / INDEX):
         raise InputError(
             f"--out: {folder} is neither empty nor a gallery, and all of it would be replaced; "
             "use another --out"
@@ -81,6 +80,13 @@ def require_gallery(folder: Path) -> None:
             f"--out: {folder / min(others)} does not belong to the gallery and would be lost; "
             "move it, or use another --out"
         )
+
+
+def _is_gallery_page(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(1000)
 
 
 def write_gallery(
