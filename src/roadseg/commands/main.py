@@ -68,6 +68,12 @@ SUBCOMMANDS = {
         "rank images and regions by how likely their labels are wrong",
         extra="pipeline",
     ),
+    "gallery": Subcommand(
+        "roadseg.commands.gallery",
+        "write a web page of all validation images and their errors",
+        extra="pipeline",
+        less_memory="lower evaluate.batch_size",
+    ),
     "experiments": Subcommand(
         "roadseg.commands.experiments", "compare DVC experiments in a table", extra="pipeline"
     ),
