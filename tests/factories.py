@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -327,6 +326,8 @@ def train_in_process(
     TrainingLogger.log_histograms = lambda *_: None
     tqdm.set_lock(threading.RLock())  # avoids a leaked semaphore, and its warning, if killed
     if limit is not None:
+        import resource  # not on Windows
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     stream = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)

@@ -110,7 +110,7 @@ def test_a_frame_that_fails_leaves_the_earlier_video(run, tmp_path, monkeypatch)
     Path("frames").mkdir()
     for number, size in enumerate([(48, 32), (48, 32), (32, 48)]):
         Image.fromarray(make_striped_pair(*size, number)[0]).save(f"frames/{number}.png")
-    message = "frames/2.png: 32x48 pixels, but frames/0.png has 48x32; the frames of a video have"
+    message = r"2\.png: 32x48 pixels, but frames.0\.png has 48x32; the frames of a video have"
     with pytest.raises(InputError, match=message):
         run("frames", "--out", "overlay.mp4")
 

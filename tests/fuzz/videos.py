@@ -18,7 +18,7 @@ FORMATS = (
     ("mkv", "libx264", "yuv444p10le"),
     ("mkv", "ffv1", "bgr0"),
     ("avi", "mpeg4", "yuv420p"),
-    ("ts", "mpeg2video", "yuv420p"),
+    ("ts", "libx264", "yuv420p"),
     ("mov", "mjpeg", "yuvj420p"),
     ("flv", "flv1", "yuv420p"),
 )
