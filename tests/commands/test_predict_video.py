@@ -11,9 +11,11 @@ from PIL import Image
 
 from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
+from roadseg.inference import video_writer
 from roadseg.inference.colors import colorize, overlay
 from roadseg.inference.predictor import Predictor
-from roadseg.inference.video_reader import open_video
+from roadseg.inference.video_reader import Frame, open_video
+from roadseg.inference.video_writer import create_video
 from roadseg.system.errors import InputError
 from tests.factories import ROOT, make_striped_pair, save_model, write_video
 
@@ -91,13 +93,37 @@ def test_odd_sizes_get_one_more_row_and_column(run):
     assert abs(image[32].astype(int) - image[33]).mean() < 4
 
 
-def test_images_become_a_video_in_the_order_of_their_numbers(run, tmp_path):
+@pytest.mark.parametrize("time_base", [Fraction(1, 10_000), Fraction(1, 90_000)])
+def test_videos_are_mpeg4_without_an_encoder_for_h264(tmp_path, monkeypatch, time_base):
+    monkeypatch.setattr(video_writer, "_ENCODERS", {"mpeg4": video_writer._ENCODERS["mpeg4"]})
+    images = [make_striped_pair(32, 48, number)[0] for number in range(3)]
+    times = [0, 6, 21]  # sixtieths of a second
+    with create_video(tmp_path / "a.mp4", time_base, Fraction(10)) as write:
+        for image, time in zip(images, times, strict=True):
+            write(Frame(image, int(Fraction(time, 60) / time_base)))
+    found_times, found = read_video(str(tmp_path / "a.mp4"))
+    assert found_times == [Fraction(time, 60) for time in times]
+    for image, drawn in zip(images, found, strict=True):
+        assert abs(block_means(drawn) - block_means(image)).mean() < 4
+
+
+def test_images_become_a_video_in_the_order_of_their_numbers(run, capsys):
     Path("frames").mkdir()
     for number in (9, 10, 100, 11):
         gray = np.full((32, 48, 3), number * 2, dtype=np.uint8)
         Image.fromarray(gray).save(f"frames/frame{number}.png")
+    Path("frames/notes.txt").touch()
     run("frames", "--out", "a.mp4")
-    run(*map(str, Path("frames").iterdir()), "--out", "b.mp4", "--fps", "29.97", "--draw", "color")
+    assert capsys.readouterr().out.endswith("  skipped files of unsupported type: 1 .txt\n")
+    run(
+        *map(str, Path("frames").glob("*.png")),
+        "--out",
+        "b.mp4",
+        "--fps",
+        "29.97",
+        "--draw",
+        "color",
+    )
     times, images = read_video("a.mp4")
     assert times == [Fraction(i, 10) for i in range(4)]
     means = [image.mean() for image in images]

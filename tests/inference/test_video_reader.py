@@ -68,19 +68,32 @@ def test_missing_and_repeated_times_follow_the_frame_before(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.8])
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "index_first.mp4"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "index_first.mp4"])
 def test_truncated_videos_are_errors(tmp_path: Path, name: str, fraction: float):
     path, times = tmp_path / name, range(0, 60_000, 3000)
-    images = write_video(tmp_path / name, times)
+    codec, pixel_format = ("ffv1", "bgr0") if path.suffix == ".avi" else ("libx264", "yuv444p")
+    images = write_video(path, times, codec=codec, pixel_format=pixel_format)
     if name == "index_first.mp4":
         with create_video(path, Fraction(1, 10_000), Fraction(3)) as write:
             for pts, image in zip(times, images, strict=True):
                 write(Frame(image, pts))
+    assert len(read_frames(path)) == len(images)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * fraction)])
     messages = "cannot be|has no video stream|damaged or truncated|truncated: "
     with pytest.raises(InputError, match=f"{name}: ({messages})"):
         read_frames(path)
+
+
+def test_matroska_of_unknown_size_is_read_to_its_end(tmp_path: Path):
+    """As written by a program that was killed, or to a stream."""
+    images = write_video(tmp_path / "a.mkv", range(0, 60_000, 3000))
+    data = bytearray((tmp_path / "a.mkv").read_bytes())
+    size = data.index(b"\x18\x53\x80\x67") + 4
+    assert data[size] == 1  # a size of 8 bytes
+    data[size + 1 : size + 8] = b"\xff" * 7
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
+    assert 0 < len(read_frames(tmp_path / "a.mkv")) < len(images)
 
 
 def test_damaged_frames_are_errors(tmp_path: Path):

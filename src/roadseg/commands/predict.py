@@ -10,6 +10,7 @@ are written there as overlays. Times are kept, sound is not.
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -87,8 +88,9 @@ def _predict_images(args: argparse.Namespace) -> None:
     from roadseg.inference.image_files import count_skipped_types, find_images
     from roadseg.inference.writers import MODELS, write_classes
 
-    if videos := [name for name in args.images if Path(name).suffix.lower() in VIDEO_SUFFIXES]:
-        raise InputError(f"{videos[0]}: is a video; name a video as --out too, such as out.mp4")
+    for path in map(Path, args.images):
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            raise InputError(f"{path}: is a video; name a video as --out too, such as out.mp4")
     if args.draw or args.fps:
         raise InputError(f"--draw, --fps: {args.out} is a folder; name a video, such as out.mp4")
     sources, models = find_images(args.images, args.out), model_paths(args)
@@ -100,12 +102,8 @@ def _predict_images(args: argparse.Namespace) -> None:
         predictor, sources, args.out, args.batch_size, args.probabilities
     )
     lines = _summary(args, predictor, f"{len(sources) - failed} images", pixels)
-    if skipped := count_skipped_types(args.images, args.out):
-        types = ", ".join(
-            f"{count} {escape_unprintable(suffix)}" for suffix, count in skipped.most_common()
-        )
-        lines.append(f"  skipped files of unsupported type: {types}")
-    _print_lines(lines)
+    skipped = count_skipped_types(args.images, args.out)
+    _print_lines([*lines, *_counts("skipped files of unsupported type", skipped)])
     if failed:
         raise InputError(f"{failed} of {len(sources)} images could not be predicted; see above")
 
@@ -117,6 +115,7 @@ def _predict_video(args: argparse.Namespace) -> None:
         from roadseg.inference.video_writer import MUXERS
     except ModuleNotFoundError as error:
         raise missing_package(str(error.name), extra="video") from None
+    from roadseg.inference.image_files import count_skipped_types
 
     if args.out.suffix.lower() not in MUXERS:
         raise InputError(f"--out: {args.out}: videos are written as {', '.join(MUXERS)}")
@@ -128,16 +127,15 @@ def _predict_video(args: argparse.Namespace) -> None:
         Path(name).resolve() == args.out.resolve() for name in args.images
     ):
         raise InputError(f"--out: {args.out} is the video to read; choose another name")
+    skipped = count_skipped_types(args.images)
     with open_frames(args.images, args.fps) as stream:
         predictor = build_predictor(args)
         num_frames, pixels = predict_video(
             predictor, stream, args.out, args.batch_size, args.draw or "overlay"
         )
     lines = _summary(args, predictor, f"{num_frames} frames", pixels)
-    if stream.left_out:
-        streams = ", ".join(f"{count} {kind}" for kind, count in stream.left_out.items())
-        lines.append(f"  streams that were not copied: {streams}")
-    _print_lines(lines)
+    lines += _counts("skipped files of unsupported type", skipped)
+    _print_lines([*lines, *_counts("streams that were not copied", stream.left_out)])
 
 
 def _summary(
@@ -153,6 +151,12 @@ def _summary(
         f"predict: {inputs} by {join_names(model_paths(args))} on {device}, in {args.out}",
         "  " + ", ".join(f"{names[i]} {fractions[i]:.1%}" for i in largest),
     ]
+
+
+def _counts(title: str, counts: Counter[str]) -> list[str]:
+    """Return a line such as `  title: 3 .txt, 1 .heic`; none without counts."""
+    counted = [f"{count} {escape_unprintable(kind)}" for kind, count in counts.most_common()]
+    return [f"  {title}: {', '.join(counted)}"] if counted else []
 
 
 def _rate(text: str) -> Fraction:

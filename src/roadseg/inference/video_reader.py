@@ -24,10 +24,8 @@ _FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mpegvideo,h264,hevc,m4v,ivf
 """Formats that are read. Playlists (HLS, DASH, concat) are not: they open other files and URLs."""
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _LIMIT = {"max_pixels": str(MAX_PIXELS)}
-_STATE_DURATION = ("mov", "matroska", "avi")
-"""Formats whose header states the duration, so that a truncated file can be detected."""
-_TOLERANCE_S = 0.5
-"""Difference between the stated duration and the last packet in files that are complete; s."""
+_SEGMENT = b"\x18\x53\x80\x67"
+"""Id of the element with the content of a Matroska file."""
 
 
 class Frame(NamedTuple):
@@ -64,8 +62,8 @@ def open_video(path: Path) -> Iterator[FrameStream]:
     """Open a video of any frame rate, constant or variable, and any pixel format.
 
     Raises:
-        InputError: the file is missing, not a video or too large. The frames raise it if the file
-            is damaged or truncated, or frames have different sizes.
+        InputError: the file is missing, not a video or too large or truncated. The frames
+            raise it if they are damaged or have different sizes.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -78,12 +76,17 @@ def open_video(path: Path) -> Iterator[FrameStream]:
             stream = next(iter(container.streams.video), None)
         if stream is None:
             raise InputError(f"{path}: has no video stream")
+        if stream.codec_context is None:
+            raise InputError(f"{path}: FFmpeg has no decoder for its codec")
         stream.codec_context.options = _LIMIT
         if stream.width * stream.height > MAX_PIXELS:
             raise InputError(
                 f"{path}: {stream.height}x{stream.width} pixels; the limit is "
                 f"{MAX_PIXELS / 1e6:g} million"
             )
+        size, stated = path.stat().st_size, _stated_bytes(path, container, stream)
+        if size < stated:
+            raise InputError(f"{path}: truncated: has {size} of at least {stated} bytes")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         yield FrameStream(
             str(path),
@@ -100,52 +103,64 @@ def _frames(
 ) -> Iterator[Frame]:
     """Yield the frames of `stream`; a time that is missing or not increasing is replaced."""
     period = max(1, round(1 / (rate * _time_base(stream))))
-    pts, shape, number = -period, None, 0
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    before: Frame | None = None
     for number, frame in enumerate(_decode(path, container, stream), 1):
         with explain_errors(path, "converted to RGB"):
             image = _upright(frame.to_ndarray(format="rgb24"), frame)
-        if shape not in (None, image.shape):
+        if before is not None and before.image.shape != image.shape:
             raise InputError(f"{path}: frame {number} has another size than the first; split it")
-        aspect = stream.sample_aspect_ratio or Fraction(1)
-        turned = shape is None and image.shape[:2] != (frame.height, frame.width)
-        is_first, shape = shape is None, image.shape
-        if frame.pts is not None and (is_first or frame.pts > pts):
-            pts = frame.pts
-        else:
-            pts += period
-        yield Frame(image, pts, frame.duration or 0, 1 / aspect if turned else aspect)
-    if number == 0:
+        pts = frame.pts
+        if before is not None and (pts is None or pts <= before.pts):
+            pts = before.pts + period
+        is_turned = image.shape[:2] != (frame.height, frame.width)
+        before = Frame(image, pts or 0, frame.duration, 1 / aspect if is_turned else aspect)
+        yield before
+    if before is None:
         raise InputError(f"{path}: has no frames")
 
 
 def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode `stream`; raise InputError if the file is damaged or ends too early."""
-    end = 0.0
+    """Decode `stream`; raise InputError if a frame is damaged."""
     number = 0
     with explain_errors(path, "decoded"):
-        for packet in container.demux():  # of all streams, because a sound may be the longest
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream.index != stream.index:
-                continue
+        for packet in container.demux(stream):
             for frame in packet.decode():
-                assert isinstance(frame, VideoFrame)
                 number += 1
                 if frame.is_corrupt or packet.is_corrupt:
                     raise InputError(f"{path}: damaged or truncated near frame {number}")
                 yield frame
-    expected = _stated_duration(container, stream)
-    if end < expected - _TOLERANCE_S:
-        raise InputError(f"{path}: truncated: {end:.1f} of {expected:.1f} seconds")
 
 
-def _stated_duration(container: InputContainer, stream: VideoStream) -> float:
-    """Return the end time in the header of the file; seconds, 0 if it states none."""
-    if not any(name in container.format.name for name in _STATE_DURATION):
-        return 0.0
-    by_frames = stream.frames / stream.average_rate if stream.average_rate else 0
-    from_avi = by_frames if container.format.name == "avi" else 0
-    return float(max(Fraction(container.duration or 0, av.time_base), from_avi))
+def _stated_bytes(path: Path, container: InputContainer, stream: VideoStream) -> int:
+    """Return the size of the file according to its content; 0 if it does not state it.
+
+    FFmpeg ends at the end of a truncated file without an error.
+    """
+    names = container.format.name.split(",")
+    if "mov" in names:
+        return max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if "avi" in names:
+        return int.from_bytes(start[4:8], "little")
+    return _segment_end(start) if "matroska" in names else 0
+
+
+def _segment_end(start: bytes) -> int:
+    """Return the offset at which the segment of a Matroska file ends (RFC 9559); 0 if unknown."""
+    _, at, size = _ebml_element(start, 0)
+    name, at, size = _ebml_element(start, at + size)
+    is_known = name == _SEGMENT and size + 1 & size != 0  # all bits set: unknown, as in a stream
+    return at + size if is_known else 0
+
+
+def _ebml_element(data: bytes, at: int) -> tuple[bytes, int, int]:
+    """Return the id of 4 bytes, the offset of the content and its size (RFC 8794, section 4)."""
+    first = data[at + 4 : at + 5] or b"\xff"
+    length = 9 - first[0].bit_length()
+    value = int.from_bytes(data[at + 4 : at + 4 + length], "big")
+    return data[at : at + 4], at + 4 + length, value & ((1 << 7 * length) - 1)
 
 
 def _time_base(stream: VideoStream) -> Fraction:
