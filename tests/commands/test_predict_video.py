@@ -150,6 +150,26 @@ def test_a_frame_that_fails_leaves_the_earlier_video(run, tmp_path, monkeypatch)
     assert left_behind(tmp_path) == {"overlay.mp4", "frames"}
 
 
+def write_noise(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (8, 96, 128, 3), dtype=np.uint8)
+    with create_video(path, Fraction(1), Fraction(1)) as write:
+        for number, image in enumerate(noise):
+            write(Frame(image, number))
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    """Simulated by the limit on the size of a file, which Unix has."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*a\.mp4'$"):
+            write_noise(tmp_path / "a.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not left_behind(tmp_path)
+
+
 def test_errors_of_the_predictor_name_the_video(run, tmp_path, monkeypatch):
     write_video(Path("drive.mp4"), [0])
 

@@ -185,6 +185,5 @@ def explain_errors(path: Path, verb: str) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         if isinstance(error, OSError) and verb == "encoded":
-            error.filename = str(path)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise InputError(f"{path}: cannot be {verb}: {error.strerror or error}") from None
