@@ -99,7 +99,7 @@ def test_missing_optional_package_is_an_error_with_the_install_command(
 
 def test_optional_dependencies_and_setuptools_match_the_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    pins = {"demo": "-demo", "export": "-export", "models": "-models", "pipeline": ""}
+    pins = {name: f"-{name}" for name in ("demo", "export", "models", "video")} | {"pipeline": ""}
     optional = project["project"]["optional-dependencies"]
     assert optional.keys() == pins.keys()
     for extra, suffix in pins.items():

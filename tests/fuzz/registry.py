@@ -16,6 +16,7 @@ from tests.fuzz import (
     tables,
     tars,
     texts,
+    videos,
 )
 from tests.fuzz.case import CaseBuilder
 
@@ -35,4 +36,5 @@ KINDS: dict[str, CaseBuilder] = {
     **checkpoints.KINDS,
     **tables.KINDS,
     **evaluations.KINDS,
+    **videos.KINDS,
 }

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from roadseg.system.memory import is_out_of_memory
+from roadseg.system.memory import available_bytes, is_out_of_memory, resource_limit
 
 _COUNT = """
 import resource, sys
@@ -57,3 +57,9 @@ def test_messages_of_a_gpu_whose_memory_is_full_are_recognized():
     assert is_out_of_memory(RuntimeError(message))
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"))
+
+
+def test_no_limit_is_known_on_windows(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert resource_limit("RLIMIT_NOFILE") is None
+    assert available_bytes() > 0

@@ -36,7 +36,7 @@ SUBCOMMANDS = {
     ),
     "predict": Subcommand(
         "roadseg.commands.predict",
-        "segment images: masks, colours, overlays, probabilities",
+        "segment images or a video: masks, overlays, probabilities",
         less_memory="try a smaller --tile or --batch-size",
     ),
     "evaluate": Subcommand(

@@ -1,7 +1,6 @@
 """A DataLoader for training batches whose worker failures become one-line errors."""
 
 import errno
-import resource
 import signal
 import sys
 import traceback
@@ -17,7 +16,9 @@ from roadseg.data.augmentation import output_size, stack_transforms
 from roadseg.data.collate import Batch, largest_size, pad_collate
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.sampler import BatchKeys, EpochSampler
+from roadseg.runtime.signals import SIGNALS
 from roadseg.system.errors import InputError
+from roadseg.system.memory import resource_limit
 
 
 def training_batches(
@@ -90,8 +91,8 @@ class _BatchDataset(Dataset[Batch | Exception]):
 
 def _require_open_files(count: int) -> None:
     """Raise InputError if the limit is lower: a worker would lose batches without an error."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < count:
+    limit = resource_limit("RLIMIT_NOFILE")
+    if limit is not None and limit < count:
         raise InputError(
             f"train.num_workers: loader workers need {count} open files, but the limit is {limit}; "
             "raise it (ulimit -n) or set num_workers to 0"
@@ -132,5 +133,5 @@ def _start_workers(loader: DataLoader[Batch | Exception]) -> Iterator[Batch | Ex
 def _ignore_signals(_worker: int) -> None:
     """Ignore stop signals in a worker: the trainer needs it to finish the current step."""
     signal.set_wakeup_fd(-1)  # inherited from the trainer
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -11,7 +11,9 @@ from types import FrameType
 
 from roadseg.system.cli import INTERRUPTED
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (*_INTERRUPTS, signal.SIGHUP) if hasattr(signal, "SIGHUP") else _INTERRUPTS
+"""Windows has no SIGHUP."""
 _REPEAT_S = 0.5
 """A closed terminal and `timeout` repeat a signal within this time; people take longer."""
 _END = b"\0"  # no signal has this number
@@ -74,7 +76,7 @@ class GracefulShutdown:
                         "\ntrain: stopping after this step; press Ctrl-C again to stop immediately",
                         file=sys.stderr,
                     )
-            elif received[0] != signal.SIGHUP and time.monotonic() - requested_at > _REPEAT_S:
+            elif received[0] in _INTERRUPTS and time.monotonic() - requested_at > _REPEAT_S:
                 os._exit(INTERRUPTED)  # safe, because every file is written atomically
 
 

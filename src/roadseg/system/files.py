@@ -52,7 +52,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 def replace_file(temporary: Path, path: Path) -> None:
     """Flush the content of `temporary` to disk, then rename it to `path`."""
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
     os.replace(temporary, path)
 

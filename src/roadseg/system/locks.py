@@ -4,7 +4,6 @@ Loader processes share the lock of their trainer; they notice its death within f
 """
 
 import contextlib
-import fcntl
 import os
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import IO
 from roadseg.system.files import attach_path
 
 _POLL_S = 0.2
+_LOCKED_BYTE = 1 << 30
+"""Offset, beyond the end of the file: on Windows, nobody else can read a byte that is locked."""
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def acquire_lock(path: Path) -> IO[str] | None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("a", encoding="utf-8"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 return None  # its directory was removed and created again meanwhile
         except FileNotFoundError:
@@ -58,3 +59,19 @@ def acquire_lock(path: Path) -> IO[str] | None:
         file.flush()
         stack.pop_all()
         return file
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock `file` until it is closed; raise BlockingIOError if another process holds the lock."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(file.fileno(), _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            raise BlockingIOError from None
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,8 +3,8 @@
 import contextlib
 import ctypes
 import errno
+import os
 import re
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +54,8 @@ def keep_freed_memory() -> None:
     By default glibc returns large blocks to the system, which clears their pages again at the next
     allocation: a third of the time of a training step at KITTI's image size.
     """
+    if os.name == "nt":
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)  # never allocate a block with mmap
@@ -69,8 +71,22 @@ def resident_bytes() -> int:
 
 def peak_bytes() -> int:
     """Largest memory that this process has had; bytes."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return int(psutil.Process().memory_info()._asdict()["peak_wset"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resource_limit(name: str) -> int | None:
+    """Soft limit of this process, such as RLIMIT_NOFILE; None if there is none, as on Windows."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    limit, _ = resource.getrlimit(getattr(resource, name))
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def available_bytes() -> int:
@@ -79,8 +95,8 @@ def available_bytes() -> int:
     `ulimit -v` counts too, because torch's convolutions may crash when it stops an allocation.
     """
     available = psutil.virtual_memory().available
-    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if address_space != resource.RLIM_INFINITY:
+    address_space = resource_limit("RLIMIT_AS")
+    if address_space is not None:
         available = min(available, max(0, address_space - psutil.Process().memory_info().vms))
     group = Path("/sys/fs/cgroup")  # version 2; a container sees its own group here
     try:
