@@ -7,6 +7,7 @@ necessary is missing, and 0 if only optional parts are. Nothing is changed, and 
 import argparse
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -208,8 +209,8 @@ def _project() -> Iterator[Finding]:
 
 def _pins(requirements: Path) -> Finding:
     """Compare the installed packages with the pins in `requirements`."""
-    lines = requirements.read_text(encoding="utf-8").splitlines()
-    pins = [line.strip().split("==") for line in lines if "==" in line and line[0] not in "#-"]
+    text = requirements.read_text(encoding="utf-8", errors="replace")
+    pins = re.findall(r"(?m)^([\w.-]+)==([\w.]+)", text)
     versions = [(name, pin, _version(name) or "none") for name, pin in pins]
     differing = [
         f"{name} {version} (pinned: {pin})"
