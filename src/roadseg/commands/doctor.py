@@ -223,12 +223,14 @@ def _pins(requirements: Path) -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
-    """Report the extras of the package, except what `_programs` reports."""
+    """Report the extras of the package, except that of DVC, which `_programs` reports."""
     try:
         extras = metadata.metadata("roadseg").get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         return
     for extra in extras:
+        if extra == "pipeline":
+            continue
         unmet = _unmet_requirements(extra)
         fix = f"run: {_pip([f'roadseg[{extra}]'])}" if unmet else ""
         found = f"lacks {', '.join(unmet)}" if unmet else "installed"
