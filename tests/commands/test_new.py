@@ -15,8 +15,6 @@ from roadseg.experiments import git
 from roadseg.system.errors import InputError
 from tests.factories import ROOT
 
-RESULTS = ("dvc.lock", "metrics", "plots", "models", "data")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,9 +45,24 @@ def test_project_has_the_code_and_data_that_the_stages_depend_on(project: Path):
 
 
 def test_project_has_no_results_and_no_tests(project: Path):
-    assert not [name for name in (*RESULTS, "tests", "benchmarks") if (project / name).exists()]
-    assert files(project)["params.yaml"] == (ROOT / "params.yaml").read_bytes()
-    assert files(project)["README.md"].startswith(b"# Road scene segmentation\n")
+    found = files(project)
+    written = {
+        name for name in found if name.startswith(("metrics/", "plots/", "models/", "data/"))
+    }
+    assert written == {
+        "metrics/test.json",
+        "plots/test/confusion.csv",
+        "plots/test/per_class.csv",
+        "plots/test/predictions/none.json",
+    }
+    for name in written:
+        assert found[name].count(b"\n") == 1
+        if name.endswith(".csv"):  # the columns are those that `make final` writes
+            assert found[name] in (ROOT / name).read_bytes()
+    top = {name.split("/")[0] for name in found}
+    assert not {"dvc.lock", "development.mk", "tests", "benchmarks", "requirements-dev.txt"} & top
+    assert found["params.yaml"] == (ROOT / "params.yaml").read_bytes()
+    assert found["README.md"].startswith(b"# Road scene segmentation\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the Makefile needs a Unix shell")
@@ -162,6 +175,7 @@ def test_a_file_that_the_build_lacks_is_an_error_with_its_name(project: Path, tm
 def test_a_project_creates_the_same_project_again(project: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(project_files, "PACKAGES", project / "src")
     names = project_files.project_files(project_files.project_root())
+    written = ("src/", "metrics/", "plots/", "README.md")  # from elsewhere
     assert {path.as_posix() for path in names} == {
-        name for name in files(project) if not name.startswith("src/") and name != "README.md"
+        name for name in files(project) if not name.startswith(written)
     }

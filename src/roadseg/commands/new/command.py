@@ -22,6 +22,13 @@ from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_folder
 
 _README = Path(__file__).with_name("project_readme.md")
+_NO_TEST_RUN = {
+    "metrics/test.json": "{}",
+    "plots/test/confusion.csv": "actual,predicted,pixels,share",
+    "plots/test/per_class.csv": "class,iou,dice,accuracy,boundary_f,pixels,color",
+    "plots/test/predictions/none.json": "[]",
+}
+"""Results of the test set before `make final`, because DVC warns about files that are missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +74,11 @@ def _write_project(folder: Path) -> int:
     copy_files(names, root, folder)
     copy_files(code, PACKAGES, folder / "src")
     shutil.copyfile(_README, folder / "README.md")
+    for name, text in _NO_TEST_RUN.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{text}\n", encoding="utf-8", newline="\n")
     (folder / "stages/python").chmod(0o755)  # installers may lose the permission
-    return len(names) + len(code) + 1
+    return len(names) + len(code) + 1 + len(_NO_TEST_RUN)
 
 
 def _track(folder: Path) -> None:
