@@ -10,6 +10,7 @@ import torch
 
 from roadseg.commands import doctor
 from roadseg.commands.main import main
+from roadseg.runtime import accelerator
 from roadseg.system.errors import InputError
 
 REQUIRES = [
@@ -68,7 +69,7 @@ def test_outside_of_a_project_the_pipeline_is_optional(versions, capsys, monkeyp
     del versions["dvc"]
     monkeypatch.setattr(shutil, "which", lambda name: None)
     found = report(capsys)
-    assert found["roadseg"] == ("ok", "roadseg 1.2 with the packages it needs")
+    assert found["roadseg"] == ("ok", "1.2 with the packages it needs")
     install = "install git with the package manager of this system"
     assert found["git"] == ("optional", f"not installed; run: {install}")
     assert found["DVC"] == ("optional", 'not installed; run: pip install "roadseg[pipeline]"')
@@ -115,7 +116,7 @@ def test_a_package_that_is_missing_or_too_old_has_its_own_command(versions, caps
         main(["doctor"])
     assert lines(capsys)["roadseg"] == (
         "missing",
-        'roadseg 1.2 lacks numpy>=2, torch>=2.9; run: pip install "numpy>=2" "torch>=2.9"',
+        '1.2 lacks numpy>=2, torch>=2.9; run: pip install "numpy>=2" "torch>=2.9"',
     )
 
 
@@ -166,6 +167,20 @@ def test_a_gpu_that_torch_does_not_see_is_reported(
     assert found["torch"][1].endswith(f", {f'CUDA {cuda}' if cuda else 'CPU'} build")
     assert (
         found["device"][1].split("; ")[1].startswith(f"torch does not see the NVIDIA GPU: {advice}")
+    )
+
+
+def test_a_device_that_fails_is_reported(versions, capsys, monkeypatch):
+    def fail(*arguments: str) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr(accelerator, "select_accelerator", fail)
+    with pytest.raises(InputError, match="not as needed: device"):
+        main(["doctor"])
+    advice = "update the driver of the GPU, or use --device cpu"
+    assert lines(capsys)["device"] == (
+        "missing",
+        f"CUDA error: no kernel image is available; {advice}",
     )
 
 

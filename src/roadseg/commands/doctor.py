@@ -92,12 +92,12 @@ def _python() -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     yield Finding("Python", version, "install Python 3.11 or newer" if old else "")
     try:
-        name, unmet = f"roadseg {metadata.version('roadseg')}", _unmet_requirements("")
+        version, unmet = metadata.version("roadseg"), _unmet_requirements("")
     except metadata.PackageNotFoundError:
         yield Finding("roadseg", "used without installation", "run: pip install -e .", False)
         return
     found = f"lacks {', '.join(unmet)}" if unmet else "with the packages it needs"
-    yield Finding("roadseg", f"{name} {found}", f"run: {_pip(unmet)}" if unmet else "")
+    yield Finding("roadseg", f"{version} {found}", f"run: {_pip(unmet)}" if unmet else "")
 
 
 def _unmet_requirements(extra: str) -> list[str]:
@@ -131,28 +131,36 @@ def _torch() -> Iterator[Finding]:
     """Report the build of torch and the device that `--device auto` selects."""
     try:
         import torch
-
-        from roadseg.runtime.accelerator import select_accelerator
     except (ImportError, OSError) as error:  # OSError: a shared library is missing
         yield Finding("torch", f"cannot be imported ({error})", f"run: {_pip(['torch'])}")
         return
     versions = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
     build = next((f"{name} {version}" for name, version in versions.items() if version), "CPU")
     yield Finding("torch", f"{torch.__version__}, {build} build")
+    try:
+        found, is_cpu = _describe_device()
+    except RuntimeError as error:  # of the driver
+        yield Finding("device", f"{error}", "update the driver of the GPU, or use --device cpu")
+        return
+    fix = ""
+    if is_cpu and _has_nvidia_gpu():
+        cuda_build = 'install the CUDA build, see "Get started" on pytorch.org'
+        advice = "update its driver" if versions["CUDA"] else cuda_build
+        fix = f"torch does not see the NVIDIA GPU: {advice}"
+    yield Finding("device", found, fix, False)
+
+
+def _describe_device() -> tuple[str, bool]:
+    """Return a description of the device that `--device auto` selects, and True for the CPU."""
+    from roadseg.runtime.accelerator import select_accelerator
+
     accelerator = select_accelerator("auto", "auto")
     details = ", ".join(f"{key} {value}" for key, value in accelerator.description().items())
     bf16 = "native" if accelerator.precision == "bf16" else "not native, so fp32 is used"
     found = f"{accelerator.device}, {details}, bf16 {bf16}"
     if free := accelerator.free_bytes():
         found += f", {free / _GIB:.0f} GiB free"
-    fix = ""
-    if accelerator.device.type == "cpu" and _has_nvidia_gpu():
-        fix = "torch does not see the NVIDIA GPU: " + (
-            "update its driver"
-            if versions["CUDA"]
-            else 'install the CUDA build, see "Get started" on pytorch.org'
-        )
-    yield Finding("device", found, fix, False)
+    return found, accelerator.device.type == "cpu"
 
 
 def _has_nvidia_gpu() -> bool:
