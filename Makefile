@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install models remotes repro final verify quick test test-fast experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
+.PHONY: help install models remotes repro final export verify quick test test-fast experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -26,6 +26,10 @@ $(VENV)/installed-dev: $(wildcard requirements-*.txt) $(VENV)/installed
 
 $(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt -c constraints.txt
+	touch $@
+
+$(VENV)/installed-export: requirements-export.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-export.txt -c constraints.txt
 	touch $@
 
 $(VENV)/installed-models: requirements-models.txt $(VENV)/installed
@@ -50,6 +54,11 @@ final: $(VENV)/installed ## Evaluate the best model on the test set, once it is 
 	dvc repro
 	python -m stages.test --params params.yaml --raw data/raw --classes classes --prepared data/prepared_test \
 	  --models $(MODELS) --metrics metrics/test.json --tables plots/test --runs metrics/test_runs.csv
+	dvc repro
+
+export: $(VENV)/installed-export ## Write ONNX in fp32, fp16 and int8, and measure them (docs/devices.md)
+	dvc repro
+	roadseg export --all
 	dvc repro
 
 verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs

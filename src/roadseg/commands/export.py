@@ -88,6 +88,6 @@ def _format(report: "ExportReport") -> str:
         lines.append(row(entry.name, *values, *latency))
     lines.append(
         f"{report.images} validation images, most of them {report.image_size}, one at a time; "
-        f"{report.processor}, {report.threads} threads"
+        f"{report.processor}, threads: {report.threads}"
     )
     return "\n".join(lines)

@@ -1,8 +1,13 @@
 """Schemas of the JSON files in metrics/; this module does not import torch."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from roadseg.config.schema import StrictModel
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Amount = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class EvaluationMetrics(StrictModel):
@@ -47,14 +52,14 @@ class ExportedFormat(StrictModel):
 
     name: Literal["torch", "fp32", "fp16", "int8"]
     """torch: the model itself, in float32; the others: ONNX."""
-    miou: float
-    agreement: float
+    miou: _Fraction
+    agreement: _Fraction
     """Fraction of the pixels that have the same class as with torch."""
-    megabytes: float
+    megabytes: _Amount
     """Size of the file, 1e6 bytes."""
-    latency_ms: float
+    latency_ms: _Amount
     """Median duration of the prediction of one image."""
-    latency_p95_ms: float
+    latency_p95_ms: _Amount
     """95th percentile of this duration."""
 
 
@@ -68,4 +73,4 @@ class ExportReport(StrictModel):
     """Number of validation images."""
     image_size: str
     """Height x width of most validation images, pixels."""
-    formats: list[ExportedFormat]
+    formats: Annotated[list[ExportedFormat], Field(min_length=1, max_length=4)]

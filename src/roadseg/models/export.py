@@ -26,8 +26,8 @@ from roadseg.system.files import atomic_file, file_sha256
 
 TOLERANCE = 1e-4
 """Largest accepted absolute difference of a logit. If the rounding errors of the network itself are
-larger, as in fp16, and in fp32 with smp/MAnet, twice these are accepted; those of fp16 are estimated
-from those of fp32."""
+larger, as in fp16, and in fp32 with smp/MAnet, twice these are accepted. Those of fp16 are
+estimated from those of fp32, because torch is slow with fp16 on CPUs."""
 
 CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 100, 200), (2, 16, 31))
 """N, H and W of the images on which an exported file is compared with the network; no sides below
@@ -64,7 +64,8 @@ class _UInt8Input(nn.Module):
 def export_program(network: Network) -> ExportedProgram:
     """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to float32 logits.
 
-    Its weights and activations may be float32 or float16. N is dynamic, and so are H and W (at least `min_side` of the network).
+    N is dynamic, and so are H and W (at least `min_side` of the network). The weights may have any
+    float type.
     """
     sides = {axis: Dim(AXES[axis], min=network.min_side) for axis in (2, 3)}
     example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)

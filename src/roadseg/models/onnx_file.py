@@ -87,13 +87,13 @@ def quantize_onnx(source: Path, out: Path, images: Iterable[Tensor]) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as folder:
-        optimized = Path(folder) / "optimized.onnx"
-        # The exporter has inferred the shapes already.
-        quant_pre_process(source, optimized, skip_symbolic_shape=True)
-        nodes = onnx.load(optimized, load_external_data=False).graph.node
+        prepared = Path(folder) / "prepared.onnx"
+        # torch's exporter has optimized the graph already, and has inferred symbolic shapes.
+        quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
+        nodes = onnx.load(prepared).graph.node
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantize_static(
-            optimized,
+            prepared,
             out,
             _CalibrationReader(images),
             per_channel=True,
