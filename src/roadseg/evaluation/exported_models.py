@@ -104,7 +104,7 @@ def _report(
             "latency_p95_ms": 1e3 * float(np.percentile(measurement.seconds, 95)),
         }
         rounded = {key: round_significant(value) for key, value in values.items()}
-        formats.append(ExportedFormat(name=name, **rounded))
+        formats.append(ExportedFormat.model_validate({"name": name, **rounded}))
     (height, width), _ = Counter(map(prepared.size, ids)).most_common(1)[0]
     return ExportReport(
         model_sha256=file_sha256(files["torch"]),
@@ -153,7 +153,7 @@ def measure(
 
 def require_small_loss(report: ExportReport, options: Export, model: Path) -> None:
     """Raise InputError if a format loses more mIoU than `options.max_miou_loss` permits."""
-    mious = {entry.name: entry.miou for entry in report.formats}
+    mious: dict[str, float] = {entry.name: entry.miou for entry in report.formats}
     for name, limit in options.max_miou_loss.model_dump().items():
         loss = mious["torch"] - mious[name]
         if loss > limit:
