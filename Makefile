@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install models remotes repro final verify experiments board demo deps schema clean clean-downloads
+.PHONY: help install models remotes repro final export verify experiments board demo deps schema clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -22,6 +22,10 @@ $(VENV)/installed: requirements.txt constraints.txt pyproject.toml | $(VENV)/bin
 
 $(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt -c constraints.txt
+	touch $@
+
+$(VENV)/installed-export: requirements-export.txt $(VENV)/installed
+	python -m pip install --quiet --disable-pip-version-check -r requirements-export.txt -c constraints.txt
 	touch $@
 
 $(VENV)/installed-models: requirements-models.txt $(VENV)/installed
@@ -46,6 +50,11 @@ final: $(VENV)/installed ## Evaluate the best model on the test set, once it is 
 	dvc repro
 	python -m stages.test --params params.yaml --raw data/raw --classes classes --prepared data/prepared_test \
 	  --models $(MODELS) --metrics metrics/test.json --tables plots/test --runs metrics/test_runs.csv
+	dvc repro
+
+export: $(VENV)/installed-export ## Write ONNX in fp32, fp16 and int8, and measure them (docs/devices.md)
+	dvc repro
+	roadseg export --all
 	dvc repro
 
 verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs

@@ -24,7 +24,7 @@ SLOW = {
     *("benchmarks", "distributed", "faults", "fuzz", "pipeline", "remotes", "stages"),
     *("test_checkpoint_store", "test_class_names", "test_demo", "test_export", "test_imports"),
     *("test_hostile_archives", "test_init", "test_line_endings", "test_predict"),
-    *("test_report_recipe", "test_resume", "test_signals", "test_tiling"),
+    *("test_exported_models", "test_report_recipe", "test_resume", "test_signals", "test_tiling"),
 }
 """Directories and files that get the marker `slow`; a few single tests have it themselves."""
 

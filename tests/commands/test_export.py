@@ -213,7 +213,7 @@ def test_missing_packages_are_an_error_with_the_install_command(models, tmp_path
 def test_output_lists_format_size_contents_and_check(models, pt2_file, output):
     written, contents, checked = output.splitlines()
     kind, size = f"torch.export of torch {torch.__version__}", pt2_file.stat().st_size / 1e6
-    assert written == f"{pt2_file}: {models['batch', True]} as {kind}, {size:.1f} MB"
+    assert written == f"{pt2_file}: {models['batch', True]} as {kind}, fp32, {size:.1f} MB"
     names = "classes, ignored_class, input, network, output, provenance, scale, source_sha256"
     assert contents == f"  metadata: {names}"
     assert checked.startswith("  checked on 4 image sizes: logits differ by at most ")

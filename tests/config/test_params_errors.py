@@ -178,6 +178,9 @@ RANGES = {
     "evaluate.scales": [[], [0.05], [1.0, 5.0], [-1.0]],
     "render.epochs": [[], [0], [-1], [8], ["first"], [1, 1.5]],
     "render.num_pictures": [0, 51],
+    "export.calibration_images": [0, 10_001],
+    "export.max_miou_loss.fp16": [-0.1, 1.1],
+    "export.max_miou_loss.int8": [-0.1, 1.1],
 }
 OUT_OF_RANGE = [(key, value) for key, values in RANGES.items() for value in values]
 WITHOUT_RANGE = {

@@ -1,7 +1,8 @@
-"""Hostile tables of confusion matrices per image, and hostile logs of the test set."""
+"""Hostile tables of confusion matrices, logs of the test set, and reports of exported files."""
 
 import csv
 import io
+import json
 import random
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import numpy as np
 import pandas as pd
 
 from roadseg.commands.main import main
+from roadseg.config.json_files import read_model
 from roadseg.evaluation.image_confusions import read_image_confusions
+from roadseg.evaluation.metric_files import ExportReport
 from roadseg.evaluation.run_log import LoggedRun, append_run, read_runs
+from roadseg.reporting.export_section import export_section, save_export_chart
 from tests.fuzz.case import Case, CaseBuilder, Step
-from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, truncate_bytes
+from tests.fuzz.mutation import ODD_WORDS, mutate_bytes, mutate_text, mutate_value, truncate_bytes
 from tests.fuzz.workspace import valid_workspace
 
-LOG = "test_runs.csv"
+LOG, EXPORT = "test_runs.csv", "export.json"
 LAST = LoggedRun(
     commit="", clean="no", model_sha256="0" * 64, miou=0, miou_low=0, miou_high=0, images=1
 )
@@ -110,10 +114,33 @@ def mutate_log(rng: random.Random, work: Path) -> Case:
     return Case([Step(lambda argv: read_runs(Path(argv[0])), [LOG], ())], (LOG,), check)
 
 
+def mutate_export_report(rng: random.Random, work: Path) -> Case:
+    """Change the report of exported files; an accepted report can be shown in the model card."""
+    amounts = {"megabytes": 17.5, "latency_ms": 100.0, "latency_p95_ms": 123.4}
+    entry = {"name": "int8", "miou": 0.7, "agreement": 0.99, **amounts}
+    machine = {"processor": "x", "threads": 2, "images": 6, "image_size": "96x320"}
+    report = {"model_sha256": "1" * 64, **machine, "formats": [entry, {**entry, "name": "fp16"}]}
+    if rng.random() < 0.5:
+        data = json.dumps(mutate_value(rng, report)).encode()
+    else:
+        data = mutate_text(rng, json.dumps(report))
+    (work / EXPORT).write_bytes(data)
+
+    def check() -> None:
+        read = read_model(ExportReport, Path(EXPORT))
+        text = export_section(read, read.model_sha256, "figures")
+        assert text.count("\n| ") == 1 + len(read.formats)
+        save_export_chart(work / "chart.png", read)
+
+    read = Step(lambda argv: read_model(ExportReport, Path(argv[0])), [EXPORT], ())
+    return Case([read], (EXPORT,), check)
+
+
 KINDS: dict[str, CaseBuilder] = {
     "image confusions mutated": mutate_table,
     "image confusions fields": change_fields,
     "image confusions names": use_many_names,
     "image confusions compared": compare_tables,
     "log of the test set": mutate_log,
+    "report of exported files": mutate_export_report,
 }

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from roadseg.config.class_map import ClassMap, read_class_map
-from roadseg.evaluation.metric_files import EvaluationMetrics, TrainingMetrics
+from roadseg.evaluation.metric_files import EvaluationMetrics, ExportReport, TrainingMetrics
 from roadseg.prepare.fetch.manifest import Manifest
 from roadseg.provenance.encoder_weights import WeightsRecord
 from roadseg.provenance.model_metadata import TrainedModelMetadata
 from roadseg.reporting.charts import save_class_bars, save_confusion, save_curves
+from roadseg.reporting.export_section import export_section, save_export_chart
 from roadseg.reporting.model_card import model_card
 from tests.factories import ROOT
 
@@ -87,6 +88,7 @@ def make_card(
         4,
         "../plots/figures",
         "## Test set",
+        "",
     )
 
 
@@ -131,6 +133,37 @@ def test_card_states_the_network_and_the_origin_of_its_weights():
     assert (
         f"`hub/resnet34`, revision `abc`, SHA-256 `{'2' * 64}`, licence: BSD-3-Clause |\n" in text
     )
+
+
+def make_report() -> ExportReport:
+    """A report of two formats of the model with the SHA-256 "1"."""
+    torch = {"miou": 0.71234, "agreement": 1.0, "megabytes": 70.0, "latency_ms": 400.0}
+    int8 = {"miou": 0.70009, "agreement": 0.99812, "megabytes": 17.5, "latency_ms": 100.0}
+    formats = [
+        {"name": "torch", **torch, "latency_p95_ms": 500.0},
+        {"name": "int8", **int8, "latency_p95_ms": 123.45},
+    ]
+    machine = {"processor": "a_processor", "threads": 2, "images": 6, "image_size": "96x320"}
+    return ExportReport.model_validate({"model_sha256": "1", **machine, "formats": formats})
+
+
+def test_card_has_a_table_of_the_exported_files_of_this_model():
+    text = export_section(make_report(), "1", "../plots/figures")
+    assert "| torch | 0.7123 | 100.000% | 70.0 | 400.0 | 500.0 |\n" in text
+    assert "| int8 | 0.7001 | 99.812% | 17.5 | 100.0 | 123.5 |\n" in text
+    assert "6 validation images, one at a time, most of them 96x320" in text
+    assert "a\\_processor, threads: 2." in text
+    assert "(../plots/figures/export.png)" in text
+    assert "of another model" in export_section(make_report(), "2", "")
+    assert export_section(None, "1", "") == ""
+
+
+def test_bars_of_exported_files_have_the_proportions_of_the_numbers(tmp_path: Path):
+    save_export_chart(tmp_path / "a.png", make_report())
+    blue = (abs(read_rgb(tmp_path / "a.png").astype(int) - (76, 120, 168)).sum(axis=2) < 10).sum(1)
+    rows = blue[blue > 0.9 * blue.max()], blue[(blue > 0) & (blue < 0.9 * blue.max())]
+    torch, int8 = (np.median(row) for row in rows)
+    assert int8 / torch == pytest.approx((0.70009 / 0.71234 + 17.5 / 70 + 100 / 400) / 3, rel=0.02)
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -315,6 +315,24 @@ class Render(StrictModel):
     """Number of training images and of test images in a figure."""
 
 
+class MaxMiouLoss(StrictModel):
+    """Largest accepted loss of validation mIoU, compared with the network in float32."""
+
+    fp16: float = Field(ge=0, le=1)
+    """Limit of fp16.onnx."""
+    int8: float = Field(ge=0, le=1)
+    """Limit of int8.onnx."""
+
+
+class Export(StrictModel):
+    """ONNX files for devices, which `make export` writes and measures."""
+
+    calibration_images: int = Field(ge=1, le=10_000)
+    """Number of training images from which int8 takes the ranges of the activations."""
+    max_miou_loss: MaxMiouLoss
+    """A larger loss is an error."""
+
+
 class Params(StrictModel):
     """All sections of params.yaml."""
 
@@ -328,6 +346,7 @@ class Params(StrictModel):
     resume: Resume
     evaluate: Evaluate
     render: Render
+    export: Export
 
     @model_validator(mode="after")
     def _check_sections(self) -> "Params":

@@ -1,6 +1,13 @@
-"""Schemas of metrics/train.json and metrics/evaluate.json; this module does not import torch."""
+"""Schemas of the JSON files in metrics/; this module does not import torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from roadseg.config.schema import StrictModel
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Amount = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class EvaluationMetrics(StrictModel):
@@ -38,3 +45,32 @@ class TrainingMetrics(StrictModel):
     val_ce: float
     val_miou: float
     """Validation mIoU of the last epoch."""
+
+
+class ExportedFormat(StrictModel):
+    """The model in one format, on the validation images."""
+
+    name: Literal["torch", "fp32", "fp16", "int8"]
+    """torch: the model itself, in float32; the others: ONNX."""
+    miou: _Fraction
+    agreement: _Fraction
+    """Fraction of the pixels that have the same class as with torch."""
+    megabytes: _Amount
+    """Size of the file, 1e6 bytes."""
+    latency_ms: _Amount
+    """Median duration of the prediction of one image."""
+    latency_p95_ms: _Amount
+    """95th percentile of this duration."""
+
+
+class ExportReport(StrictModel):
+    """metrics/export.json: the files that `roadseg export --all` wrote, on the CPU."""
+
+    model_sha256: str
+    processor: str
+    threads: int
+    images: int
+    """Number of validation images."""
+    image_size: str
+    """Height x width of most validation images, pixels."""
+    formats: Annotated[list[ExportedFormat], Field(min_length=1, max_length=4)]

@@ -7,12 +7,10 @@ import contextlib
 import copy
 import io
 import json
-import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.fx.experimental._config as symbolic
@@ -21,19 +19,19 @@ from torch.export import Dim, ExportedProgram
 
 from roadseg.models.model_file import load_model
 from roadseg.models.network import Network
+from roadseg.models.onnx_file import AXES, Logits, load_onnx, require_onnx, write_onnx
 from roadseg.provenance.model_metadata import ModelMetadata
-from roadseg.system.errors import InputError, missing_package
+from roadseg.system.errors import InputError
 from roadseg.system.files import atomic_file, file_sha256
 
 TOLERANCE = 1e-4
-"""Largest accepted absolute difference of a logit. If the rounding errors of the float32 network
-itself are larger, as they can be with smp/MAnet, twice these are accepted."""
+"""Largest accepted absolute difference of a logit. If the rounding errors of the network itself are
+larger, as in fp16, and in fp32 with smp/MAnet, twice these are accepted. Those of fp16 are
+estimated from those of fp32, because torch is slow with fp16 on CPUs."""
 
 CHECKED_SIZES = ((1, 32, 48), (2, 37, 51), (2, 100, 200), (2, 16, 31))
 """N, H and W of the images on which an exported file is compared with the network; no sides below
 `min_side` of any network, and some that are no multiples of its stride."""
-
-_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 INPUT = (
     "images: (N, 3, H, W) uint8, RGB, 0..255, which the graph itself divides by 255; H and W are "
@@ -44,29 +42,32 @@ OUTPUT = (
     "logit; `ignored_class`, if any, was not trained"
 )
 
-_AXES = {0: "batch", 2: "height", 3: "width"}
-
-Logits = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) uint8, 0..255 -> logits (N, K, H, W) float32."""
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+"""Types of the weights and activations of an exported file."""
 
 
 class _UInt8Input(nn.Module):
+    """A network of any precision, from images to logits."""
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.dtype = next(network.parameters()).dtype
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) uint8, 0..255 -> logits (N, K, H, W) float32."""
-        logits: Tensor = self.network(images.to(torch.float32) / 255)
-        return logits
+        scaled = images.to(torch.float32) / 255
+        logits: Tensor = self.network(scaled.to(self.dtype))
+        return logits.to(torch.float32)
 
 
 def export_program(network: Network) -> ExportedProgram:
-    """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to logits.
+    """Trace `network`, in evaluation mode, from images (N, 3, H, W) uint8 to float32 logits.
 
-    N is dynamic, and so are H and W (at least `min_side` of the network).
+    N is dynamic, and so are H and W (at least `min_side` of the network). The weights may have any
+    float type.
     """
-    sides = {axis: Dim(_AXES[axis], min=network.min_side) for axis in (2, 3)}
+    sides = {axis: Dim(AXES[axis], min=network.min_side) for axis in (2, 3)}
     example = torch.zeros(2, 3, 37, 50, dtype=torch.uint8)
     # Otherwise small sides, whose smallest feature map has one pixel, would need a separate graph.
     # torch.onnx.export sets the same option.
@@ -75,7 +76,7 @@ def export_program(network: Network) -> ExportedProgram:
         program = torch.export.export(
             _UInt8Input(network).requires_grad_(False),
             (example,),
-            dynamic_shapes={"images": {0: Dim(_AXES[0]), **sides}},
+            dynamic_shapes={"images": {0: Dim(AXES[0]), **sides}},
         )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # contains paths of this computer
@@ -97,29 +98,6 @@ def _contiguous_layers(network: Network) -> Iterator[None]:
             hook.remove()
 
 
-def _write_onnx(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
-    """Write one file without external data and return a description of its format."""
-    # The exporter warns about each operator of torchvision, which is not installed.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    exported = torch.onnx.export(
-        program, output_names=["logits"], dynamic_shapes={"images": _AXES}, verbose=False
-    )
-    exported = cast(torch.onnx.ONNXProgram, exported)
-    exported.model.metadata_props.update(metadata)
-    exported.save(path, external_data=False)
-    return f"ONNX, opset {exported.model.opset_imports['']}"
-
-
-def _load_onnx(path: Path) -> Logits:
-    """Check the ONNX file and load it in ONNX Runtime, on the CPU."""
-    import onnx
-    import onnxruntime
-
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-
 def _write_pt2(program: ExportedProgram, metadata: dict[str, str], path: Path) -> str:
     """Write a torch.export archive with `metadata` as extra files; return its description."""
     archive = io.BytesIO()  # torch requires a suffix of .pt2, and a full disk aborts the process
@@ -133,7 +111,7 @@ def _load_pt2(path: Path) -> Logits:
         return torch.export.load(file).module()
 
 
-FORMATS = {".onnx": (_write_onnx, _load_onnx), ".pt2": (_write_pt2, _load_pt2)}
+FORMATS = {".onnx": (write_onnx, load_onnx), ".pt2": (_write_pt2, _load_pt2)}
 
 
 def file_metadata(model_metadata: ModelMetadata, min_side: int, source: Path) -> dict[str, str]:
@@ -184,8 +162,11 @@ def rounding_error(
     return largest_difference(network, lambda images: exact(images.double() / 255).float(), sizes)
 
 
-def export_model(model: Path, out: Path) -> list[str]:
+def export_model(model: Path, out: Path, precision: str = "fp32") -> list[str]:
     """Write `out` if its logits agree with those of the network; return a summary to print.
+
+    Args:
+        precision: of the weights and activations, see PRECISIONS.
 
     Raises:
         InputError: unknown suffix, a package is missing, the model cannot be loaded, or logits
@@ -194,25 +175,40 @@ def export_model(model: Path, out: Path) -> list[str]:
     if out.suffix not in FORMATS:
         raise InputError(f"--out {out}: expected a file name that ends in {' or '.join(FORMATS)}")
     if out.suffix == ".onnx":
-        for name in _ONNX_PACKAGES:
-            if not find_spec(name):
-                raise missing_package(name, extra="export")
-    write, load = FORMATS[out.suffix]
+        require_onnx()
     network, model_metadata = load_model(model)
     metadata = file_metadata(model_metadata, network.min_side, model)
     with atomic_file(out) as temporary:
-        kind = write(export_program(network), metadata, temporary)
-        difference = largest_difference(network, load(temporary))
-        limit = TOLERANCE
-        if not difference <= TOLERANCE:  # also for NaN
-            limit = max(TOLERANCE, 2 * rounding_error(network))
-        if not difference <= limit:
-            raise InputError(
-                f"{out}: not written; its logits differ from those of {model} by {difference:.2g}, "
-                f"more than {limit:.2g}"
-            )
+        kind, difference = write_checked(network, metadata, temporary, out.suffix, precision)
     return [
-        f"{out}: {model} as {kind}, {out.stat().st_size / 1e6:.1f} MB",
+        f"{out}: {model} as {kind}, {precision}, {out.stat().st_size / 1e6:.1f} MB",
         f"  metadata: {', '.join(sorted(metadata))}",
         f"  checked on {len(CHECKED_SIZES)} image sizes: logits differ by at most {difference:.2g}",
     ]
+
+
+def write_checked(
+    network: Network, metadata: dict[str, str], path: Path, suffix: str, precision: str
+) -> tuple[str, float]:
+    """Write `path` in the format of `suffix`, and compare its logits with those of `network`.
+
+    Returns:
+        Description of the format, and the largest difference of a logit.
+
+    Raises:
+        InputError: the logits differ by more than rounding; see TOLERANCE.
+    """
+    write, load = FORMATS[suffix]
+    dtype = PRECISIONS[precision]
+    kind = write(export_program(copy.deepcopy(network).to(dtype)), metadata, path)
+    difference = largest_difference(network, load(path))
+    limit = TOLERANCE
+    if not difference <= TOLERANCE:  # also for NaN
+        coarser = torch.finfo(dtype).eps / torch.finfo(torch.float32).eps  # 8192 for float16
+        limit = max(TOLERANCE, 2 * coarser * rounding_error(network))
+    if not difference <= limit:
+        raise InputError(
+            f"{path}: not written; its logits differ from those of the network by "
+            f"{difference:.2g}, more than {limit:.2g}"
+        )
+    return kind, difference

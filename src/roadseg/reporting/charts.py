@@ -1,5 +1,6 @@
 """The tables of plots/ as PNG charts, for a model card, a pull request or a paper."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,30 @@ def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
         axes.invert_yaxis()
         axes.margins(y=0.01)
         axes.set(title="IoU by class, best epoch", xlim=(0, 1.06), xticks=np.linspace(0, 1, 6))
+        save_figure(figure, path)
+
+
+def save_bars(
+    path: Path, names: Sequence[str], panels: Mapping[str, tuple[Sequence[float], str]]
+) -> None:
+    """Plot horizontal bars of `names`, next to each other for each of `panels`.
+
+    Args:
+        panels: by title, the values, 0 or more, and the format of the numbers at the bars.
+    """
+    with rc_context(_STYLE):
+        figure = _figure(PAGE_WIDTH, 0.6 + 0.22 * len(names))
+        rows = range(len(names))
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, (values, number)) in zip(all_axes, panels.items(), strict=True):
+            bars = axes.barh(rows, values, height=0.7, color=_TRAIN_COLOR)
+            axes.bar_label(bars, [number.format(value) for value in values], padding=3)
+            axes.set(title=title, xticks=[])
+            axes.set_xlim(0, 1.35 * max(values) or 1)  # room for the numbers
+            axes.spines["bottom"].set_visible(False)
+            axes.tick_params(length=0)
+        all_axes[0].set_yticks(rows, names)
+        all_axes[0].invert_yaxis()
         save_figure(figure, path)
 
 

@@ -45,6 +45,7 @@ def model_card(
     num_views: int,
     figures: str,
     test_set: str,
+    export: str,
 ) -> str:
     """Format the model card as Markdown (GitHub's dialect).
 
@@ -54,6 +55,7 @@ def model_card(
         num_views: number of scaled and flipped views per image in `evaluation`; 1 without TTA.
         figures: folder of curves.png, per_class.png and confusion.png, relative to the card.
         test_set: see `test_set_section`.
+        export: see `export_section`; it may be empty.
     """
     data = metadata.provenance.data
     sections = [
@@ -63,9 +65,10 @@ def model_card(
         _metrics(evaluation, training, data, num_views, figures),
         test_set,
         _classes(metadata.classes, per_class, figures),
+        export,
         _limits(metadata.classes, data, manifest, per_class),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _head(model: Path, metadata: TrainedModelMetadata, manifest: Manifest) -> str:
@@ -73,7 +76,7 @@ def _head(model: Path, metadata: TrainedModelMetadata, manifest: Manifest) -> st
     return f"""# {_network_name(metadata)} for road scenes, {class_map.num_classes} classes
 
 Written by the pipeline; do not edit. The model predicts the class of each pixel of an image from a
-car: {", ".join(map(_escape, class_map.names))}.
+car: {", ".join(map(escape, class_map.names))}.
 
 | | |
 |---|---|
@@ -82,7 +85,7 @@ car: {", ".join(map(_escape, class_map.names))}.
 | input | RGB, 8 bits, any size; values divided by 255 |
 | output | logits of {class_map.num_classes} classes for each pixel |
 {_weights(metadata)}| trained on | {_code(manifest.source)} |
-| licence of the data | {_escape(manifest.licence)} |
+| licence of the data | {escape(manifest.licence)} |
 
 ```
 roadseg predict IMAGES --out predictions        # masks and overlays
@@ -99,7 +102,7 @@ def _weights(metadata: TrainedModelMetadata) -> str:
     revision = "" if record.revision is None else f", revision `{record.revision}`"
     return (
         f"| initial weights of the encoder | {_code(source)}{revision}, SHA-256 "
-        f"`{record.sha256}`, licence: {_escape(record.license or 'not stated')} |\n"
+        f"`{record.sha256}`, licence: {escape(record.license or 'not stated')} |\n"
     )
 
 
@@ -120,7 +123,7 @@ def _data(manifest: Manifest, data: TrainingData, scale: float) -> str:
 {manifest.num_train} images with masks ({sizes}; height x width),
 {data.train.pictures} for training and {data.val.pictures} for validation; \
 {_test_images(manifest)}
-The network receives images at {scaled}. Licence: {_escape(manifest.licence)}.
+The network receives images at {scaled}. Licence: {escape(manifest.licence)}.
 SHA-256 of the data: `{manifest.sha256}`."""
 
 
@@ -214,7 +217,7 @@ def _classes(class_map: ClassMap, per_class: pd.DataFrame, figures: str) -> str:
     rows = []
     for class_id, entry in enumerate(class_map.classes):
         value = ious[entry.name]
-        name, color = _escape(entry.name), class_map.hex_colors[class_id]
+        name, color = escape(entry.name), class_map.hex_colors[class_id]
         listed = ", ".join(map(str, entry.label_ids)) or "all others"
         rows.append(f"| {class_id} | {name} | `{color}` | {listed} | {_iou(value)} |")
     return f"""## Classes
@@ -244,10 +247,10 @@ def _limits(
         )
     if len(weak):
         entries = zip(weak["class"], weak["iou"], strict=True)
-        listed = ", ".join(f"{_escape(name)} {iou:.2f}" for name, iou in entries)
+        listed = ", ".join(f"{escape(name)} {iou:.2f}" for name, iou in entries)
         lines.append(f"Weak classes (IoU below {_WEAK_IOU}): {listed}.")
     if len(absent):
-        listed = ", ".join(map(_escape, absent["class"]))
+        listed = ", ".join(map(escape, absent["class"]))
         lines.append(f"Not in the validation images, so not evaluated: {listed}.")
     if data.val.pictures < _FEW_IMAGES:
         lines.append(f"{data.val.pictures} validation images are few: see the interval.")
@@ -258,7 +261,7 @@ def _limits(
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Escape the characters that Markdown or GitHub's formulas would interpret."""
     return re.sub(r"[\\`*_\[\]<>|~$&]", r"\\\g<0>", text)
 
