@@ -13,7 +13,7 @@ from roadseg.provenance.source_code import ROOT
 
 _FEW, _MANY = 64, 640
 _PARAMS = {
-    "epochs: 7": "epochs: 1",
+    "epochs: 10": "epochs: 1",
     "    - 2\n": "",  # in render.epochs
     "base_channels: 64": "base_channels: 16",  # with a small network, images matter more
 }

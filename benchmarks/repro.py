@@ -51,7 +51,7 @@ def rows() -> Iterator[Row]:
             untimed=0,
         )
         yield Row(
-            name="the default run, 7 epochs on the sample",
+            name="the default run on the sample",
             sides="dvc repro / its stages called directly",
             seconds=seconds,
             ratio=seconds[0] / seconds[1],
