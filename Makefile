@@ -1,12 +1,13 @@
 # `make repro` and `make test` work in a fresh clone: they install what they need into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
-VENV := .venv
+# The container has its environment elsewhere, by the variable ROADSEG_VENV (Dockerfile).
+VENV := $(or $(ROADSEG_VENV),.venv)
 # Programs of the environment come first, so that DVC stages run its Python.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install models remotes repro final verify quick test test-fast experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
+.PHONY: help install models remotes repro final verify quick test test-fast notebook experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -64,6 +65,9 @@ test: $(VENV)/installed-dev ## Run all tests (with Debian's browser and SSH serv
 
 test-fast: $(VENV)/installed-dev
 	python -m pytest -m "not slow" --quiet --numprocesses=2
+
+notebook: $(VENV)/installed-dev ## Run notebooks/road_scenes.ipynb on small data, in an empty directory
+	python -m tests.notebook
 
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments
