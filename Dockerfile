@@ -2,12 +2,15 @@
 FROM python:3.11-slim-bookworm
 
 # The checkout may belong to another user than the one in the container: without safe.directory, git
-# refuses it ("dubious ownership"). Any user may write to HOME and, by umask, to the environment.
+# refuses it ("dubious ownership"). `dvc exp run` needs a name; that of the checkout's settings is preferred.
+# Any user may write to HOME and, by umask, to the environment.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git make \
     && rm -rf /var/lib/apt/lists/* \
     && git config --system --add safe.directory /workspace \
+    && git config --system user.name roadseg \
+    && git config --system user.email roadseg@localhost \
     && useradd --uid 1000 --create-home roadseg \
     && chmod 1777 /home/roadseg
 

@@ -27,7 +27,7 @@ def main() -> int:
         return subprocess.run(
             [sys.executable, "-m", "pytest", "--nbmake", "--nbmake-timeout=600", NOTEBOOK],
             cwd=folder,
-            env=environment() | {"REPOSITORY": str(source), "TRAINING": TRAINING},
+            env=environment() | {"HOME": name, "REPOSITORY": str(source), "TRAINING": TRAINING},
         ).returncode
 
 
