@@ -1,4 +1,4 @@
-# `make repro` and `make test` work in a fresh clone: they install what they need into .venv.
+# `make repro` works in a fresh clone: it installs what it needs into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 # The container has its environment elsewhere, by the variable ROADSEG_VENV (Dockerfile).
@@ -7,7 +7,7 @@ VENV := $(or $(ROADSEG_VENV),.venv)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install models remotes repro final verify quick test test-fast notebook experiments board demo bench gpu fuzz deps schema lint clean clean-downloads
+.PHONY: help install models remotes repro final verify experiments board demo deps schema clean clean-downloads
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -19,10 +19,6 @@ $(VENV)/bin/python:
 $(VENV)/installed: requirements.txt constraints.txt pyproject.toml | $(VENV)/bin/python
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
-
-$(VENV)/installed-dev: $(wildcard requirements-*.txt) $(VENV)/installed
-	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	touch $@
 
 $(VENV)/installed-demo: requirements-demo.txt $(VENV)/installed
@@ -56,19 +52,6 @@ final: $(VENV)/installed ## Evaluate the best model on the test set, once it is 
 verify: $(VENV)/installed ## Rerun the committed pipeline in a copy and compare its outputs
 	roadseg verify
 
-quick: $(VENV)/installed-dev ## Run lint and the fast tests (a minute), while you work
-	@$(MAKE) --no-print-directory --jobs --output-sync lint test-fast
-
-test: $(VENV)/installed-dev ## Run all tests (with Debian's browser and SSH server, where it can)
-	@.ci/packages
-	python -m pytest
-
-test-fast: $(VENV)/installed-dev
-	python -m pytest -m "not slow" --quiet --numprocesses=2
-
-notebook: $(VENV)/installed-dev ## Run notebooks/road_scenes.ipynb on small data, in an empty directory
-	python -m tests.notebook
-
 experiments: $(VENV)/installed ## Compare experiments: a table, table.csv and parallel.png in experiments/
 	roadseg experiments
 
@@ -78,31 +61,16 @@ board: $(VENV)/installed ## Serve TensorBoard for past and running trainings
 demo: $(VENV)/installed-demo ## Serve a local page to try the model on your own images
 	roadseg demo
 
-GPU ?=
-gpu: ## Test and measure a CUDA GPU, write benchmarks/GPU.md (ten minutes; installs nothing)
-	python3 -m benchmarks.gpu $(GPU)
-
-bench: $(VENV)/installed ## Run the benchmarks, write benchmarks/RESULTS.md (an hour, on an idle machine)
-	python -m benchmarks
-
-fuzz: $(VENV)/installed-dev ## Feed the stages 10,000 hostile inputs (at most half an hour)
-	python -m tests.fuzz
-
 deps: $(VENV)/installed ## Write the code dependencies of each stage into dvc.yaml
 	python -m roadseg.provenance.dependencies
 
 schema: $(VENV)/installed ## Write params.schema.json, which editors use for params.yaml
 	python -m roadseg.config.json_schema > params.schema.json
 
-lint: $(VENV)/installed-dev ## Check style, types, imports and spelling
-	ruff check .
-	ruff format --check .
-	lint-imports --no-logo
-	mypy
-	git ls-files | xargs codespell
-
 clean: ## Remove the environment; data, models and results stay
 	rm -rf $(VENV)
 
 clean-downloads: ## Remove the files that fetch and weights keep in .downloads/
 	rm -rf .downloads
+
+-include development.mk # tests and benchmarks of roadseg itself

@@ -22,7 +22,8 @@ PAGES = [name for name in NAMES.splitlines() if (ROOT / name).is_file()]
 GUIDES = [name for name in PAGES if re.match(r"docs/|(README|CONTRIBUTING|SECURITY)\.md$", name)]
 PARAMS = read_yaml(ROOT / "params.yaml")
 STAGES = list(read_yaml(ROOT / "dvc.yaml")["stages"])
-TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+MAKEFILES = "".join((ROOT / name).read_text() for name in ("Makefile", "development.mk"))
+TARGETS = re.findall(r"^([a-z-]+):.*##", MAKEFILES, re.MULTILINE)
 EXTERNAL = r"https?://[\w.-]+\.[a-z]+(/[\w./#?=&%~-]*)?"
 
 

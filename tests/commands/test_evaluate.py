@@ -127,6 +127,14 @@ def test_class_map_with_other_label_ids_and_the_names_of_the_model_is_used(
     assert capsys.readouterr().out.endswith(expected)
 
 
+def test_class_maps_of_the_package_are_found_outside_of_a_project(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"kitti11\.yaml: classes\.0\.name is 'road', not 'void'"):
+        run(outputs, "--classes", "kitti11")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

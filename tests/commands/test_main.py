@@ -1,5 +1,8 @@
 """The command `roadseg`: its subcommands, its help, and the wheel that installs it."""
 
+import ast
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +15,7 @@ import pytest
 from PIL import Image
 
 from roadseg.commands.main import SUBCOMMANDS, VERSION, main
+from roadseg.provenance.source_code import import_closure
 from roadseg.system.errors import InputError
 from tests.dvc_repository import copy_working_tree
 from tests.factories import ROOT, make_striped_pair, save_model
@@ -97,57 +101,126 @@ def test_missing_optional_package_is_an_error_with_the_install_command(
     )
 
 
-def test_optional_dependencies_and_setuptools_match_the_requirements():
+def pinned(suffix: str) -> set[str]:
+    """Packages that a requirements file pins."""
+    lines = (ROOT / f"requirements{suffix}.txt").read_text().splitlines()
+    return {line.split("==")[0] for line in lines if "==" in line}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {requirement.split(">=")[0] for requirement in requirements}
+
+
+def test_dependencies_and_setuptools_match_the_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    pins = {name: f"-{name}" for name in ("demo", "export", "models", "video")} | {"pipeline": ""}
+    files = {name: f"-{name}" for name in ("demo", "export", "models", "video")} | {"pipeline": ""}
     optional = project["project"]["optional-dependencies"]
-    assert optional.keys() == pins.keys()
-    for extra, suffix in pins.items():
-        lines = (ROOT / f"requirements{suffix}.txt").read_text().splitlines()
-        pinned = {line.split("==")[0] for line in lines if "==" in line}
-        assert {dependency.split(">=")[0] for dependency in optional[extra]} <= pinned
+    assert optional.keys() == files.keys()
+    for extra, suffix in files.items():
+        assert names(optional[extra]) <= pinned(suffix)
     (setuptools,) = project["build-system"]["requires"]
     assert setuptools in (ROOT / "requirements.txt").read_text().splitlines()
+    base = names(project["project"]["dependencies"])
+    assert base | names(optional["pipeline"]) | {"setuptools"} == pinned("")
 
 
-def run(*command: object, cwd: Path) -> str:
-    result = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
+def test_commands_without_an_extra_import_what_the_base_installation_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parts = {
+        "PIL": "pillow",
+        "ruamel": "ruamel.yaml",
+        "pydantic_core": "pydantic",
+        "urllib3": "requests",
+        "llvmlite": "numba",
+        "charset_normalizer": "charset-normalizer",
+    }
+    modules = {
+        name
+        for subcommand in SUBCOMMANDS.values()
+        if not subcommand.extra
+        for name in import_closure(ROOT / f"src/{subcommand.module.replace('.', '/')}.py")
+    }
+    imported = set()
+    for module in modules:
+        for node in ast.parse((ROOT / module).read_text()).body:  # not inside functions
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).split(".")[0])
+    imported -= {*sys.stdlib_module_names, "roadseg", "streetscenes", "winograd"}
+    late = {"av"}  # predict imports the video modules late, and names their extra
+    packages = {parts.get(name, name) for name in imported - late}
+    imported_late = {"packaging", "pycocotools"}
+    assert packages | imported_late == names(project["dependencies"])
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
+    result = subprocess.run(
+        [*map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
-@pytest.mark.slow
-def test_wheel_predicts_in_an_environment_without_the_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    source, environment, work = (tmp_path / name for name in ("source", "environment", "work"))
-    work.mkdir()
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment in which the wheel is installed, and no other copy is found."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, environment = folder / "source", folder / "environment"
     copy_working_tree(source)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", work)
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
     run(*pip, "wheel", *options, ".", cwd=source)
-    (wheel,) = work.glob("*.whl")
-    page = "roadseg/commands/demo/page.html"
-    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=work)
-    python = environment / "bin/python"
+    (wheel,) = folder.glob("*.whl")
+    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=folder)
     (installed,) = environment.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:
-        assert archive.read(page) == (ROOT / "src" / page).read_bytes()
         archive.extractall(installed)  # as pip does, which then writes the script
     # Python reads the .pth files of this directory only, so no editable install is found.
     dependencies = [path for path in sys.path if path.endswith("site-packages")]
     (installed / "dependencies.pth").write_text("\n".join(dependencies))
-    found = run(python, "-c", "import roadseg; print(roadseg.__file__)", cwd=work)
-    assert Path(found.strip()) == installed / "roadseg/__init__.py"
+    found = run(
+        environment / "bin/python", "-c", "import roadseg; print(*roadseg.__path__)", cwd=folder
+    )
+    assert Path(found.strip()) == installed / "roadseg"
+    return environment / "bin/python"
 
-    save_model(work / "a.safetensors")
-    Image.fromarray(make_striped_pair(40, 60, shift=1)[0]).save(work / "image.png")
+
+@pytest.mark.slow
+def test_wheel_predicts_without_the_repository(
+    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    save_model(Path("a.safetensors"))
+    Image.fromarray(make_striped_pair(40, 60, shift=1)[0]).save("image.png")
     options = ("image.png", "--model", "a.safetensors", "--device", "cpu")
-    output = run(python, "-c", SCRIPT, "predict", *options, "--out", "out", cwd=work)
+    output = run(python, "-c", SCRIPT, "predict", *options, "--out", "out", cwd=tmp_path)
     assert output.startswith("predict: 1 images by a.safetensors on cpu, in out\n")
-    monkeypatch.chdir(work)
     main(["predict", *options, "--out", "expected"])
     for name in ("color/image.png", "label_ids/image.png"):
-        label_ids, expected = (np.asarray(Image.open(work / d / name)) for d in ("out", "expected"))
+        label_ids, expected = (np.asarray(Image.open(Path(d, name))) for d in ("out", "expected"))
         assert label_ids.shape[:2] == (40, 60)
         assert (label_ids == expected).all()
+
+
+@pytest.mark.slow
+def test_wheel_creates_the_same_project_as_the_repository(python: Path, tmp_path: Path):
+    output = run(python, "-c", SCRIPT, "new", "wheel", cwd=tmp_path, PATH="")
+    assert output.startswith("new: created wheel with ")
+    main(["new", str(tmp_path / "repository")])
+    shutil.rmtree(tmp_path / "repository/.git")  # PATH was empty
+    (tmp_path / "repository/src/winograd/README.md").unlink()  # documentation
+    found, expected = (
+        {
+            path.relative_to(folder): (path.read_bytes(), path.stat().st_mode)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (tmp_path / "wheel", tmp_path / "repository")
+    )
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.commands.main import main
+from roadseg.experiments import dvc_experiments
 from roadseg.experiments.aggregate import format_summaries, group_by_other_params, summarize
 from roadseg.experiments.dvc_experiments import parse_experiments
 from roadseg.system.errors import InputError
@@ -209,4 +210,12 @@ def test_command_summarizes_real_experiments(tmp_path: Path):
 @pytest.mark.slow
 def test_dvc_error_is_printed_in_one_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"^dvc exp show: \S.*$"):
+        experiments(tmp_path)
+
+
+def test_missing_dvc_is_an_error_with_the_install_command(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(dvc_experiments, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r'dvc is not installed; run: pip install "roadseg\[pipeline'
+    ):
         experiments(tmp_path)

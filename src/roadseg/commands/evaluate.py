@@ -147,12 +147,14 @@ def _data(args: argparse.Namespace) -> "Data":
 
 def _class_map(name: str | None, trained: "ClassMap", model: Path) -> "ClassMap":
     """Read the class map of the masks; it must have the class names of the model."""
+    from roadseg.commands.new.project_files import project_root
     from roadseg.config.class_map import find_class_map, read_class_map
     from roadseg.inference.ensemble import first_difference
 
     if name is None:
         return trained
-    path = find_class_map(name, Path("classes"))
+    folder = Path("classes")
+    path = find_class_map(name, folder if folder.is_dir() else project_root() / folder)
     found = read_class_map(path)
     names, own_names = (
         {"classes": [{"name": text} for text in classes.names], "void": classes.void}

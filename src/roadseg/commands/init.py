@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
 
     if not _PARAMS.is_file():
         raise InputError(
-            f"{_PARAMS}: no such file; run roadseg init in the root of a clone of the project"
+            f"{_PARAMS}: no such file; run roadseg init in the root of a project "
+            "(roadseg new creates one)"
         )
     if "://" in args.source:
         raise InputError(f"{args.source}: init reads local files; download the data set first")

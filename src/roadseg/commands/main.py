@@ -31,9 +31,8 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = {
-    "init": Subcommand(
-        "roadseg.commands.init", "configure the pipeline for a data set", extra="pipeline"
-    ),
+    "new": Subcommand("roadseg.commands.new.command", "create a project in a new directory"),
+    "init": Subcommand("roadseg.commands.init", "configure the pipeline for a data set"),
     "predict": Subcommand(
         "roadseg.commands.predict",
         "segment images or a video: masks, overlays, probabilities",
@@ -42,7 +41,6 @@ SUBCOMMANDS = {
     "evaluate": Subcommand(
         "roadseg.commands.evaluate",
         "compute metrics of models on annotated images",
-        extra="pipeline",
         less_memory="try a smaller --batch-size",
     ),
     "export": Subcommand("roadseg.commands.export", "convert a model to ONNX or torch.export"),
@@ -61,17 +59,14 @@ SUBCOMMANDS = {
     "augment": Subcommand(
         "roadseg.commands.augment",
         "draw training images with the random changes of a recipe",
-        extra="pipeline",
     ),
     "audit": Subcommand(
         "roadseg.commands.audit",
         "rank images and regions by how likely their labels are wrong",
-        extra="pipeline",
     ),
     "gallery": Subcommand(
         "roadseg.commands.gallery",
         "write a web page of all validation images and their errors",
-        extra="pipeline",
         less_memory="lower evaluate.batch_size",
     ),
     "experiments": Subcommand(
@@ -88,6 +83,7 @@ SUBCOMMANDS = {
         "rerun the committed pipeline and compare its outputs",
         extra="pipeline",
     ),
+    "doctor": Subcommand("roadseg.commands.doctor", "report what is installed and what is missing"),
 }
 
 

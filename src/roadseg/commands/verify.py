@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: an output differs or is missing, because its stage failed.
     """
-    from roadseg.experiments.verification import find_first_difference, run_git, verify
+    from roadseg.experiments.git import run_git
+    from roadseg.experiments.verification import find_first_difference, verify
 
     commit = run_git("rev-parse", "--verify", "HEAD^{commit}")
     print(f"verify: rerunning commit {commit[:7]} in a temporary copy", flush=True)

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Set
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from roadseg.config.pipeline import stage_outputs
 from roadseg.config.schema import flatten
-from roadseg.system.errors import InputError
+from roadseg.system.errors import InputError, missing_package
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,17 @@ def load_experiments(*, all_commits: bool = False) -> list[Experiment]:
     return parse_experiments(report, stage_outputs(Path("dvc.yaml")))
 
 
+def run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC of this environment. Raises InputError if it is not installed."""
+    if not find_spec("dvc"):
+        raise missing_package("dvc", extra="pipeline")
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace")
+
+
 def run_exp_show(*options: str) -> list[dict[str, Any]]:
     """Run `dvc exp show --json`. Raises InputError with DVC's message if it fails."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *options]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_dvc("exp", "show", "--json", *options)
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
         reasons = [line for line in lines if line.startswith("ERROR: ")] or lines

@@ -1,12 +1,11 @@
 """Model files by path, or by the name of the DVC experiment that wrote them."""
 
 import contextlib
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from roadseg.experiments.dvc_experiments import run_dvc
 from roadseg.inference.options import DEFAULT_MODEL
 from roadseg.system.errors import InputError
 
@@ -28,10 +27,7 @@ def open_models(names: Sequence[str]) -> Iterator[dict[str, Path]]:
 
 
 def _get_model(experiment: str, out: Path) -> Path:
-    command = [sys.executable, "-m", "dvc", "get", ".", str(DEFAULT_MODEL), f"--out={out}"]
-    result = subprocess.run(
-        [*command, f"--rev={experiment}"], capture_output=True, text=True, errors="replace"
-    )
+    result = run_dvc("get", ".", str(DEFAULT_MODEL), f"--out={out}", f"--rev={experiment}")
     if result.returncode != 0:
         reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
         raise InputError(

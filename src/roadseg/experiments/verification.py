@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.config.params import load_params
+from roadseg.experiments.git import run_git
 from roadseg.experiments.lock_file import LOCK, read_lock, stage_inputs
 from roadseg.experiments.output_differences import Difference, compare_files
 from roadseg.experiments.revisions import hash_files_at_revision, read_at_revision
@@ -57,7 +58,7 @@ def copy_commit(commit: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="roadseg-verify-") as folder:
         copy = Path(folder) / root.relative_to(root.anchor)
         run_git("clone", "--quiet", "--shared", "--no-checkout", str(root), str(copy))
-        run_git("-C", str(copy), "checkout", "--quiet", "--detach", commit)
+        run_git("checkout", "--quiet", "--detach", commit, folder=copy)
         if not (copy / LOCK).is_file():
             raise InputError(f"{LOCK} is not in commit {commit[:7]}; run dvc repro and commit it")
         try:
@@ -65,15 +66,6 @@ def copy_commit(commit: str) -> Iterator[Path]:
             yield copy
         except InputError as error:
             raise InputError(str(error).replace(f"{copy}/", "")) from None
-
-
-def run_git(*arguments: str) -> str:
-    """Run Git and return its output. Raises InputError with its message if it fails."""
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace")
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["failed"])[-1]
-        raise InputError(f"git {arguments[0]}: {reason}")
-    return result.stdout.strip()
 
 
 def _link_inputs(root: Path, copy: Path, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""The command `roadseg new` and the files of a new project."""
