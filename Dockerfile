@@ -28,6 +28,7 @@ RUN umask 000 \
     && pip install --no-cache-dir -c constraints.txt -r requirements-demo.txt \
        -r requirements-export.txt -r requirements-models.txt -r requirements-video.txt
 
+# Not setup.py, which only adds files to wheels.
 COPY pyproject.toml LICENSE ./
 COPY src src
 RUN umask 000 \
