@@ -1,7 +1,8 @@
 # `make repro` works in a fresh clone: it installs what it needs into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
-VENV := .venv
+# The container has its environment elsewhere, by the variable ROADSEG_VENV (Dockerfile).
+VENV := $(or $(ROADSEG_VENV),.venv)
 # Programs of the environment come first, so that DVC stages run its Python.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 

@@ -1,5 +1,5 @@
 # Targets for those who change roadseg; projects that `roadseg new` creates do not have them.
-.PHONY: quick test test-fast bench gpu fuzz lint
+.PHONY: quick test test-fast notebook bench gpu fuzz lint
 
 $(VENV)/installed-dev: $(wildcard requirements-*.txt) $(VENV)/installed
 	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
@@ -14,6 +14,9 @@ test: $(VENV)/installed-dev ## Run all tests (with Debian's browser and SSH serv
 
 test-fast: $(VENV)/installed-dev
 	python -m pytest -m "not slow" --quiet --numprocesses=2
+
+notebook: $(VENV)/installed-dev ## Run notebooks/road_scenes.ipynb on small data, in an empty directory
+	python -m tests.notebook
 
 GPU ?=
 gpu: ## Test and measure a CUDA GPU, write benchmarks/GPU.md (ten minutes; installs nothing)

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import re
 
 import pytest
@@ -210,3 +211,10 @@ def test_requirements_are_pinned_and_the_constraints_have_no_cuda():
     names = {re.split("==", line)[0].lower() for line in constraints}
     direct = {line.split("==")[0] for line in required.splitlines() if "==" in line}
     assert direct - {"torch"} <= names
+
+
+def test_notebook_is_committed_without_outputs():
+    notebook = json.loads((ROOT / "notebooks/road_scenes.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert [cell["outputs"] for cell in cells if cell["outputs"] or cell["execution_count"]] == []

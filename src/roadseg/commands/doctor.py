@@ -206,11 +206,11 @@ def _project() -> Iterator[Finding]:
     found = f"not a {' or '.join(name for name, _ in lacks)} repository" if lacks else str(here)
     fix = f"run: {' && '.join(command for _, command in lacks)}" if lacks else ""
     yield Finding("project", found, fix)
-    own = Path(".venv")
+    own = Path(os.environ.get("ROADSEG_VENV", ".venv"))
     if own.is_dir() and own.resolve() != Path(sys.prefix).resolve():
         windows = sys.platform == "win32"
-        activate = r".venv\Scripts\activate" if windows else "source .venv/bin/activate"
-        yield Finding("environment", "not .venv of this project", f"run: {activate}", False)
+        activate = rf"{own}\Scripts\activate" if windows else f"source {own}/bin/activate"
+        yield Finding("environment", f"not {own} of this project", f"run: {activate}", False)
     if Path("requirements.txt").is_file():
         yield _pins(Path("requirements.txt"))
 
