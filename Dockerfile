@@ -18,13 +18,15 @@ RUN apt-get update \
 ENV ROADSEG_VENV=/opt/venv PATH=/opt/venv/bin:$PATH HOME=/home/roadseg USER=roadseg
 WORKDIR /workspace
 
-# The CPU build of torch. For CUDA: --build-arg TORCH_INDEX=https://pypi.org/simple
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# uv knows where PyTorch publishes its builds. For CUDA: --build-arg TORCH_BACKEND=cu130
+ARG TORCH_BACKEND=cpu
 COPY requirements*.txt constraints.txt ./
 RUN umask 000 \
     && python -m venv /opt/venv \
     && grep -hE '^torch(vision)?==' requirements*.txt > /tmp/torch.txt \
-    && pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" -r /tmp/torch.txt \
+    && pip install --no-cache-dir uv==0.13.9 \
+    && uv pip install --no-cache --no-deps --python /opt/venv --torch-backend "$TORCH_BACKEND" \
+       -r /tmp/torch.txt \
     && pip install --no-cache-dir -c constraints.txt -r requirements-demo.txt \
        -r requirements-export.txt -r requirements-models.txt -r requirements-video.txt
 
