@@ -14,7 +14,7 @@ from tests.factories import ROOT, write_params
 def test_params_yaml_is_valid():
     params = load_params(ROOT / "params.yaml")
     assert params.data.source == "sample"
-    assert params.train.epochs == 7
+    assert params.train.epochs == 10
     assert params.epochs_to_render == [2, 10]
     assert params.recipe.model_dump() == params.recipes["modern"].model_dump()
 

@@ -176,7 +176,7 @@ RANGES = {
     "resume.trainings": [0, 10_001],
     "evaluate.batch_size": [0, 1025],
     "evaluate.scales": [[], [0.05], [1.0, 5.0], [-1.0]],
-    "render.epochs": [[], [0], [-1], [8], ["first"], [1, 1.5]],
+    "render.epochs": [[], [0], [-1], [11], ["first"], [1, 1.5]],
     "render.num_pictures": [0, 51],
     "export.calibration_images": [0, 10_001],
     "export.max_miou_loss.fp16": [-0.1, 1.1],
