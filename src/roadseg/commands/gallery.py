@@ -6,9 +6,8 @@ the stage evaluate, with its parameters.
 """
 
 import argparse
-from pathlib import Path
 
-from roadseg.inference.options import DEFAULT_MODEL, require_output_folder
+from roadseg.inference.options import DEFAULT_MODEL, add_path_options, require_output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "split": ("data/split.json", "file that lists the validation images"),
         "out": ("gallery", "output folder; an earlier gallery is replaced"),
     }
-    for name, (default, text) in paths.items():
-        parser.add_argument(
-            f"--{name}",
-            type=Path,
-            default=Path(default),
-            metavar="PATH",
-            help=f"{text} (default: %(default)s)",
-        )
+    add_path_options(parser, paths)
 
 
 def run(args: argparse.Namespace) -> None:

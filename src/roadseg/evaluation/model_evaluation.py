@@ -22,7 +22,7 @@ from roadseg.evaluation.evaluate import Evaluation, evaluate
 from roadseg.evaluation.image_confusions import write_image_confusions
 from roadseg.evaluation.metric_files import EvaluationMetrics
 from roadseg.evaluation.tables import confusion_pairs, per_class, per_image
-from roadseg.inference.tta import View
+from roadseg.inference.tta import list_views
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.tables import round_significant, write_table
 
@@ -109,7 +109,6 @@ def evaluate_model(
     """
     accelerator.to_device(network)
     accumulators = Accumulators(prepared.class_map(), accelerator.device)
-    flips = (False, True) if options.flip else (False,)
     evaluation = evaluate(
         network,
         prepared,
@@ -117,7 +116,7 @@ def evaluate_model(
         options.batch_size,
         accelerator,
         ignored=ignored,
-        views=[View(scale, flip) for scale in options.scales for flip in flips],
+        views=list_views(options.scales, options.flip),
         after_batch=accumulators.add,
     )
     evaluation.require_finite(model)

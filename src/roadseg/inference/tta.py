@@ -29,6 +29,12 @@ class View(NamedTuple):
 IDENTITY = View(1.0, False)
 
 
+def list_views(scales: Sequence[float], flip: bool) -> list[View]:
+    """Return a view for each of `scales`, and with `flip` also its mirror image."""
+    flips = (False, True) if flip else (False,)
+    return [View(scale, flipped) for scale in scales for flipped in flips]
+
+
 class Ensemble(nn.ModuleList):
     """Networks of one class map whose probabilities `mean_logits` averages."""
 

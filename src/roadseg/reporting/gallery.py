@@ -29,7 +29,7 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.evaluation.evaluate import evaluate
 from roadseg.evaluation.image_errors import MAX_CONFUSIONS, ImageErrors, image_errors
 from roadseg.inference.colors import WRONG_COLOR, error_map, palette_image
-from roadseg.inference.tta import View
+from roadseg.inference.tta import list_views
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_folder, attach_path, list_names
@@ -115,7 +115,6 @@ def write_gallery(
     accelerator.to_device(network)
     class_map = prepared.class_map()
     void_id = class_map.void_id
-    flips = (False, True) if options.flip else (False,)
     with atomic_folder(folder) as fresh:
         writer = _ImageWriter(fresh, prepared, ids)
         evaluation = evaluate(
@@ -125,7 +124,7 @@ def write_gallery(
             options.batch_size,
             accelerator,
             ignored=ignored,
-            views=[View(scale, flip) for scale in options.scales for flip in flips],
+            views=list_views(options.scales, options.flip),
             after_batch=writer.write_batch,
         )
         evaluation.require_finite(model)
