@@ -108,9 +108,10 @@ def predict_video(
 
         def draw_frame(predicted: tuple[Frame, np.ndarray]) -> np.ndarray:
             frame, class_ids = predicted
-            image = colorize(class_ids, colors)
             if draw == "overlay":
                 image = overlay(frame.image, class_ids, colors)
+            else:
+                image = colorize(class_ids, colors)
             write(frame._replace(image=image))
             return np.bincount(class_ids.reshape(-1), minlength=256)
 
