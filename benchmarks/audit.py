@@ -25,7 +25,7 @@ from streetscenes.dataset import write_dataset
 OBJECT = 16
 """Smallest object, pixels."""
 FRACTION = 0.05
-"""Fraction of the objects that are relabelled."""
+"""Fraction of the objects that are relabeled."""
 OVERLAP = 0.5
 """Smallest intersection over union of the boxes of an object and of the region that finds it."""
 TOPS = (0.01, 0.02, 0.05, 0.1)
@@ -35,7 +35,7 @@ Box = tuple[int, int, int, int]
 
 
 class WrongObject(NamedTuple):
-    """A relabelled object."""
+    """A relabeled object."""
 
     image: str
     class_name: str
@@ -60,7 +60,7 @@ def rows() -> Iterator[Row]:
 def _row(name: str, ranks: np.ndarray, limit: float, top: float | None) -> Row:
     found = int((ranks <= limit).sum())
     return Row(
-        name=f"relabelled objects of the sample in {name}",
+        name=f"relabeled objects of the sample in {name}",
         sides="found / all",
         seconds=(found, len(ranks)),
         ratio=found / len(ranks),

@@ -35,7 +35,7 @@ from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 
 _VALIDATION = 6
-_KITTI_TRAINING = 180  # training images, of KITTI's 200 labelled ones
+_KITTI_TRAINING = 180  # training images, of KITTI's 200 labeled ones
 
 
 def make_trainer(

@@ -1,4 +1,4 @@
-"""Colours and tags of the ground, computed for each pixel from the point of the ground it shows."""
+"""Colors and tags of the ground, computed for each pixel from the point of the ground it shows."""
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from streetscenes.road_surface import (
 )
 from streetscenes.street import Side, Street
 
-PAINT = np.float32(225)  # grey level
-TRACK_HALF = 2.3  # metres of ballast on each side of the track's centre
-COLOURS = {
+PAINT = np.float32(225)  # gray level
+TRACK_HALF = 2.3  # meters of ballast on each side of the track's center
+COLORS = {
     tags.ROAD: (104, 104, 107), tags.SIDEWALK: (158, 152, 145), tags.TERRAIN: (104, 118, 62),
     tags.GROUND: (146, 134, 116), tags.RAIL_TRACK: (120, 110, 101), tags.PARKING: (136, 126, 117),
 }  # fmt: skip
@@ -33,7 +33,7 @@ def ground(
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Draw the ground under `shadow`, (rows, columns) float32 from 0 (lit) to 1 (black).
 
-    Returns its first row R, colours (rows - R, columns, 3) float32 and tags (rows - R, columns).
+    Returns its first row R, colors (rows - R, columns, 3) float32 and tags (rows - R, columns).
     """
     first, x, z = camera.ground()
     zone = _zones(street, x, z)
@@ -46,7 +46,7 @@ def ground(
     clear = np.exp(-z / light.haze_range)
     lit = (1 - shadow[first:]) * (clear * np.float32(0.92 + 0.12 * light.strength))
     haze = np.array(light.horizon, np.float32) * (1 - clear)[..., None]  # (R, 1, 3)
-    material = _material_colours(rng)[zone]  # (R, C, 3)
+    material = _material_colors(rng)[zone]  # (R, C, 3)
     material *= (plane.gain * (1 - plane.paint) * lit)[..., None]
     material += (PAINT * plane.paint * lit)[..., None]
     material += haze
@@ -96,11 +96,11 @@ def _strips(side: Side) -> list[tuple[float, int]]:
     return strips
 
 
-def _material_colours(rng: np.random.Generator) -> np.ndarray:
-    """Return (256, 3) float32: the colour of each tag in this scene."""
+def _material_colors(rng: np.random.Generator) -> np.ndarray:
+    """Return (256, 3) float32: the color of each tag in this scene."""
     table = np.zeros((256, 3), np.float32)
-    for tag, colour in COLOURS.items():
-        table[tag] = np.array(colour) * rng.uniform(0.84, 1.16) * rng.normal(1, 0.03, 3)
+    for tag, color in COLORS.items():
+        table[tag] = np.array(color) * rng.uniform(0.84, 1.16) * rng.normal(1, 0.03, 3)
     return table
 
 

@@ -8,17 +8,17 @@ from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.textures import noise_tile, sample_noise
 from streetscenes.street import PARKING_WIDTH, Street
 
-RAIL_GAUGE = 1.435  # metres
+RAIL_GAUGE = 1.435  # meters
 
 
 @dataclass
 class Plane:
-    """The ground's pixels (R rows, C columns): x (R, C) and z (R, 1) in metres, the rest (R, C)."""
+    """The ground's pixels (R rows, C columns): x (R, C) and z (R, 1) in meters, the rest (R, C)."""
 
     x: np.ndarray
     z: np.ndarray
     zone: np.ndarray  # uint8 tags
-    gain: np.ndarray  # float32, brightness relative to the material's colour
+    gain: np.ndarray  # float32, brightness relative to the material's color
     paint: np.ndarray  # float32, opacity of white paint or bare steel, 0..1
 
 

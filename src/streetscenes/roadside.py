@@ -13,13 +13,13 @@ from streetscenes.drawing.solids import Frame
 from streetscenes.objects import barriers
 from streetscenes.objects.barriers import PIECE
 from streetscenes.objects.buildings import Site, draw_building, random_looks
-from streetscenes.objects.plants import draw_bush, draw_hedge, draw_tree, leaf_colour
+from streetscenes.objects.plants import draw_bush, draw_hedge, draw_tree, leaf_color
 from streetscenes.objects.poles import draw_wire_pole
 from streetscenes.objects.trains import draw_train
 from streetscenes.street import Side, Street
 
-REACH = 130.0  # metres; everything farther away belongs to the skyline
-TRAIN_REACH = 65.0  # metres; no train is longer
+REACH = 130.0  # meters; everything farther away belongs to the skyline
+TRAIN_REACH = 65.0  # meters; no train is longer
 
 
 def roadside_objects(rng: np.random.Generator, street: Street) -> list[SceneObject]:
@@ -167,7 +167,7 @@ def _boundary_piece(rng: np.random.Generator, kind: str) -> Callable[..., None]:
         bar = vary(rng, barriers.BARS[rng.integers(3)], 0.15)
         return partial(barriers.draw_bar_fence, height=height, bar=bar)
     if kind == "hedge":
-        return partial(draw_hedge, height=height, leaves=leaf_colour(rng))
+        return partial(draw_hedge, height=height, leaves=leaf_color(rng))
     return barriers.draw_guard_rail
 
 

@@ -51,10 +51,10 @@ def _backdrop(
 ) -> np.ndarray:
     """Return sky and ground, (rows, columns, 4) uint8."""
     shadow = shadow_map(camera, light, footprints)
-    first, colours, zones = ground(rng, camera, light, street, shadow)
+    first, colors, zones = ground(rng, camera, light, street, shadow)
     pixels = np.empty((camera.rows, camera.columns, 4), np.uint8)
     pixels[:first, :, :3] = sky(rng, camera, light, first)
     pixels[:first, :, 3] = pixel_tags.SKY
-    pixels[first:, :, :3] = np.clip(colours, 0, 255)
+    pixels[first:, :, :3] = np.clip(colors, 0, 255)
     pixels[first:, :, 3] = zones
     return pixels

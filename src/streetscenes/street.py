@@ -1,4 +1,4 @@
-"""Plan of a street: distances of lanes, kerbs and buildings from the centre line, and crossings."""
+"""Plan of a street: distances of lanes, kerbs and buildings from the center line, and crossings."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from streetscenes.drawing import pixel_tags
 KINDS = ("canyon", "suburb", "country", "railway")
 # Railways are more frequent than in reality; otherwise the class train would be too rare.
 KIND_PROBABILITIES = (0.28, 0.34, 0.2, 0.18)
-DRIVE_WIDTH = 4.5  # metres
-PARKING_WIDTH = 2.2  # metres
+DRIVE_WIDTH = 4.5  # meters
+PARKING_WIDTH = 2.2  # meters
 GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side of the road; distances are |x| from the centre line, in metres."""
+    """One side of the road; distances are |x| from the center line, in meters."""
 
     sign: int  # -1 left, 1 right
     kind: str
@@ -26,8 +26,8 @@ class Side:
     parcel: float  # inner edge of gardens or yards
     facade: float  # inner edge of buildings
     yard: int  # tag of the ground between sidewalk and façade
-    track: float  # centre of a railway; 0 if there is none
-    drives: float  # metres from one paved driveway to the next; 0 if there are none
+    track: float  # center of a railway; 0 if there is none
+    drives: float  # meters from one paved driveway to the next; 0 if there are none
 
     def has_drive(self, z: np.ndarray | float) -> np.ndarray | bool:
         """Return True where a driveway leads from the street to a house at depth z."""
@@ -36,7 +36,7 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Street:
-    """Lanes, both sides and crossings of a street; lengths in metres."""
+    """Lanes, both sides and crossings of a street; lengths in meters."""
 
     kind: str
     left: Side

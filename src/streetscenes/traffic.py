@@ -17,9 +17,9 @@ from streetscenes.objects.people import draw_person
 from streetscenes.objects.signs import draw_sign
 from streetscenes.street import PARKING_WIDTH, Side, Street
 
-VIEW = 0.72  # metres to each side that the camera sees per metre of depth, with some margin
+VIEW = 0.72  # meters to each side that the camera sees per meter of depth, with some margin
 
-FURNITURE = (  # function, mean number per side, width and height in metres
+FURNITURE = (  # function, mean number per side, width and height in meters
     (furniture.draw_bin, 0.6, 0.7, 1.1),
     (furniture.draw_bench, 0.25, 1.7, 0.85),
     (furniture.draw_pillar, 0.2, 1.3, 2.8),
@@ -173,8 +173,8 @@ def _signs_and_lights(
         z = _depth(rng, camera, kerb, 7.5, 45)
         objects.append(upright_object(kerb, z, partial(draw_sign, x=kerb, z=z), 0.5, 2.8))
     near, far = street.junction
-    signalled = near > 0 or (street.crosswalk > 0 and rng.random() < 0.5)
-    if signalled and street.kind != "country":
+    signaled = near > 0 or (street.crosswalk > 0 and rng.random() < 0.5)
+    if signaled and street.kind != "country":
         reach = -side.sign * rng.uniform(2.5, 4.5) if rng.random() < 0.45 else 0.0
         before = street.crosswalk - 0.8 if street.crosswalk else near - 1.0
         z = far + 1.0 if near and rng.random() < 0.35 else before

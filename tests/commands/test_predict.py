@@ -49,7 +49,7 @@ def read_files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
-def test_predict_writes_colours_label_ids_overlays_and_probabilities(
+def test_predict_writes_colors_label_ids_overlays_and_probabilities(
     model: Path, raw_images: Path, tmp_path: Path, capsys
 ):
     run(model, tmp_path / "out", raw_images, "--probabilities")

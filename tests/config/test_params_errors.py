@@ -100,7 +100,7 @@ RANGES = {
     "data.test_masks": ["", "{id}.jpg", "{id}/{part}.png"],
     "data.test_ids": [[], "", "(", "["],
     "data.unmasked": ["Skip", ""],
-    "data.mask_values": ["colours", ""],
+    "data.mask_values": ["colors", ""],
     "data.color_tolerance": [-1, 129, 1],  # 1 needs mask_values: colors
     "data.max_files": [0, -1, 2, 10**10],
     "data.max_gigabytes": [0, -1.0, 1e7],
@@ -163,7 +163,7 @@ RANGES = {
     "recipes.modern.augmentation.jitter": [1, -0.1],
     "recipes.modern.augmentation.hue": [-0.1, 0.6],
     "recipes.modern.augmentation.gamma": [-0.1, 5],
-    "recipes.modern.augmentation.grey": [-0.1, 1.1],
+    "recipes.modern.augmentation.gray": [-0.1, 1.1],
     "recipes.modern.augmentation.blur": [-0.1, 3.1],
     "recipes.modern.augmentation.noise": [-0.1, 1.1],
     "recipes.modern.augmentation.cutout": [-0.1, 1.1],

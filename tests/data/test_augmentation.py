@@ -125,7 +125,7 @@ def test_perspective_keeps_the_middle_and_enlarges_one_side():
 
 def test_mask_stays_on_its_image_whatever_moves():
     image, mask = make_blocks(96, 160)
-    geometry = {"jitter": 0, "hue": 0, "gamma": 0, "grey": 0, "blur": 0, "noise": 0, "cutout": 0}
+    geometry = {"jitter": 0, "hue": 0, "gamma": 0, "gray": 0, "blur": 0, "noise": 0, "cutout": 0}
     for seed in range(10):
         moved, moved_mask = apply(image, mask, STRONG.model_copy(update=geometry), seed)
         inside = moved_mask != IGNORE_INDEX
@@ -141,16 +141,16 @@ def test_colors_change_as_by_hue_saturation_contrast_and_brightness_one_by_one()
     assert torch.equal(same_mask, mask)
     unit = np.random.default_rng(2).random(32)
     brightness, contrast, saturation = 1 + 0.4 * (2 * unit[7:10] - 1)
-    grey = image.mean(0)
-    saturated = grey + saturation * (image - grey)
+    gray = image.mean(0)
+    saturated = gray + saturation * (image - gray)
     expected = brightness * (image.mean() + contrast * (saturated - image.mean()))
     torch.testing.assert_close(changed, expected.float().clamp(0, 255), atol=0.02, rtol=0)
 
 
-def test_hue_keeps_luma_and_greys_and_turns_colors():
+def test_hue_keeps_luma_and_grays_and_turns_colors():
     image, mask = make_blocks()
-    grey = torch.full_like(image, 77)
-    torch.testing.assert_close(apply(grey, mask, make_augmentation(hue=0.5))[0], grey)
+    gray = torch.full_like(image, 77)
+    torch.testing.assert_close(apply(gray, mask, make_augmentation(hue=0.5))[0], gray)
     pale = 100 + image / 10
     turned, _ = apply(pale, mask, make_augmentation(hue=0.5), 1)
     luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -158,9 +158,9 @@ def test_hue_keeps_luma_and_greys_and_turns_colors():
     assert (turned - pale).abs().max() > 5
 
 
-def test_grey_images_have_no_colors():
+def test_gray_images_have_no_colors():
     image, mask = make_blocks()
-    gray, _ = apply(image, mask, make_augmentation(grey=1.0))
+    gray, _ = apply(image, mask, make_augmentation(gray=1.0))
     torch.testing.assert_close(gray, image.mean(0).expand_as(image), atol=0.01, rtol=0)
 
 
@@ -209,13 +209,13 @@ def test_cutout_covers_a_rectangle_of_the_image_and_not_of_the_mask():
     shares = []
     for seed in range(40):
         cut, same_mask = apply(image, mask, make_augmentation(cutout=0.5), seed)
-        grey = (cut == 127).all(0)
-        rows, columns = grey.any(1).sum(), grey.any(0).sum()
-        assert grey.sum() == rows * columns
+        gray = (cut == 127).all(0)
+        rows, columns = gray.any(1).sum(), gray.any(0).sum()
+        assert gray.sum() == rows * columns
         assert rows <= 21
         assert columns <= 31
         assert torch.equal(same_mask, mask)
-        shares.append(bool(grey.any()))
+        shares.append(bool(gray.any()))
     assert 10 < sum(shares) < 30
 
 

@@ -71,7 +71,7 @@ def test_planted_wrong_region_ranks_first_in_its_image_and_of_all(
     red[:, 4:] = 2
     clean, fringe, wrong = red.copy(), red.copy(), red.copy()
     fringe[:, 4] = 1  # six pixels along the outline of a segment of 30
-    wrong[2:4, 1:4] = 2  # six pixels, labelled as a segment of their own
+    wrong[2:4, 1:4] = 2  # six pixels, labeled as a segment of their own
     prepared = make_red_dataset(tmp_path, [(red, clean), (red, fringe), (red, wrong)])
     folds = [Fold(["2", "0"], [tmp_path]), Fold(["1"], [tmp_path])]
     result = audit_labels(folds, prepared, CPU, 1)

@@ -59,12 +59,12 @@ def test_cross_entropy_excludes_the_ignored_class(tmp_path: Path):
 
 
 class BrighterThanRight(nn.Module):
-    """Predicts class 1 for pixels that are brighter than their right neighbours."""
+    """Predicts class 1 for pixels that are brighter than their right neighbors."""
 
     def forward(self, images: Tensor) -> Tensor:
-        grey = images.mean(1, keepdim=True)
-        right = torch.cat([grey[..., 1:], grey[..., -1:]], dim=3)
-        return torch.cat([right, grey], dim=1) * 10
+        gray = images.mean(1, keepdim=True)
+        right = torch.cat([gray[..., 1:], gray[..., -1:]], dim=3)
+        return torch.cat([right, gray], dim=1) * 10
 
 
 def test_probabilities_of_views_are_averaged_in_the_original_orientation():

@@ -1,4 +1,4 @@
-"""The parallel-coordinates plot: positions, ticks, colours and legend."""
+"""The parallel-coordinates plot: positions, ticks, colors and legend."""
 
 import math
 
@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 def draw(axis: Axis) -> Figure:
-    """Plot `axis` next to a colour axis."""
+    """Plot `axis` next to a color axis."""
     names = [str(row) for row in range(len(axis.values))]
     color_axis = Axis("miou", list(range(len(names))), False)
     return plot_parallel_coordinates([axis, color_axis], names, color_axis, True)

@@ -134,7 +134,7 @@ def write_png_by_hand(rng: random.Random, work: Path) -> Case:
         elif depth == 8:
             found = np.load(work / "data/prepared/images" / name)
             colors = values[:, :, :3] if color_type in (2, 6) else values[:, :, :1]
-            assert (found == colors).all(), "other colours than were drawn"
+            assert (found == colors).all(), "other colors than were drawn"
 
     return make_case(work, check)
 

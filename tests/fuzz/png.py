@@ -1,4 +1,4 @@
-"""A PNG writer that supports every colour type and depth, and malformed chunks."""
+"""A PNG writer that supports every color type and depth, and malformed chunks."""
 
 import random
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Number of channels by colour type: grey, RGB, palette, grey and alpha, RGB and alpha."""
+"""Number of channels by color type: gray, RGB, palette, gray and alpha, RGB and alpha."""
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 # Adam7 interlacing: first column and row of each pass, and the steps between its pixels.
 PASSES = (
@@ -25,8 +25,8 @@ def make_chunks(values: np.ndarray, color_type: int, depth: int, *, interlaced: 
     header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, int(interlaced))
     parts = [values[y::dy, x::dx] for x, y, dx, dy in PASSES] if interlaced else [values]
     rows = b"".join(_rows(part, depth) for part in parts if part.size)
-    greys = bytes(number // 3 for number in range(3 << min(depth, 8)))  # a palette
-    colors = [(b"PLTE", greys)] if color_type == 3 else []
+    grays = bytes(number // 3 for number in range(3 << min(depth, 8)))  # a palette
+    colors = [(b"PLTE", grays)] if color_type == 3 else []
     return [(b"IHDR", header), *colors, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
 
 

@@ -139,7 +139,7 @@ def test_truncated_16_bit_and_missing_images_raise_an_error(tmp_path: Path):
     with pytest.raises(InputError, match=r"a: cannot be decoded: .*truncated"):
         read_image(io.BytesIO(whole[: len(whole) // 2]), "a")
     Image.fromarray(np.zeros((20, 20), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match="mode I;16; expected 8-bit colour or grey"):
+    with pytest.raises(InputError, match="mode I;16; expected 8-bit color or gray"):
         read_image(tmp_path / "deep.png", "a")
     with pytest.raises(InputError, match=r"a: cannot be read: No such file"):
         read_image(tmp_path / "none.png", "a")

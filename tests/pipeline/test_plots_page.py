@@ -44,14 +44,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     return folder
 
 
-def test_scripts_are_those_of_the_npm_packages_with_their_licences():
+def test_scripts_are_those_of_the_npm_packages_with_their_licenses():
     script = r"<!--\n([a-z-]+ [\d.]+)\n\n(.*?)\n-->\n<script>\n(.*?)\n</script>"
     found = re.findall(script, TEMPLATE, re.DOTALL)
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, _, text in found}
     assert digests == SCRIPTS
-    for _, licence, _ in found:
-        assert "University of Washington" in licence
-        assert "Redistribution and use in source and binary forms" in licence
+    for _, license, _ in found:
+        assert "University of Washington" in license
+        assert "Redistribution and use in source and binary forms" in license
     assert TEMPLATE.count("{plot_divs}") == 1
     assert "{scripts}" not in TEMPLATE
     assert not re.search(r'(src|href)="(https?:)?//', TEMPLATE)
@@ -110,4 +110,4 @@ def test_page_shows_two_experiments_side_by_side(finished: Path):
         opacities = page.evaluate(f"{bars}.map((bar) => bar.getAttribute('opacity'))")
     for graph, expected in zip(graphs, GRAPHS.values(), strict=True):
         assert expected is None or graph["marks"] == 2 * expected
-    assert len(set(opacities)) == 2  # a class has one colour; the paler bar is the other run
+    assert len(set(opacities)) == 2  # a class has one color; the paler bar is the other run

@@ -71,7 +71,7 @@ def fetch_camvid(folder: Path) -> Manifest:
 def test_official_lists_are_in_the_ids(server: Server, tmp_path: Path):
     manifest = fetch_camvid(tmp_path)
     assert (manifest.source, manifest.num_train, manifest.num_test) == ("camvid", 3, 1)
-    assert manifest.licence.startswith("CC BY-NC 4.0")
+    assert manifest.license.startswith("CC BY-NC 4.0")
     ids = ["train_0001TP_006690", "train_Seq05VD_f1", "val_0016E5_07959"]
     names = [f"training/{kind}/{i}.png" for kind in ("image_2", "semantic") for i in ids]
     found = tree(tmp_path / "raw")

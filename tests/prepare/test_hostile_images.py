@@ -82,19 +82,19 @@ def transparent_palette(image: Image.Image) -> bytes:
 ACCEPTED: dict[str, Callable[[Image.Image], bytes]] = {
     "RGBA": lambda p: encode(p.convert("RGBA")),
     "transparent RGB": lambda p: encode(p, transparency=(0, 255, 50)),
-    "grey": lambda p: encode(p.convert("L")),
-    "grey and alpha": lambda p: encode(p.convert("LA")),
+    "gray": lambda p: encode(p.convert("L")),
+    "gray and alpha": lambda p: encode(p.convert("LA")),
     "black and white": lambda p: encode(p.convert("1")),
     "palette": lambda p: encode(p.quantize(64)),
     "palette of 4 bits": lambda p: encode(p.quantize(16), bits=4),
     "transparent palette": transparent_palette,
-    "16 bits a colour": lambda p: png(
+    "16 bits a color": lambda p: png(
         16, 2, [np.asarray(p)[y].repeat(2, 1).tobytes() for y in range(p.height)], p.width
     ),
     "JPEG called PNG": lambda p: encode(p, "JPEG"),
     "progressive JPEG": lambda p: encode(p, "JPEG", progressive=True),
     "CMYK JPEG": lambda p: encode(p.convert("CMYK"), "JPEG"),
-    "grey JPEG": lambda p: encode(p.convert("L"), "JPEG"),
+    "gray JPEG": lambda p: encode(p.convert("L"), "JPEG"),
     "BMP": lambda p: encode(p, "BMP"),
     "TIFF": lambda p: encode(p, "TIFF"),
     "compressed TIFF": lambda p: encode(p, "TIFF", compression="tiff_lzw"),
@@ -267,7 +267,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "id 34": (write(MASK, mask_with(34)), rf"{NAME}.png: label id 34 \(5 pixels\) has no class"),
     "id 100": (write(MASK, mask_with(100)), r"label id 100 \(5 pixels\) has no class"),
     "id 255": (write(MASK, mask_with(255)), r"label id 255 \(5 pixels\) has no class"),
-    "grey of 16 bits": (
+    "gray of 16 bits": (
         write(IMAGE, zeros(np.uint16)),
         f"{IMAGE}: unsupported mode I;16; save the image",
     ),

@@ -55,7 +55,7 @@ def test_scaled_masks_contain_only_original_classes(tmp_path: Path):
     mask = prepared.mask("000000_10")
     assert mask.shape == (32, 48) == prepared.image("000000_10").shape[:2]
     assert set(np.unique(mask)) == {1, 11}
-    # NEAREST takes the pixel under the centre of each new one
+    # NEAREST takes the pixel under the center of each new one
     chosen = label_ids[2::4, 2::4]
     assert np.array_equal(mask, np.where(chosen == 7, 1, 11))
 

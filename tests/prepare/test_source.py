@@ -54,7 +54,7 @@ def test_directory_and_its_zip_give_the_same_images(raw_images: Path, tmp_path: 
 def test_sample_is_reproducible(tmp_path: Path):
     manifest = fetch("sample", None, KITTI, LIMITS, SAMPLE, tmp_path / "raw", STORE, set())
     assert (manifest.num_train, manifest.num_test) == (3, 1)
-    assert manifest.licence.startswith("MIT")
+    assert manifest.license.startswith("MIT")
     again = fetch(
         "sample", manifest.sha256, KITTI, LIMITS, SAMPLE, tmp_path / "again", STORE, set()
     )

@@ -92,12 +92,12 @@ def test_model_card_shows_names_literally():
         *("$1 and $x_{", "a|b", "a\\|b", "*bold*", "_italic_", "<b>", "`code`", "[link](x)"),
         *("&amp;", "~~struck~~", "1. car", "- x"),
     ]
-    text = make_card(names, licence="CC-BY | *none*", source="sets/`a`|b_c_d")
+    text = make_card(names, license="CC-BY | *none*", source="sets/`a`|b_c_d")
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"(?s)<tr>.*?</tr>", page)]
     cells = [[html.unescape(cell) for cell in row] for row in rows]
     assert [row[1] for row in cells if len(row) == 5] == names
-    assert ["licence of the data", "CC-BY | *none*"] in cells
+    assert ["license of the data", "CC-BY | *none*"] in cells
     assert ["trained on", "<code>sets/`a`|b_c_d</code>"] in cells
     assert f"car: {', '.join(names)}." in html.unescape(page)
     assert f"Weak classes (IoU below 0.5): {names[9]} 0.30." in html.unescape(page)

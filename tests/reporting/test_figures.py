@@ -1,4 +1,4 @@
-"""Image grids, animations, the colours of classes, and tables."""
+"""Image grids, animations, the colors of classes, and tables."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.factories import ROOT
 TWELVE = read_class_map(ROOT / "classes/kitti12.yaml")
 
 
-def test_colorize_uses_the_colours_of_the_class_map():
+def test_colorize_uses_the_colors_of_the_class_map():
     class_ids = np.array([[1, 7], [0, IGNORE_INDEX]], dtype=np.uint8)
     colors = colorize(class_ids, TWELVE.colors)
     assert colors.tolist() == [
@@ -27,7 +27,7 @@ def test_colorize_uses_the_colours_of_the_class_map():
     ]
 
 
-def test_overlay_is_half_image_half_colour():
+def test_overlay_is_half_image_half_color():
     image = np.full((1, 1, 3), 200, dtype=np.uint8)
     shown = overlay(image, np.array([[1]], dtype=np.uint8), TWELVE.colors)
     assert shown.tolist() == [[[164, 132, 164]]]
@@ -95,7 +95,7 @@ def test_error_map_is_red_where_wrong_and_white_where_ignored():
     assert error_map(image, truth, predicted, void_id=None).tolist()[0][0] == list(WRONG_COLOR)
 
 
-def test_animation_has_one_frame_per_epoch_in_the_exact_class_colours(tmp_path: Path):
+def test_animation_has_one_frame_per_epoch_in_the_exact_class_colors(tmp_path: Path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (20, 64, 3), dtype=np.uint8)
     frames = [(f"epoch {i}", np.full((20, 64), i, dtype=np.uint8)) for i in (1, 7)]
@@ -112,7 +112,7 @@ def test_animation_has_one_frame_per_epoch_in_the_exact_class_colours(tmp_path: 
             assert abs(pixels[:200].astype(int) - np.asarray(enlarged)).mean() < 20
 
 
-def test_animation_keeps_the_colours_of_254_classes(tmp_path: Path):
+def test_animation_keeps_the_colors_of_254_classes(tmp_path: Path):
     colors = np.arange(254 * 3).reshape(254, 3).astype(np.uint8)
     image = np.zeros((20, 640, 3), dtype=np.uint8)
     class_ids = np.full((20, 640), 253, dtype=np.uint8)

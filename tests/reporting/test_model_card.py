@@ -44,7 +44,7 @@ MANIFEST = Manifest(
     source="kitti",
     bytes=1,
     sha256="1" * 64,
-    licence="CC BY-NC-SA 3.0",
+    license="CC BY-NC-SA 3.0",
     num_train=200,
     num_test=200,
     train_sizes={"375x1242": 120, "370x1224": 80},
@@ -106,7 +106,7 @@ def test_card_has_data_training_and_metrics():
     text = make_card()
     for part in (
         "200 images with masks (120 of 375x1242, 80 of 370x1224; height x width)",
-        "Licence: CC BY-NC-SA 3.0",
+        "License: CC BY-NC-SA 3.0",
         "Probabilities are averaged over 4 views (TTA).",
         "The network receives images at 0.5 of their original size",
         "Recipe `modern`, seed 0, epochs 7, device cpu, precision bf16",
@@ -131,7 +131,7 @@ def test_card_states_the_network_and_the_origin_of_its_weights():
     text = make_card(metadata={"architecture": "smp/FPN", "network": network, "weights": record})
     assert text.startswith("# FPN with encoder resnet34 for road scenes")
     assert (
-        f"`hub/resnet34`, revision `abc`, SHA-256 `{'2' * 64}`, licence: BSD-3-Clause |\n" in text
+        f"`hub/resnet34`, revision `abc`, SHA-256 `{'2' * 64}`, license: BSD-3-Clause |\n" in text
     )
 
 

@@ -168,8 +168,8 @@ def test_edges_of_labels_are_edges_of_the_image(
     default_scenes: tuple[np.ndarray, np.ndarray],
 ) -> None:
     images, labels = default_scenes
-    grey = images.astype(np.float32).mean(axis=-1)
-    step = np.abs(np.diff(grey, axis=2))  # (64, H, W - 1)
+    gray = images.astype(np.float32).mean(axis=-1)
+    step = np.abs(np.diff(gray, axis=2))  # (64, H, W - 1)
     edge = np.diff(labels.astype(int), axis=2) != 0
     assert step[edge].mean() > 2.5 * step[~edge].mean()
     # Labels that are shifted by three pixels fit worse in every scene.

@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> None:
     ]
     if missing := num_images - num_predicted:
         lines.append(f"{missing} images left out: each of the models trained on them")
-    if unlabelled := num_predicted - len(audit.images):
-        lines.append(f"{unlabelled} images left out: all of their pixels are void or ignored")
+    if unlabeled := num_predicted - len(audit.images):
+        lines.append(f"{unlabeled} images left out: all of their pixels are void or ignored")
     args.out.mkdir(parents=True, exist_ok=True)
     write_table(args.out / "images.csv", _image_table(audit))
     write_table(args.out / "regions.csv", _region_table(audit, prepared))

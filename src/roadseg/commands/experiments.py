@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         default="evaluate.miou",
         metavar="METRIC",
-        help="sort and colour by METRIC (default: %(default)s)",
+        help="sort and color by METRIC (default: %(default)s)",
     )
     parser.add_argument(
         "--over",

@@ -80,13 +80,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _source(source: str) -> str:
     """Return data.source: relative to the working directory if it is in there."""
-    from roadseg.prepare.fetch.source import LICENCES
+    from roadseg.prepare.fetch.source import LICENSES
 
     path = Path(os.path.abspath(source))
     if not path.is_relative_to(Path.cwd()):
         return str(path)
     relative = path.relative_to(Path.cwd()).as_posix()
-    return f"./{relative}" if relative in LICENCES else relative  # not the built-in source
+    return f"./{relative}" if relative in LICENSES else relative  # not the built-in source
 
 
 def _name(name: str | None, source: str) -> str:

@@ -54,7 +54,7 @@ SUBCOMMANDS = {
         "roadseg.commands.inspect", "show the code, data and parameters that a model was made from"
     ),
     "models": Subcommand(
-        "roadseg.commands.models", "list the networks: size, speed, receptive field, licence"
+        "roadseg.commands.models", "list the networks: size, speed, receptive field, license"
     ),
     "augment": Subcommand(
         "roadseg.commands.augment",

@@ -80,7 +80,7 @@ def _row(facts: "NetworkFacts") -> dict[str, str]:
         "stride": str(facts.stride),
         "receptive field": "image" if field is None else str(field),
         "tiles": "approximate" if field is None else "exact",
-        "licence of weights": facts.license or "-",
+        "license of weights": facts.license or "-",
     }
 
 

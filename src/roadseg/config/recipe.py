@@ -32,14 +32,14 @@ class Augmentation(StrictModel):
     """Largest change of the hue, as a fraction of the color circle; 0 is off."""
     gamma: float = Field(ge=0, le=4)
     """Exponents of the brightness are between 1 / (1 + gamma) and 1 + gamma; 0 is off."""
-    grey: float = Field(ge=0, le=1)
+    gray: float = Field(ge=0, le=1)
     """Probability of an image without colors."""
     blur: float = Field(ge=0, le=3)
     """Largest standard deviation of a Gaussian blur, in pixels, in every second image; 0 is off."""
     noise: float = Field(ge=0, le=1)
     """Largest standard deviation of noise, as a fraction of white; 0 is off."""
     cutout: float = Field(ge=0, le=1)
-    """Largest side of a grey rectangle in every second image, as a fraction of the image's."""
+    """Largest side of a gray rectangle in every second image, as a fraction of the image's."""
     plain: float = Field(ge=0, le=1)
     """Fraction of the epochs, the last ones, in which only flip and jitter change the images."""
 

@@ -22,7 +22,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523,
 _BLUR_RADIUS = 3  # pixels; the kernel ends at two standard deviations of the strongest blur
 _HORIZON = 0.1
 """Smallest divisor of the perspective; where it would be 0, points are infinitely far away."""
-_FILL = 127.0  # grey of a rectangle that is cut out
+_FILL = 127.0  # gray of a rectangle that is cut out
 
 
 class Transform(NamedTuple):
@@ -40,7 +40,7 @@ class Transform(NamedTuple):
     """Standard deviation of Gaussian noise, of values 0..255."""
     noise_seed: int
     cutout: tuple[float, float, float, float]
-    """Left, top, right and bottom of a grey rectangle in the output, pixels; empty if off."""
+    """Left, top, right and bottom of a gray rectangle in the output, pixels; empty if off."""
 
 
 class Transforms(NamedTuple):
@@ -159,7 +159,7 @@ def _draw_color(unit: Iterator[float], augmentation: Augmentation, mean: float) 
     """Combine hue, saturation, contrast about the mean and brightness in one map, see Transform."""
     brightness, contrast, saturation = (1 + augmentation.jitter * _signed(unit) for _ in range(3))
     angle = 2 * math.pi * augmentation.hue * _signed(unit)
-    if next(unit) < augmentation.grey:
+    if next(unit) < augmentation.gray:
         saturation = 0.0
     cosine, sine = math.cos(angle), math.sin(angle)
     turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

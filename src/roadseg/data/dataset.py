@@ -46,7 +46,7 @@ class SegmentationDataset(Dataset[Sample]):
         self.augmentation, self.class_uniform = augmentation, class_uniform
         self.num_epochs = num_epochs
         self.resident: list[Sample] | None = None
-        self._mean_greys: dict[int, float] = {}
+        self._mean_grays: dict[int, float] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
 
     def move_to(self, device: torch.device, max_bytes: int) -> None:
@@ -76,7 +76,7 @@ class SegmentationDataset(Dataset[Sample]):
         if augmentation is None:
             return Sample(image, mask)
         rng = np.random.default_rng([_AUGMENTATION, self.seed, *key])
-        size, mean = self.size(key), self._mean_grey(index)
+        size, mean = self.size(key), self._mean_gray(index)
         return Sample(image, mask, draw_transform(rng, augmentation, size, mean, center))
 
     def augmentation_in(self, epoch: int) -> Augmentation | None:
@@ -117,11 +117,11 @@ class SegmentationDataset(Dataset[Sample]):
             return self.resident[index][:2]
         return self.prepared.pair(self.ids[index])
 
-    def _mean_grey(self, index: int) -> float:
-        if index not in self._mean_greys:
+    def _mean_gray(self, index: int) -> float:
+        if index not in self._mean_grays:
             image = self.prepared.image(self.ids[index])
-            self._mean_greys[index] = int(image.sum(dtype=np.int64)) / image.size  # exact
-        return self._mean_greys[index]
+            self._mean_grays[index] = int(image.sum(dtype=np.int64)) / image.size  # exact
+        return self._mean_grays[index]
 
 
 def _to_device(array: np.ndarray, device: torch.device) -> Tensor:

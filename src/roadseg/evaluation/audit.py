@@ -3,7 +3,7 @@
 cleanlab.segmentation exists (Lad and Mueller 2023, "Estimating label quality and errors in semantic
 segmentation data via any model"). It scores pixels and images, from the probabilities of the whole
 data set in memory; this module scores regions too, and holds the probabilities of one image. The
-score of an image is that of its highest region, which found relabelled objects better than
+score of an image is that of its highest region, which found relabeled objects better than
 cleanlab's softmin over the pixels (docs/audit.md).
 
 Shapes: K classes, H and W pixels, R regions.
@@ -37,7 +37,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Region:
-    """Connected pixels of one labelled class for which the models predict other classes."""
+    """Connected pixels of one labeled class for which the models predict other classes."""
 
     image: str
     class_id: int
@@ -139,11 +139,11 @@ def _predict(
 def find_regions(
     image_id: str, class_ids: np.ndarray, probabilities: np.ndarray, counted: np.ndarray
 ) -> tuple[list[Region], np.ndarray]:
-    """Find the connected pixels of one labelled class for which another class is predicted.
+    """Find the connected pixels of one labeled class for which another class is predicted.
 
     The evidence of a pixel is ln(p of the predicted class / p of the label). The score of a region
     is the sum of its evidence, divided by the fourth root of its size times the size of the
-    labelled segment (connected pixels of one class) that contains it. So large regions count more
+    labeled segment (connected pixels of one class) that contains it. So large regions count more
     than small ones, and thin regions along the outline of a large segment, where predictions are
     least exact, less than segments that are predicted differently as a whole.
 

@@ -18,7 +18,7 @@ PERCENTILES = (2.5, 97.5)
 def miou_draws(confusions: np.ndarray, void_id: int | None, seed: int) -> np.ndarray:
     """Mean IoU without void of 1,000 bootstrap draws; a pure function of its arguments.
 
-    Each draw samples P images with replacement: images, because the errors of neighbouring pixels
+    Each draw samples P images with replacement: images, because the errors of neighboring pixels
     are correlated. A class that is absent from a draw is excluded from its mean.
 
     Args:

@@ -27,8 +27,8 @@ def boundary_counts(
 ) -> Tensor:
     """Count the boundary pixels of each class in prediction and truth, and how many of them match.
 
-    A boundary pixel of a class has a 4-neighbour of another class. In truth and prediction, pixels
-    that are not counted are neither boundary pixels nor neighbours, so predictions for void pixels
+    A boundary pixel of a class has a 4-neighbor of another class. In truth and prediction, pixels
+    that are not counted are neither boundary pixels nor neighbors, so predictions for void pixels
     have no effect. The border of the image is not a boundary. A boundary pixel matches if one of
     its class in the other map lies within a Euclidean distance of `tolerance`.
 
@@ -74,7 +74,7 @@ def boundary_f(counts: np.ndarray, void_id: int | None) -> np.ndarray:
 
 
 def _edges(class_ids: Tensor, counted: Tensor) -> Tensor:
-    """(N, H, W) bool, counted pixels with a counted 4-neighbour of another class."""
+    """(N, H, W) bool, counted pixels with a counted 4-neighbor of another class."""
     edges = torch.zeros_like(counted)
     for dim in (1, 2):
         size = class_ids.shape[dim] - 1

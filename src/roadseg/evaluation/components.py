@@ -21,7 +21,7 @@ def connected_components(values: np.ndarray, included: np.ndarray) -> np.ndarray
     Returns:
         (H, W) int64, 0, 1, ... for the regions and -1 for pixels that are not included.
     """
-    left, right = _neighbours(values, included)
+    left, right = _neighbors(values, included)
     root = np.arange(values.size)  # of each pixel; the smallest index in its region at the end
     while left.size:
         np.minimum.at(root, np.maximum(left, right), np.minimum(left, right))
@@ -36,8 +36,8 @@ def connected_components(values: np.ndarray, included: np.ndarray) -> np.ndarray
     return numbers.reshape(values.shape)
 
 
-def _neighbours(values: np.ndarray, included: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flat indices of both pixels of each pair of included neighbours of equal value."""
+def _neighbors(values: np.ndarray, included: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flat indices of both pixels of each pair of included neighbors of equal value."""
     index = np.arange(values.size).reshape(values.shape)
     pairs = []
     for first, second in (np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]):

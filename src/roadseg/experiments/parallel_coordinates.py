@@ -57,7 +57,7 @@ def plot_parallel_coordinates(
 
     Args:
         names: names of the lines, the best first.
-        color_axis: its values give the colours of the lines; a line without a value is grey.
+        color_axis: its values give the colors of the lines; a line without a value is gray.
         higher_is_better: whether the highest or the lowest value of `color_axis` is darkest.
     """
     with rc_context(_STYLE):
@@ -141,7 +141,7 @@ def _colormap(higher_is_better: bool) -> Colormap:
 def _draw_lines(
     canvas: Axes, positions: np.ndarray, values: Sequence[Any], colors: ScalarMappable
 ) -> list[Line2D]:
-    """Draw lines through `positions`, (axes, lines), in the colours of `values`."""
+    """Draw lines through `positions`, (axes, lines), in the colors of `values`."""
     many = len(values) > _MAX_NAMES
     lines = []
     for row, value in enumerate(values):

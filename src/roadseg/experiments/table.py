@@ -97,7 +97,7 @@ def save_parallel_plot(path: Path, table: Table) -> None:
     """Write a parallel-coordinates plot of the finished experiments, at least two, as PNG.
 
     The axes are the parameters that differ and the key metrics. The last one is `table.by`, which
-    also gives the colours.
+    also gives the colors.
     """
     finished = table.finished
     axes = [

@@ -113,7 +113,7 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     verify_checksums(source, name, MAX_PIXELS)
     with open_image(source, name, MAX_PIXELS) as image:
         if image.mode not in IMAGE_MODES:
-            raise InputError(f"{name}: mode {image.mode}; expected 8-bit colour or grey")
+            raise InputError(f"{name}: mode {image.mode}; expected 8-bit color or gray")
         return np.asarray(to_upright_rgb(image, name))
 
 

@@ -1,11 +1,11 @@
 """Result files of `roadseg predict`.
 
-color/NAME.png          palette image in the colours of the classes; the indices are the class ids
+color/NAME.png          palette image in the colors of the classes; the indices are the class ids
 label_ids/NAME.png      mask in the format of KITTI, with the first label id of each class; of
                         16 bits if one of them is above 255, otherwise 8
-overlay/NAME.jpg        mean of the image and the colours of the classes
+overlay/NAME.jpg        mean of the image and the colors of the classes
 probabilities/NAME.npy  (K, H, W) float16, probability of each class (optional)
-classes.json            class id, name, colour and label id of each class
+classes.json            class id, name, color and label id of each class
 models.json             path, SHA-256, epoch, validation mIoU and seed of each model
 
 Shapes: K classes, H and W pixels.

@@ -33,25 +33,25 @@ class HubFile(NamedTuple):
 
 
 def find_imagenet_weights(encoder: str) -> HubFile:
-    """Find the imagenet weights of `encoder` in the catalogue of smp.
+    """Find the imagenet weights of `encoder` in the catalog of smp.
 
     Raises:
         InputError: there are none; the message has those that exist.
     """
-    catalogue = import_smp().encoders.encoders
+    catalog = import_smp().encoders.encoders
     if encoder.startswith("tu-"):
         raise InputError(
             f"model.weights: {encoder} is an encoder of timm, whose weights have no fixed version; "
             "use an encoder of segmentation_models_pytorch, such as resnet34, or set train.start "
             "to a file of timm"
         )
-    if encoder not in catalogue:
-        close = difflib.get_close_matches(encoder, catalogue) or ["resnet34", "efficientnet-b0"]
+    if encoder not in catalog:
+        close = difflib.get_close_matches(encoder, catalog) or ["resnet34", "efficientnet-b0"]
         raise InputError(
             f"model.weights: there are no imagenet weights of an encoder {encoder}; "
             f"segmentation_models_pytorch has {', '.join(close)} and others"
         )
-    published = catalogue[encoder]["pretrained_settings"]
+    published = catalog[encoder]["pretrained_settings"]
     files = {name: _hub_file(**settings) for name, settings in published.items()}
     if "imagenet" not in files:
         others = ", ".join(f"{name}: {file.url}" for name, file in files.items())

@@ -44,7 +44,7 @@ class NetworkFacts:
     receptive_field: int | None
     """Side of the square on which the logits of a pixel depend; None: the whole image."""
     license: str
-    """Licence of the published weights of the encoder; empty if there are none."""
+    """License of the published weights of the encoder; empty if there are none."""
 
 
 def split_name(name: str) -> tuple[str, str | None]:

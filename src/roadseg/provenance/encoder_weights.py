@@ -1,4 +1,4 @@
-"""data/weights/weights.json: origin, hash and licence of the initial weights of the encoder."""
+"""data/weights/weights.json: origin, hash and license of the initial weights of the encoder."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _IMAGENET_LICENSES = {
     "efficientnet-b0": "Apache-2.0 (EfficientNet-PyTorch)",
     **{f"mit_b{size}": RESEARCH_ONLY for size in range(6)},
 }
-"""Licences by encoder; the repositories of smp state none themselves."""
+"""Licenses by encoder; the repositories of smp state none themselves."""
 
 
 class WeightsRecord(StrictModel):
@@ -36,7 +36,7 @@ class WeightsRecord(StrictModel):
 
 
 def imagenet_license(encoder: str, repository: str) -> str:
-    """Return the licence of the imagenet weights that smp publishes in `repository`."""
+    """Return the license of the imagenet weights that smp publishes in `repository`."""
     return _IMAGENET_LICENSES.get(encoder, f"unknown, see {repository}")
 
 

@@ -24,7 +24,7 @@ def save_animation(
 ) -> None:
     """Write a GIF with the image above and, below, the caption and the classes of each frame.
 
-    Classes are drawn in exactly their colours; the image gets the rest of GIF's 256 colours. The
+    Classes are drawn in exactly their colors; the image gets the rest of GIF's 256 colors. The
     same arguments give the same bytes.
 
     Args:
@@ -43,7 +43,7 @@ def save_animation(
         frame = Image.fromarray(np.concatenate([above, band, np.asarray(resized)])).convert("P")
         frame.putpalette(palette)
         draw = ImageDraw.Draw(frame)
-        draw.fontmode = "1"  # no antialiasing: the palette has no shades of grey for it
+        draw.fontmode = "1"  # no antialiasing: the palette has no shades of gray for it
         position, font = (8, len(above) + _BAND // 2), ImageFont.load_default(_BAND * 0.6)
         draw.text(position, caption, fill=white, font=font, anchor="lm")
         images.append(frame)
@@ -58,7 +58,7 @@ def _quantize(
 ) -> tuple[np.ndarray, bytes]:
     """Resize the image to `size`, (width, height), and convert it to palette indices.
 
-    The palette has the colours of the classes, black, white, and the image's most frequent ones.
+    The palette has the colors of the classes, black, white, and the image's most frequent ones.
     """
     photograph = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     photograph = photograph.quantize(max(1, 254 - len(colors)), Image.Quantize.MEDIANCUT)

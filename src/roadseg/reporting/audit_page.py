@@ -28,7 +28,7 @@ _LARGEST = 2 * _WIDTH
 
 _PAGE = Path(__file__).with_suffix(".html")
 _ARTICLE = Template("""<article>
-<h2>$rank. $name: $actual labelled, $suggested predicted</h2>
+<h2>$rank. $name: $actual labeled, $suggested predicted</h2>
 <p>score $score; $pixels pixels</p>
 <div class="views">$views</div>
 </article>

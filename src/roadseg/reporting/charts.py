@@ -69,7 +69,7 @@ def save_curves(path: Path, history: pd.DataFrame, best_epoch: int) -> None:
 
 
 def save_class_bars(path: Path, per_class: pd.DataFrame) -> None:
-    """Plot the IoU of each class as a bar in its colour; missing classes are marked "absent".
+    """Plot the IoU of each class as a bar in its color; missing classes are marked "absent".
 
     `per_class` has the columns class, iou (NaN where absent), color.
     """
@@ -117,7 +117,7 @@ def save_bars(
 def save_confusion(path: Path, pairs: pd.DataFrame) -> None:
     """Plot the confusion matrix, in percent of the pixels of each actual class.
 
-    From MANY_CLASSES on, the figure is larger than a page, and colours replace the numbers. `pairs`
+    From MANY_CLASSES on, the figure is larger than a page, and colors replace the numbers. `pairs`
     has the columns actual, predicted, share (0..1, NaN where the class does not occur), in class
     order.
     """

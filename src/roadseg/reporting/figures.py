@@ -54,7 +54,7 @@ def save_image_grid(
 
     Args:
         rows: the same column titles in each row, and images of one size within a row. A column
-            `errors` adds its colours to the legend.
+            `errors` adds its colors to the legend.
     """
     columns = list(rows[0].images)
     width = (PAGE_WIDTH - _GAP * (len(columns) + 1)) / len(columns)
@@ -102,13 +102,13 @@ def shorten(name: str) -> str:
 def _legend_entries(
     class_map: ClassMap, rows: Sequence[ImageRow]
 ) -> list[tuple[str, Sequence[int]]]:
-    """List names and colours of the classes; of many, only those that the images of `rows` show."""
+    """List names and colors of the classes; of many, only those that the images of `rows` show."""
     entries: list[tuple[str, Sequence[int]]] = [
         (shorten(entry.name), entry.color) for entry in class_map.classes
     ]
     if len(entries) < MANY_CLASSES:
         return entries
-    # the other columns are photographs, in which colours occur by chance
+    # the other columns are photographs, in which colors occur by chance
     images = [row.images[column] for row in rows for column in row.images if _is_mask(column)]
     shown = {tuple(color) for image in images for color in np.unique(image.reshape(-1, 3), axis=0)}
     return [entry for entry in entries if tuple(entry[1]) in shown] or entries[:1]
@@ -119,7 +119,7 @@ def _is_mask(column: str) -> bool:
 
 
 def _show(axes: Axes, image: np.ndarray, column: str, caption: str) -> None:
-    # a photograph is resampled; the colours of classes stay as they are
+    # a photograph is resampled; the colors of classes stay as they are
     interpolation = "antialiased" if column in ("image", "overlay") else "nearest"
     axes.imshow(image, interpolation=interpolation, aspect="auto")
     axes.set_axis_off()

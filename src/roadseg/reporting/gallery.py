@@ -5,7 +5,7 @@ thumbnail/N.jpg         image N, reduced
 image/N.jpg             image
 mask/N.png              palette image of the class ids
 prediction/N.png        palette image of the predicted class ids
-errors/N.png            wrong pixels in red on the image in grey
+errors/N.png            wrong pixels in red on the image in gray
 probability/N.png       probability of the predicted class, 0..255 for 0..1, grayscale
 
 Files have numbers, because the id of an image need not be a valid file name on other systems.
@@ -186,7 +186,7 @@ class _ImageWriter:
 
 def _error_image(shown: np.ndarray) -> Image.Image:
     """Convert an `error_map`, (H, W, 3) uint8, to a palette image without loss."""
-    levels = shown[:, :, 0].copy()  # grey is at least 128, so that 0 is unused
+    levels = shown[:, :, 0].copy()  # gray is at least 128, so that 0 is unused
     levels[(shown == WRONG_COLOR).all(2)] = 0
     image = Image.fromarray(levels)
     image.putpalette([*WRONG_COLOR, *np.repeat(np.arange(1, 256), 3).tolist()])

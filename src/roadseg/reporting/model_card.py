@@ -85,7 +85,7 @@ car: {", ".join(map(escape, class_map.names))}.
 | input | RGB, 8 bits, any size; values divided by 255 |
 | output | logits of {class_map.num_classes} classes for each pixel |
 {_weights(metadata)}| trained on | {_code(manifest.source)} |
-| licence of the data | {escape(manifest.licence)} |
+| license of the data | {escape(manifest.license)} |
 
 ```
 roadseg predict IMAGES --out predictions        # masks and overlays
@@ -102,7 +102,7 @@ def _weights(metadata: TrainedModelMetadata) -> str:
     revision = "" if record.revision is None else f", revision `{record.revision}`"
     return (
         f"| initial weights of the encoder | {_code(source)}{revision}, SHA-256 "
-        f"`{record.sha256}`, licence: {escape(record.license or 'not stated')} |\n"
+        f"`{record.sha256}`, license: {escape(record.license or 'not stated')} |\n"
     )
 
 
@@ -123,7 +123,7 @@ def _data(manifest: Manifest, data: TrainingData, scale: float) -> str:
 {manifest.num_train} images with masks ({sizes}; height x width),
 {data.train.pictures} for training and {data.val.pictures} for validation; \
 {_test_images(manifest)}
-The network receives images at {scaled}. Licence: {escape(manifest.licence)}.
+The network receives images at {scaled}. License: {escape(manifest.license)}.
 SHA-256 of the data: `{manifest.sha256}`."""
 
 
@@ -222,7 +222,7 @@ def _classes(class_map: ClassMap, per_class: pd.DataFrame, figures: str) -> str:
         rows.append(f"| {class_id} | {name} | `{color}` | {listed} | {_iou(value)} |")
     return f"""## Classes
 
-| class id | name | colour | label ids | IoU |
+| class id | name | color | label ids | IoU |
 |---|---|---|---|---|
 {chr(10).join(rows)}
 
@@ -255,7 +255,7 @@ def _limits(
     if data.val.pictures < _FEW_IMAGES:
         lines.append(f"{data.val.pictures} validation images are few: see the interval.")
     lines.append(
-        "If neighbouring frames of one drive are in both the training and the validation split, "
+        "If neighboring frames of one drive are in both the training and the validation split, "
         "the metrics are optimistic."
     )
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)

@@ -16,7 +16,7 @@ Panels = dict[str, np.ndarray]
 
 
 def image_and_mask(prepared: PreparedDataset, name: str) -> Panels:
-    """Return the image `name` and its mask in colours."""
+    """Return the image `name` and its mask in colors."""
     image, mask = prepared.pair(name)
     return {"image": np.array(image), "mask": colorize(mask, prepared.class_map().colors)}
 

@@ -15,7 +15,7 @@ def ordered_map(
     """Yield `function(item)` for each of `items` in order, computed by `pool`.
 
     Unlike `Executor.map`, this takes at most `ahead` items before their results are consumed. If
-    `function` raises an exception, it is raised here, and pending items are cancelled.
+    `function` raises an exception, it is raised here, and pending items are canceled.
     """
     pending: deque[Future[Result]] = deque()
     try:

@@ -1,6 +1,6 @@
 """A pinhole camera over a road.
 
-World coordinates in metres follow the road: x to the right of its centre line, y up, z ahead of
+World coordinates in meters follow the road: x to the right of its center line, y up, z ahead of
 the camera. A bend of the road is a shift of x that grows with z squared.
 """
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAREST = 2.0  # metres; nothing is drawn closer, so no polygon needs clipping
-FARTHEST = 400.0  # metres; the ground beyond merges with the horizon
+NEAREST = 2.0  # meters; nothing is drawn closer, so no polygon needs clipping
+FARTHEST = 400.0  # meters; the ground beyond merges with the horizon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,10 @@ class Camera:
     columns: int
     focal: float  # focal length, pixels
     horizon: float  # row of the horizon
-    altitude: float  # metres above the road
-    lateral: float  # metres right of the centre line
+    altitude: float  # meters above the road
+    lateral: float  # meters right of the center line
     yaw: float  # radians
-    bend: float  # half the curvature, 1/metres
+    bend: float  # half the curvature, 1/meters
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
         """Return (column, row) of a world point; its depth z must be positive."""
@@ -43,7 +43,7 @@ class Camera:
 
 
 def random_camera(rng: np.random.Generator, rows: int, columns: int, lane: float) -> Camera:
-    """Return a dash camera in the lane centred `lane` metres right of the road's centre line."""
+    """Return a dash camera in the lane centered `lane` meters right of the road's center line."""
     # KITTI's focal length is 0.58 image widths. In narrow images that would give too tall a view.
     focal = max(0.58 * columns, 1.1 * rows) * rng.uniform(0.95, 1.08)
     straight = rng.random() < 0.4

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]  # RGB, 0..255
+Color = tuple[float, float, float]  # RGB, 0..255
 
 
-def mix(first: Colour, second: Colour, fraction: float) -> Colour:
-    """Interpolate linearly between two colours; `fraction` (0..1) is the weight of `second`."""
+def mix(first: Color, second: Color, fraction: float) -> Color:
+    """Interpolate linearly between two colors; `fraction` (0..1) is the weight of `second`."""
     keep = 1 - fraction
     return (
         first[0] * keep + second[0] * fraction,
@@ -18,45 +18,45 @@ def mix(first: Colour, second: Colour, fraction: float) -> Colour:
     )
 
 
-def vary(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
+def vary(rng: np.random.Generator, color: Color, spread: float) -> Color:
     """Vary brightness at random by up to `spread` (relative), and each channel by a third of it."""
     gain = 1 + spread * rng.uniform(-1, 1)
     r, g, b = (1 + spread / 3 * rng.uniform(-1, 1, 3)).tolist()
-    return colour[0] * gain * r, colour[1] * gain * g, colour[2] * gain * b
+    return color[0] * gain * r, color[1] * gain * g, color[2] * gain * b
 
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """Sun, sky colours, clouds and haze of one scene."""
+    """Sun, sky colors, clouds and haze of one scene."""
 
     sun_x: float  # horizontal direction towards the sun, unit length
     sun_z: float
-    shadow_length: float  # metres of shadow per metre of height
+    shadow_length: float  # meters of shadow per meter of height
     strength: float  # 0 (overcast) to 1 (clear sun)
-    zenith: Colour
-    horizon: Colour
+    zenith: Color
+    horizon: Color
     clouds: float  # cloud cover, 0 to 1
-    haze_range: float  # distance in metres at which haze has reduced contrast by 63 %
+    haze_range: float  # distance in meters at which haze has reduced contrast by 63 %
 
     def shade(self, normal_x: float, normal_z: float) -> float:
         """Return the relative brightness of an upright surface with this horizontal normal."""
         facing = normal_x * self.sun_x + normal_z * self.sun_z
         return 0.98 - 0.3 * self.strength + 0.5 * self.strength * max(0.0, facing)
 
-    def attenuate(self, colour: Colour, z: float, shade: float = 1.0) -> Colour:
-        """Apply shading and haze: the colour that reaches the camera from z metres away."""
+    def attenuate(self, color: Color, z: float, shade: float = 1.0) -> Color:
+        """Apply shading and haze: the color that reaches the camera from z meters away."""
         clear = math.exp(-z / self.haze_range)
         lit = clear * shade
         veil = 1 - clear
         haze = self.horizon
         return (
-            colour[0] * lit + haze[0] * veil,
-            colour[1] * lit + haze[1] * veil,
-            colour[2] * lit + haze[2] * veil,
+            color[0] * lit + haze[0] * veil,
+            color[1] * lit + haze[1] * veil,
+            color[2] * lit + haze[2] * veil,
         )
 
 
-SKIES: tuple[tuple[Colour, Colour, float, float], ...] = (
+SKIES: tuple[tuple[Color, Color, float, float], ...] = (
     # zenith, horizon, clouds, sun strength
     ((88, 138, 200), (198, 215, 230), 0.15, 1.0),
     ((100, 148, 205), (212, 222, 230), 0.45, 0.85),

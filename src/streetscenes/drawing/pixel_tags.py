@@ -1,6 +1,6 @@
 """Pixel tags: label id and surface type, packed into the alpha channel of the canvas.
 
-One drawing call writes colour and tag together, so image and mask cannot disagree. The low six
+One drawing call writes color and tag together, so image and mask cannot disagree. The low six
 bits hold the label id (0..33), the high two bits the surface type, from which
 `camera_effects.py` chooses the texture.
 """

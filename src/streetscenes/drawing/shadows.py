@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from streetscenes.drawing.camera import Camera
 from streetscenes.drawing.light import Light
 
-SHADOW_NEAREST = 2.5  # metres; corners of shadows that are nearer are moved to this depth
+SHADOW_NEAREST = 2.5  # meters; corners of shadows that are nearer are moved to this depth
 
 Pixel = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bounding box of an object: a rectangle on the ground and a range of heights, in metres."""
+    """Bounding box of an object: a rectangle on the ground and a range of heights, in meters."""
 
     left: float
     right: float

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour
+from streetscenes.drawing.light import Color
 
 Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Coordinate system of an object: `along` its heading, `across` it, and up, in metres."""
+    """Coordinate system of an object: `along` its heading, `across` it, and up, in meters."""
 
     x: float
     z: float
@@ -56,26 +56,26 @@ class Face:
         t0: float,
         s1: float,
         t1: float,
-        colour: Colour,
+        color: Color,
         tag: int,
         shade: float = 1.0,
     ) -> None:
         """Draw the rectangle s0..s1, t0..t1 of the face."""
-        self.polygon([(s0, t0), (s1, t0), (s1, t1), (s0, t1)], colour, tag, shade)
+        self.polygon([(s0, t0), (s1, t0), (s1, t1), (s0, t1)], color, tag, shade)
 
     def polygon(
-        self, outline: list[tuple[float, float]], colour: Colour, tag: int, shade: float = 1.0
+        self, outline: list[tuple[float, float]], color: Color, tag: int, shade: float = 1.0
     ) -> None:
         """Draw a polygon of (s, t) points."""
         points = [self._at(s, t) for s, t in outline]
         depth = sum(point[2] for point in points) / len(points)
-        ink = self._canvas.light.attenuate(colour, depth, self._shade * shade)
+        ink = self._canvas.light.attenuate(color, depth, self._shade * shade)
         self._canvas.fill([self._canvas.camera.project(*point) for point in points], ink, tag)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A box in a frame; its top is smaller by `inset` metres at the rear, front, left and right."""
+    """A box in a frame; its top is smaller by `inset` meters at the rear, front, left and right."""
 
     along: tuple[float, float]
     across: tuple[float, float]
@@ -84,7 +84,7 @@ class Block:
 
 
 def draw_block(
-    canvas: Canvas, frame: Frame, block: Block, colour: Colour, tag: int
+    canvas: Canvas, frame: Frame, block: Block, color: Color, tag: int
 ) -> dict[str, Face]:
     """Draw the visible faces; return them by name (rear, front, left, right, top).
 
@@ -92,7 +92,7 @@ def draw_block(
     """
     visible = {name: face for name, face in _faces(canvas, frame, block).items() if face.visible}
     for face in visible.values():
-        face.patch(0, 0, 1, 1, colour, tag)
+        face.patch(0, 0, 1, 1, color, tag)
     return visible
 
 

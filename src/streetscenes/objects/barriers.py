@@ -4,15 +4,15 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour
+from streetscenes.drawing.light import Color
 from streetscenes.drawing.solids import Face
 
 PIECE = 2.5
-"""Length of a piece of wall, fence, rail or hedge, in metres."""
+"""Length of a piece of wall, fence, rail or hedge, in meters."""
 
-STONES: tuple[Colour, ...] = ((150, 142, 130), (136, 96, 80), (176, 170, 160), (120, 116, 110))
-BOARDS: tuple[Colour, ...] = ((126, 98, 70), (150, 140, 124), (92, 84, 76), (198, 196, 188))
-BARS: tuple[Colour, ...] = ((58, 62, 60), (84, 90, 88), (46, 66, 52))
+STONES: tuple[Color, ...] = ((150, 142, 130), (136, 96, 80), (176, 170, 160), (120, 116, 110))
+BOARDS: tuple[Color, ...] = ((126, 98, 70), (150, 140, 124), (92, 84, 76), (198, 196, 188))
+BARS: tuple[Color, ...] = ((58, 62, 60), (84, 90, 88), (46, 66, 52))
 
 
 def _panel(canvas: Canvas, x: float, z: float, length: float, low: float, high: float) -> Face:
@@ -24,7 +24,7 @@ def _panel(canvas: Canvas, x: float, z: float, length: float, low: float, high: 
 
 
 def draw_wall(
-    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, stone: Colour
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, stone: Color
 ) -> None:
     """Draw one piece of a garden wall along the road."""
     face = _panel(canvas, x, z, PIECE, 0, height)
@@ -39,7 +39,7 @@ def draw_wall(
 
 
 def draw_board_fence(
-    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, board: Colour
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, board: Color
 ) -> None:
     """Draw one piece of a fence of upright boards."""
     face = _panel(canvas, x, z, PIECE, 0, height)
@@ -52,17 +52,17 @@ def draw_board_fence(
 
 
 def draw_bar_fence(
-    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, bar: Colour
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, bar: Color
 ) -> None:
     """Draw a metal fence. The background shows through; the label covers the whole panel."""
     face = _panel(canvas, x, z, PIECE, 0, height)
     project = canvas.camera.project
     steps = 12
     for i in range(steps):
-        # Drawn in strips, each blended with the background's colour at its centre.
+        # Drawn in strips, each blended with the background's color at its center.
         for low in (0.05, 0.35, 0.65):
             spot = project(x, height * (low + 0.15), z + PIECE * (i + 0.5) / steps)
-            behind = canvas.colour_at(*spot)
+            behind = canvas.color_at(*spot)
             red, green, blue = (0.62 * c + 0.38 * b for c, b in zip(behind, bar, strict=True))
             outline = [
                 project(x, height * t, z + PIECE * s / steps)

@@ -7,17 +7,17 @@ import numpy as np
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.camera import NEAREST
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 
-PLASTER: tuple[Colour, ...] = (
+PLASTER: tuple[Color, ...] = (
     (196, 184, 164), (178, 166, 150), (206, 198, 186), (166, 122, 98), (150, 92, 72),
     (188, 170, 130), (160, 164, 168), (198, 164, 140), (140, 132, 122), (176, 180, 176),
 )  # fmt: skip
-ROOFS: tuple[Colour, ...] = ((142, 76, 56), (92, 84, 80), (118, 68, 54), (78, 78, 84))
-PANES: tuple[Colour, ...] = ((52, 60, 68), (74, 86, 98), (40, 44, 48), (110, 122, 134))
-DOORS: tuple[Colour, ...] = ((84, 62, 46), (58, 72, 62), (110, 44, 40), (62, 66, 76))
-SHOPS: tuple[Colour, ...] = (
+ROOFS: tuple[Color, ...] = ((142, 76, 56), (92, 84, 80), (118, 68, 54), (78, 78, 84))
+PANES: tuple[Color, ...] = ((52, 60, 68), (74, 86, 98), (40, 44, 48), (110, 122, 134))
+DOORS: tuple[Color, ...] = ((84, 62, 46), (58, 72, 62), (110, 44, 40), (62, 66, 76))
+SHOPS: tuple[Color, ...] = (
     (160, 52, 44),
     (48, 84, 112),
     (58, 92, 68),
@@ -28,7 +28,7 @@ SHOPS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Site:
-    """Position and size of a building, in metres."""
+    """Position and size of a building, in meters."""
 
     side: int  # of the road: -1 left, 1 right
     street: float  # |x| of the façade
@@ -41,19 +41,19 @@ class Site:
 
 @dataclass(frozen=True)
 class Looks:
-    """Colours and window shapes of a building."""
+    """Colors and window shapes of a building."""
 
-    plaster: Colour
-    trim: Colour
-    roof: Colour
-    pane: Colour
+    plaster: Color
+    trim: Color
+    roof: Color
+    pane: Color
     shop: bool
     shutters: bool
     window_width: float  # as a fraction of a bay
 
 
 def random_looks(rng: np.random.Generator, urban: bool) -> Looks:
-    """Return colours and window shapes; only urban houses may have shops."""
+    """Return colors and window shapes; only urban houses may have shops."""
     plaster = vary(rng, PLASTER[rng.integers(len(PLASTER))], 0.12)
     return Looks(
         plaster=plaster,
@@ -135,9 +135,9 @@ def _draw_facade(
         for column in range(bays):
             s = column * bay
             if row == 0 and column == door:
-                colour = DOORS[column % len(DOORS)]
+                color = DOORS[column % len(DOORS)]
                 face.patch(
-                    s + 0.28 * bay, 0, s + 0.72 * bay, 0.74 * floor, colour, pixel_tags.BUILDING
+                    s + 0.28 * bay, 0, s + 0.72 * bay, 0.74 * floor, color, pixel_tags.BUILDING
                 )
             elif row == 0 and looks.shop:
                 _draw_shop_window(face, (s, bay, floor), rng, looks)

@@ -6,7 +6,7 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 from streetscenes.objects.vehicle_parts import (
     BRAKING,
@@ -17,7 +17,7 @@ from streetscenes.objects.vehicle_parts import (
     draw_wheels,
 )
 
-PAINTS: tuple[Colour, ...] = (
+PAINTS: tuple[Color, ...] = (
     (200, 202, 205), (225, 226, 226), (45, 46, 50), (28, 29, 33), (120, 124, 130), (90, 94, 100),
     (40, 62, 110), (135, 28, 32), (70, 105, 150), (165, 155, 135), (60, 85, 70), (190, 60, 40),
 )  # fmt: skip
@@ -25,7 +25,7 @@ PAINTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class CarShape:
-    """Sizes in metres; `bonnet` and `boot` are the lengths in front of and behind the cabin."""
+    """Sizes in meters; `bonnet` and `boot` are the lengths in front of and behind the cabin."""
 
     length: float
     width: float
@@ -46,7 +46,7 @@ CAR_SHAPES = (
 
 
 def draw_car(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
-    """Draw a car of random shape and colour, centred at the frame's origin."""
+    """Draw a car of random shape and color, centered at the frame's origin."""
     shape = CAR_SHAPES[rng.choice(6, p=[0.28, 0.2, 0.18, 0.14, 0.1, 0.1])]
     paint = vary(rng, PAINTS[rng.integers(len(PAINTS))], 0.12)
     half, side = shape.length / 2, shape.width / 2
@@ -64,7 +64,7 @@ def draw_car(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
     _draw_car_ends(faces, rng)
 
 
-def _draw_car_sides(faces: dict[str, Face], paint: Colour) -> None:
+def _draw_car_sides(faces: dict[str, Face], paint: Color) -> None:
     for name in ("left", "right"):
         if side := faces.get(name):
             side.patch(0, 0, 1, 0.18, (40, 40, 42), pixel_tags.CAR)

@@ -4,15 +4,15 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Pixels, Plate
-from streetscenes.drawing.light import Colour
+from streetscenes.drawing.light import Color
 from streetscenes.objects.people import HAIRS, SKINS, TOPS, TROUSERS, pick
 
-PAINTS: tuple[Colour, ...] = (
+PAINTS: tuple[Color, ...] = (
     (35, 35, 40), (150, 35, 40), (40, 75, 140), (50, 110, 80), (170, 170, 172), (200, 160, 60),
 )  # fmt: skip
-HELMETS: tuple[Colour, ...] = ((230, 230, 225), (45, 45, 50), (190, 50, 45), (60, 95, 150))
-TYRE: Colour = (32, 32, 34)
-STEEL: Colour = (165, 166, 168)
+HELMETS: tuple[Color, ...] = ((230, 230, 225), (45, 45, 50), (190, 50, 45), (60, 95, 150))
+TYRE: Color = (32, 32, 34)
+STEEL: Color = (165, 166, 168)
 
 
 def draw_bicycle(
@@ -62,9 +62,9 @@ def draw_motorcycle(
 
 def _draw_bicycle_side(plate: Plate, rng: np.random.Generator, turn: float) -> None:
     paint, tag = pick(rng, PAINTS), pixel_tags.BICYCLE
-    for centre in (-0.52, 0.52):
-        plate.veil(centre * turn, 0.34, 0.34, (70, 70, 72), 0.35, tag)
-        _draw_ring(plate, centre * turn, 0.34, 0.33, tag)
+    for center in (-0.52, 0.52):
+        plate.veil(center * turn, 0.34, 0.34, (70, 70, 72), 0.35, tag)
+        _draw_ring(plate, center * turn, 0.34, 0.33, tag)
     hub, crank, seat, head = (-0.52, 0.34), (-0.06, 0.3), (-0.2, 0.86), (0.36, 0.84)
     for line in ((hub, crank, seat, hub), (seat, head, crank), (head, (0.52, 0.34))):
         plate.limb([(a * turn, b) for a, b in line], 0.055, paint, tag)
@@ -88,11 +88,11 @@ def _draw_ring(plate: Plate, a: float, b: float, radius: float, tag: int) -> Non
     plate.limb([(float(p), float(q)) for p, q in line], 0.06, TYRE, tag)
 
 
-def _draw_motorcycle_side(plate: Plate, paint: Colour, turn: float) -> None:
+def _draw_motorcycle_side(plate: Plate, paint: Color, turn: float) -> None:
     tag = pixel_tags.MOTORCYCLE
 
-    def shape(outline: Pixels, colour: Colour) -> None:
-        plate.polygon([(a * turn, b) for a, b in outline], colour, tag)
+    def shape(outline: Pixels, color: Color) -> None:
+        plate.polygon([(a * turn, b) for a, b in outline], color, tag)
 
     for hub in (-0.68, 0.7):
         plate.ellipse(hub * turn, 0.31, 0.31, 0.31, TYRE, tag)
@@ -131,8 +131,8 @@ def _draw_rider_side(
     top, legs, skin = pick(rng, TOPS), pick(rng, TROUSERS), pick(rng, SKINS)
     lean = rng.uniform(0.12, 0.3)
 
-    def limb(line: Pixels, width: float, colour: Colour, shade: float = 1.0) -> None:
-        plate.limb([(a * turn, b) for a, b in line], width, colour, pixel_tags.RIDER, shade)
+    def limb(line: Pixels, width: float, color: Color, shade: float = 1.0) -> None:
+        plate.limb([(a * turn, b) for a, b in line], width, color, pixel_tags.RIDER, shade)
 
     limb([(-0.18, seat + 0.05), (0.22, seat - 0.2), (-0.12, 0.42)], 0.13, legs, 0.7)
     limb([(-0.18, seat + 0.05), (0.2, seat - 0.1), pedal], 0.15, legs)
@@ -179,7 +179,7 @@ def _draw_rider_behind(plate: Plate, rng: np.random.Generator) -> None:
     _draw_head(plate, rng, 0.0, 1.67, skin)
 
 
-def _draw_head(plate: Plate, rng: np.random.Generator, a: float, b: float, skin: Colour) -> None:
+def _draw_head(plate: Plate, rng: np.random.Generator, a: float, b: float, skin: Color) -> None:
     plate.ellipse(a, b, 0.1, 0.13, skin, pixel_tags.RIDER)
     cover = pick(rng, HELMETS if rng.random() < 0.6 else HAIRS)
     plate.ellipse(a, b + 0.06, 0.125, 0.09, cover, pixel_tags.RIDER)

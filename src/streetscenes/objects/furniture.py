@@ -4,23 +4,23 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 
-BIN_PAINTS: tuple[Colour, ...] = ((70, 92, 74), (90, 92, 95), (208, 170, 50), (120, 116, 106))
-CART_PAINTS: tuple[Colour, ...] = ((52, 56, 58), (44, 78, 56), (124, 86, 52), (52, 74, 120))
-POSTERS: tuple[Colour, ...] = ((200, 70, 60), (70, 110, 170), (220, 190, 80), (90, 140, 100))
-WHITE: Colour = (226, 224, 218)
+BIN_PAINTS: tuple[Color, ...] = ((70, 92, 74), (90, 92, 95), (208, 170, 50), (120, 116, 106))
+CART_PAINTS: tuple[Color, ...] = ((52, 56, 58), (44, 78, 56), (124, 86, 52), (52, 74, 120))
+POSTERS: tuple[Color, ...] = ((200, 70, 60), (70, 110, 170), (220, 190, 80), (90, 140, 100))
+WHITE: Color = (226, 224, 218)
 
 
 def draw_bin(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """Draw a litter bin, a post box or a cabinet (label static)."""
     plate = canvas.plate(x, z)
-    colour = vary(rng, BIN_PAINTS[rng.integers(4)], 0.12)
+    color = vary(rng, BIN_PAINTS[rng.integers(4)], 0.12)
     wide, high = rng.uniform(0.25, 0.5), rng.uniform(0.85, 1.4)
-    plate.rectangle(-wide, 0, wide, high, colour, pixel_tags.STATIC)
+    plate.rectangle(-wide, 0, wide, high, color, pixel_tags.STATIC)
     plate.polygon(
         [(wide * 0.4, 0), (wide, 0), (wide, high), (wide * 0.4, high)],
-        colour,
+        color,
         pixel_tags.STATIC,
         0.75,
     )
@@ -40,12 +40,10 @@ def draw_bench(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> 
 def draw_cart(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """Draw a wheeled bin put out for collection (label dynamic)."""
     plate = canvas.plate(x, z)
-    colour = vary(rng, CART_PAINTS[rng.integers(4)], 0.12)
+    color = vary(rng, CART_PAINTS[rng.integers(4)], 0.12)
+    plate.polygon([(-0.25, 0.08), (0.25, 0.08), (0.3, 1.0), (-0.3, 1.0)], color, pixel_tags.DYNAMIC)
     plate.polygon(
-        [(-0.25, 0.08), (0.25, 0.08), (0.3, 1.0), (-0.3, 1.0)], colour, pixel_tags.DYNAMIC
-    )
-    plate.polygon(
-        [(-0.33, 0.98), (0.33, 0.98), (0.3, 1.1), (-0.3, 1.1)], colour, pixel_tags.DYNAMIC, 0.8
+        [(-0.33, 0.98), (0.33, 0.98), (0.3, 1.1), (-0.3, 1.1)], color, pixel_tags.DYNAMIC, 0.8
     )
     plate.ellipse(-0.2, 0.1, 0.1, 0.1, (28, 28, 30), pixel_tags.DYNAMIC)
     plate.ellipse(0.2, 0.1, 0.1, 0.1, (28, 28, 30), pixel_tags.DYNAMIC)

@@ -6,12 +6,12 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 from streetscenes.drawing.solids import Block, Frame, draw_block
 from streetscenes.objects.vehicle_parts import GLASS, HEAD_LAMP, RED_LAMP, draw_wheels
 
-TRUCK_PAINTS: tuple[Colour, ...] = ((215, 216, 214), (170, 60, 50), (60, 90, 140), (200, 170, 60))
-BUS_PAINTS: tuple[Colour, ...] = ((205, 60, 50), (225, 222, 210), (60, 110, 165), (215, 180, 60))
+TRUCK_PAINTS: tuple[Color, ...] = ((215, 216, 214), (170, 60, 50), (60, 90, 140), (200, 170, 60))
+BUS_PAINTS: tuple[Color, ...] = ((205, 60, 50), (225, 222, 210), (60, 110, 165), (215, 180, 60))
 
 
 def draw_truck(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
@@ -33,7 +33,7 @@ def draw_truck(canvas: Canvas, rng: np.random.Generator, frame: Frame) -> None:
     draw_wheels(canvas, frame, faces, half * 0.68, 1.2, 0.48, tag)
 
 
-def _draw_truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Colour) -> None:
+def _draw_truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Color) -> None:
     cab = Block((half - 1.9, half), (-1.18, 1.18), (0.5, 2.75), (0, 0.25, 0.05, 0.05))
     faces = draw_block(canvas, frame, cab, paint, pixel_tags.TRUCK)
     if front := faces.get("front"):
@@ -46,7 +46,7 @@ def _draw_truck_cab(canvas: Canvas, frame: Frame, half: float, paint: Colour) ->
             side.patch(0.25, 0.52, 0.8, 0.86, GLASS, pixel_tags.TRUCK)
 
 
-def _draw_truck_box(canvas: Canvas, frame: Frame, half: float, high: float, cargo: Colour) -> None:
+def _draw_truck_box(canvas: Canvas, frame: Frame, half: float, high: float, cargo: Color) -> None:
     box = Block((-half, half - 2.1), (-1.25, 1.25), (0.95, high))
     faces = draw_block(canvas, frame, box, cargo, pixel_tags.TRUCK)
     if rear := faces.get("rear"):

@@ -4,22 +4,22 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Pixels, Plate
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 
-SKINS: tuple[Colour, ...] = ((224, 180, 150), (205, 155, 125), (165, 115, 85), (105, 72, 55))
-HAIRS: tuple[Colour, ...] = ((40, 32, 28), (75, 52, 36), (130, 95, 55), (150, 145, 140))
-TOPS: tuple[Colour, ...] = (
+SKINS: tuple[Color, ...] = ((224, 180, 150), (205, 155, 125), (165, 115, 85), (105, 72, 55))
+HAIRS: tuple[Color, ...] = ((40, 32, 28), (75, 52, 36), (130, 95, 55), (150, 145, 140))
+TOPS: tuple[Color, ...] = (
     (45, 48, 55), (70, 78, 95), (150, 40, 45), (190, 188, 182), (50, 80, 125), (95, 105, 80),
     (200, 150, 70), (120, 85, 110), (35, 35, 38), (215, 210, 200), (60, 110, 115),
 )  # fmt: skip
-TROUSERS: tuple[Colour, ...] = (
+TROUSERS: tuple[Color, ...] = (
     (42, 52, 78), (35, 36, 42), (95, 88, 76), (70, 76, 90), (140, 128, 108), (28, 28, 34),
 )  # fmt: skip
 
 
-def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float = 0.15) -> Colour:
-    """Choose one of the colours and vary it by `spread`."""
-    return vary(rng, colours[rng.integers(len(colours))], spread)
+def pick(rng: np.random.Generator, colors: tuple[Color, ...], spread: float = 0.15) -> Color:
+    """Choose one of the colors and vary it by `spread`."""
+    return vary(rng, colors[rng.integers(len(colors))], spread)
 
 
 def draw_person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
@@ -46,23 +46,23 @@ class _Figure:
         self._stride = rng.uniform(0.05, 0.3)
         self._side = 1.0 if rng.random() < 0.5 else -1.0
         self._bag = rng.random() < 0.35
-        self._bag_colour = pick(rng, TOPS, 0.3)
+        self._bag_color = pick(rng, TOPS, 0.3)
         self._coat = rng.uniform(0.5, 0.62) if rng.random() < 0.3 else 0.82
         self._bare_arms = rng.random() < 0.3
         self._from_behind = rng.random() < 0.5
 
-    def _polygon(self, outline: Pixels, colour: Colour, shade: float = 1.0) -> None:
+    def _polygon(self, outline: Pixels, color: Color, shade: float = 1.0) -> None:
         k, w = self._height, self._height * self._side
-        self._plate.polygon([(a * w, b * k) for a, b in outline], colour, pixel_tags.PERSON, shade)
+        self._plate.polygon([(a * w, b * k) for a, b in outline], color, pixel_tags.PERSON, shade)
 
-    def _limb(self, line: Pixels, width: float, colour: Colour, shade: float = 1.0) -> None:
+    def _limb(self, line: Pixels, width: float, color: Color, shade: float = 1.0) -> None:
         k, w = self._height, self._height * self._side
         points = [(a * w, b * k) for a, b in line]
-        self._plate.limb(points, width * self._stout * k, colour, pixel_tags.PERSON, shade)
+        self._plate.limb(points, width * self._stout * k, color, pixel_tags.PERSON, shade)
 
-    def _oval(self, a: float, b: float, ra: float, rb: float, colour: Colour) -> None:
+    def _oval(self, a: float, b: float, ra: float, rb: float, color: Color) -> None:
         k = self._height
-        self._plate.ellipse(a * k * self._side, b * k, ra * k, rb * k, colour, pixel_tags.PERSON)
+        self._plate.ellipse(a * k * self._side, b * k, ra * k, rb * k, color, pixel_tags.PERSON)
 
     def walk_across(self) -> None:
         """Draw the figure from its side, in the middle of a step."""
@@ -75,7 +75,7 @@ class _Figure:
         self._limb([(step - 0.05, 0.04), (step + 0.18, 0.03)], 0.08, (48, 42, 38))
         if self._bag:
             self._polygon(
-                [(-0.1, 0.98), (-0.32, 1.0), (-0.34, 1.38), (-0.1, 1.44)], self._bag_colour
+                [(-0.1, 0.98), (-0.32, 1.0), (-0.34, 1.38), (-0.1, 1.44)], self._bag_color
             )
         torso = [(-0.14 * w, self._coat), (0.15 * w, self._coat), (0.16 * w, 1.2), (0.1, 1.46)]
         self._polygon([*torso, (-0.09, 1.47), (-0.16 * w, 1.25)], self._top)
@@ -101,7 +101,7 @@ class _Figure:
         dark = [(0.05, self._coat), (0.18 * w, self._coat), (0.17 * w, 1.1), (0.22 * w, 1.42)]
         self._polygon([*dark, (0.07, 1.46)], self._top, 0.78)
         if self._bag and self._from_behind:
-            self._polygon([(-0.14, 1.0), (0.14, 1.0), (0.13, 1.4), (-0.13, 1.4)], self._bag_colour)
+            self._polygon([(-0.14, 1.0), (0.14, 1.0), (0.13, 1.4), (-0.13, 1.4)], self._bag_color)
         self._draw_head(0.0)
 
     def _draw_head(self, forward: float) -> None:

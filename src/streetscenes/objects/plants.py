@@ -6,16 +6,16 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 from streetscenes.objects.barriers import PIECE
 
-LEAVES: tuple[Colour, ...] = (
+LEAVES: tuple[Color, ...] = (
     (86, 112, 52), (102, 126, 60), (74, 100, 50), (116, 130, 58), (94, 110, 70), (134, 132, 64),
 )  # fmt: skip
-BARKS: tuple[Colour, ...] = ((88, 74, 60), (72, 62, 54), (110, 98, 84))
+BARKS: tuple[Color, ...] = ((88, 74, 60), (72, 62, 54), (110, 98, 84))
 
 
-def leaf_colour(rng: np.random.Generator) -> Colour:
+def leaf_color(rng: np.random.Generator) -> Color:
     """Choose a green for leaves."""
     return vary(rng, LEAVES[rng.integers(len(LEAVES))], 0.18)
 
@@ -32,20 +32,20 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float, heig
     radius = height * (rng.uniform(0.14, 0.2) if slim else rng.uniform(0.28, 0.4))
     low = height * (0.12 if slim else rng.uniform(0.22, 0.38))
     _draw_trunk(plate, rng, height, low, bark)
-    centre, half = (low + height) / 2, (height - low) / 2
-    _draw_crown(canvas, plate, rng, (0.0, centre), (radius, half), leaf_colour(rng))
+    center, half = (low + height) / 2, (height - low) / 2
+    _draw_crown(canvas, plate, rng, (0.0, center), (radius, half), leaf_color(rng))
 
 
 def draw_bush(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float) -> None:
-    """Draw a bush of `height` metres."""
+    """Draw a bush of `height` meters."""
     plate = canvas.plate(x, z)
     width = height * rng.uniform(0.5, 0.8)
     plate.ellipse(0, height * 0.3, width * 0.9, height * 0.32, (45, 58, 32), pixel_tags.VEGETATION)
-    _draw_crown(canvas, plate, rng, (0.0, height * 0.5), (width, height * 0.5), leaf_colour(rng))
+    _draw_crown(canvas, plate, rng, (0.0, height * 0.5), (width, height * 0.5), leaf_color(rng))
 
 
 def draw_hedge(
-    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, leaves: Colour
+    canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, leaves: Color
 ) -> None:
     """Draw one piece of a hedge along the road, from z to z + PIECE."""
     project, light = canvas.camera.project, canvas.light
@@ -69,7 +69,7 @@ def draw_hedge(
 
 
 def _draw_trunk(
-    plate: Plate, rng: np.random.Generator, height: float, low: float, bark: Colour
+    plate: Plate, rng: np.random.Generator, height: float, low: float, bark: Color
 ) -> None:
     thick = height * rng.uniform(0.018, 0.032)
     lean = rng.normal(0, 0.02) * height
@@ -93,12 +93,12 @@ def _draw_crown(
     canvas: Canvas,
     plate: Plate,
     rng: np.random.Generator,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     radii: tuple[float, float],
-    leaves: Colour,
+    leaves: Color,
 ) -> None:
     """Draw clusters of leaves on a few boughs, the darkest first."""
-    (a0, b0), (ra, rb) = centre, radii
+    (a0, b0), (ra, rb) = center, radii
     count = int(min(150, 24 + 170 * plate.size * max(ra, rb)))
     sunny = canvas.light.sun_x * canvas.light.strength
     boughs = int(rng.integers(5, 9))
@@ -120,7 +120,7 @@ def _draw_crown(
         plate.ellipse(a, b, radius * ra, tall, leaves, pixel_tags.VEGETATION, shade)
 
 
-def _draw_conifer(plate: Plate, rng: np.random.Generator, height: float, bark: Colour) -> None:
+def _draw_conifer(plate: Plate, rng: np.random.Generator, height: float, bark: Color) -> None:
     needles = vary(rng, (52, 74, 48), 0.15)
     plate.rectangle(-0.03 * height, 0, 0.03 * height, 0.2 * height, bark, pixel_tags.VEGETATION)
     layers = 7

@@ -6,13 +6,13 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 
-METALS: tuple[Colour, ...] = ((112, 116, 118), (88, 92, 92), (142, 144, 144), (70, 82, 74))
+METALS: tuple[Color, ...] = ((112, 116, 118), (88, 92, 92), (142, 144, 144), (70, 82, 74))
 
 
-def draw_shaft(plate: Plate, rng: np.random.Generator, height: float, width: float) -> Colour:
-    """Draw an upright pole; return its colour, for parts attached to it."""
+def draw_shaft(plate: Plate, rng: np.random.Generator, height: float, width: float) -> Color:
+    """Draw an upright pole; return its color, for parts attached to it."""
     metal = vary(rng, METALS[rng.integers(len(METALS))], 0.12)
     width = max(width, 3.2 / plate.scale)  # a pole thinner than a pixel would vanish
     plate.rectangle(-width / 2, 0, width / 2, height, metal, pixel_tags.POLE)
@@ -23,7 +23,7 @@ def draw_shaft(plate: Plate, rng: np.random.Generator, height: float, width: flo
 
 
 def draw_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float, reach: float) -> None:
-    """Draw a street lamp with an arm of `reach` metres (to the right if positive)."""
+    """Draw a street lamp with an arm of `reach` meters (to the right if positive)."""
     plate = canvas.plate(x, z)
     height = rng.uniform(5.5, 8.5)
     metal = draw_shaft(plate, rng, height, 0.2)
@@ -70,11 +70,11 @@ def draw_traffic_light(
 
 
 def _draw_signal_head(plate: Plate, a: float, b: float, lit: int) -> None:
-    """Draw the three lamps, centred at (a, b); `lit` is 0 (red), 1 (amber) or 2 (green)."""
+    """Draw the three lamps, centered at (a, b); `lit` is 0 (red), 1 (amber) or 2 (green)."""
     tag = pixel_tags.TRAFFIC_LIGHT
     plate.rectangle(a - 0.27, b - 0.66, a + 0.27, b + 0.66, (34, 36, 36), tag)
     glow = ((255, 62, 46), (255, 186, 44), (70, 240, 150))
     dull = ((84, 32, 30), (86, 68, 30), (28, 70, 48))
     for i in range(3):
-        colour = glow[i] if i == lit else dull[i]
-        plate.ellipse(a, b + 0.41 - 0.41 * i, 0.17, 0.17, colour, tag)
+        color = glow[i] if i == lit else dull[i]
+        plate.ellipse(a, b + 0.41 - 0.41 * i, 0.17, 0.17, color, tag)

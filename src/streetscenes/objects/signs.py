@@ -6,13 +6,13 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas, Plate
-from streetscenes.drawing.light import Colour
+from streetscenes.drawing.light import Color
 from streetscenes.objects.poles import draw_shaft
 
-RED: Colour = (196, 34, 36)
-BLUE: Colour = (28, 82, 160)
-WHITE: Colour = (236, 236, 232)
-YELLOW: Colour = (240, 198, 40)
+RED: Color = (196, 34, 36)
+BLUE: Color = (28, 82, 160)
+WHITE: Color = (236, 236, 232)
+YELLOW: Color = (240, 198, 40)
 
 
 def draw_sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
@@ -91,7 +91,7 @@ def _draw_stop(plate: Plate, rng: np.random.Generator, b: float, r: float) -> No
 
 def _draw_direction(plate: Plate, rng: np.random.Generator, b: float, r: float) -> None:
     """Draw a direction sign, which is twice as wide as other signs."""
-    colour = YELLOW if rng.random() < 0.5 else WHITE
+    color = YELLOW if rng.random() < 0.5 else WHITE
     ink = (40, 40, 42)
     point = [
         (-1.7 * r, b - 0.28),
@@ -100,7 +100,7 @@ def _draw_direction(plate: Plate, rng: np.random.Generator, b: float, r: float) 
         (1.5 * r, b + 0.28),
         (-1.7 * r, b + 0.28),
     ]
-    plate.polygon(point, colour, pixel_tags.TRAFFIC_SIGN)
+    plate.polygon(point, color, pixel_tags.TRAFFIC_SIGN)
     for low in (-0.17, 0.05):
         plate.rectangle(
             -1.4 * r,

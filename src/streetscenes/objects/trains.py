@@ -4,21 +4,21 @@ import numpy as np
 
 from streetscenes.drawing import pixel_tags
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour, vary
+from streetscenes.drawing.light import Color, vary
 from streetscenes.drawing.solids import Block, Face, Frame, draw_block
 
-LIVERIES: tuple[tuple[Colour, Colour], ...] = (
+LIVERIES: tuple[tuple[Color, Color], ...] = (
     ((190, 48, 44), (226, 224, 216)), ((228, 226, 220), (44, 84, 144)),
     ((216, 178, 54), (64, 66, 70)), ((70, 120, 96), (220, 214, 196)),
     ((172, 176, 180), (180, 52, 48)),
 )  # fmt: skip
-PANE: Colour = (44, 52, 60)
+PANE: Color = (44, 52, 60)
 
 
 def draw_train(
     canvas: Canvas, rng: np.random.Generator, frame: Frame, cars: int, length: float
 ) -> None:
-    """Draw coupled cars of `length` metres; the first starts at the frame's origin."""
+    """Draw coupled cars of `length` meters; the first starts at the frame's origin."""
     body, band = LIVERIES[rng.integers(len(LIVERIES))]
     body, band = vary(rng, body, 0.1), vary(rng, band, 0.1)
     order = range(cars) if np.cos(frame.heading) < 0.5 else reversed(range(cars))
@@ -42,7 +42,7 @@ def draw_train(
         draw_block(canvas, frame, roof, (96, 98, 100), pixel_tags.TRAIN)
 
 
-def _draw_side(side: Face, length: float, band: Colour) -> None:
+def _draw_side(side: Face, length: float, band: Color) -> None:
     side.patch(0, 0.12, 1, 0.36, band, pixel_tags.TRAIN)
     side.patch(0, 0.93, 1, 1, (90, 92, 94), pixel_tags.TRAIN)
     bays = max(4, round(length / 1.9))

@@ -1,14 +1,14 @@
-"""Parts that cars, lorries and buses share: wheels, and the colours of glass and lamps."""
+"""Parts that cars, lorries and buses share: wheels, and the colors of glass and lamps."""
 
 from streetscenes.drawing.canvas import Canvas
-from streetscenes.drawing.light import Colour
+from streetscenes.drawing.light import Color
 from streetscenes.drawing.solids import Face, Frame, disc
 
-GLASS: Colour = (48, 56, 64)
-RUBBER: Colour = (24, 24, 26)
-RED_LAMP: Colour = (175, 28, 28)
-BRAKING: Colour = (255, 70, 60)
-HEAD_LAMP: Colour = (235, 236, 230)
+GLASS: Color = (48, 56, 64)
+RUBBER: Color = (24, 24, 26)
+RED_LAMP: Color = (175, 28, 28)
+BRAKING: Color = (255, 70, 60)
+HEAD_LAMP: Color = (235, 236, 230)
 
 
 def draw_wheels(
@@ -20,13 +20,13 @@ def draw_wheels(
     radius: float,
     tag: int,
 ) -> None:
-    """Draw the wheels of the visible side, `reach` metres in front of and behind the centre."""
+    """Draw the wheels of the visible side, `reach` meters in front of and behind the center."""
     project, light = canvas.camera.project, canvas.light
     for name, across in (("left", -side), ("right", side)):
         if name not in faces:
             continue
         for along in (-reach, reach):
-            for scale, colour in ((1.0, RUBBER), (0.6, (135, 137, 140))):
+            for scale, color in ((1.0, RUBBER), (0.6, (135, 137, 140))):
                 outline = disc(frame, along, across, radius, radius * scale)
-                ink = light.attenuate(colour, outline[0][2], 0.9)
+                ink = light.attenuate(color, outline[0][2], 0.9)
                 canvas.fill([project(*point) for point in outline], ink, tag)

@@ -22,7 +22,7 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and seconds without a byte."""
 
 _MAX_WAIT = 300.0
-"""Longest Retry-After that is honoured, in seconds."""
+"""Longest Retry-After that is honored, in seconds."""
 _CHUNK = 1 << 20  # bytes
 _RETRYABLE_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _RETRYABLE = (

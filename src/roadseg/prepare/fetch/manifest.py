@@ -27,7 +27,7 @@ class Manifest(StrictModel):
     """Images that `data.unmasked: skip` has left out; not set if there are none."""
     train_sizes: dict[str, int]
     """Number of images with masks by HEIGHTxWIDTH in pixels."""
-    licence: str
+    license: str
 
 
 def read_manifest(raw: Path) -> Manifest:

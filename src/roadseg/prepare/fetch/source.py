@@ -19,7 +19,7 @@ from roadseg.prepare.downloads.download import hide_credentials
 from roadseg.prepare.downloads.download_store import DownloadStore
 from roadseg.prepare.fetch.annotations import convert_matched_annotations
 from roadseg.prepare.fetch.archive import ARCHIVE, unpack
-from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENCE, CAMVID_URL, verify_camvid
+from roadseg.prepare.fetch.camvid import CAMVID, CAMVID_LICENSE, CAMVID_URL, verify_camvid
 from roadseg.prepare.fetch.file_patterns import KITTI, FilePatterns, MatchedFiles
 from roadseg.prepare.fetch.held_out import move_to_test_set, require_test_masks
 from roadseg.prepare.fetch.limits import Limits
@@ -38,16 +38,16 @@ from streetscenes.dataset import write_dataset
 
 KITTI_URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_semantics.zip"
 
-LICENCES = {
+LICENSES = {
     "sample": "MIT, as this project: generated, no photograph in it",
     "kitti": "CC BY-NC-SA 3.0: attribution, non-commercial, share alike (KITTI, Geiger et al.)",
-    "camvid": CAMVID_LICENCE,
+    "camvid": CAMVID_LICENSE,
 }
 _URLS = {"kitti": KITTI_URL, "camvid": CAMVID_URL}
 _SAMPLE = replace(KITTI, test_masks=f"{TEST_MASKS}/{{id}}.png")
 _PATTERNS = {"sample": _SAMPLE, "camvid": CAMVID}
 """Sources whose file names are known, so that `data.images` and the other patterns are not read."""
-_OTHER_LICENCE = "as stated by whoever offers it"
+_OTHER_LICENSE = "as stated by whoever offers it"
 
 
 class _Origin(NamedTuple):
@@ -110,7 +110,7 @@ def fetch(
             num_train=len(dataset.train),
             num_test=len(dataset.test),
             train_sizes=dict(Counter("{}x{}".format(*p.size) for p in dataset.train.values())),
-            licence=LICENCES.get(source, _OTHER_LICENCE),
+            license=LICENSES.get(source, _OTHER_LICENSE),
         )
         optional = {"num_unmasked": num_unmasked, "num_test_masks": len(dataset.test_pairs)}
         manifest = manifest.model_copy(update={key: n for key, n in optional.items() if n})

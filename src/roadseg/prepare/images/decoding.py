@@ -83,7 +83,7 @@ def open_image(
 
 def _read_header(file: IO[bytes], name: str | Path) -> ImageFile.ImageFile:
     """Read the header as Image.open does, but without its process-wide limit on the size."""
-    # By default, Pillow refuses a PNG with a comment or colour profile of over 1 MiB. Its limit for
+    # By default, Pillow refuses a PNG with a comment or color profile of over 1 MiB. Its limit for
     # all comments of a file together, 64 MiB, is enough against decompression bombs.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     file.seek(0)

@@ -21,10 +21,10 @@ from roadseg.prepare.discovery.classes.known_classes import (
 from roadseg.prepare.discovery.classes.mask_statistics import MaskStatistics, ValueCounts
 
 _BORDER_ID = 255
-"""Label id that public data sets give to borders and unlabelled pixels."""
+"""Label id that public data sets give to borders and unlabeled pixels."""
 _BLACK = (0, 0, 0)
 _UNNAMED_COLORS = {_BLACK, voc_color(_BORDER_ID)}
-"""Colors of unlabelled pixels that class tables often leave out."""
+"""Colors of unlabeled pixels that class tables often leave out."""
 _SPACING = 20
 """Smallest gap of label ids that are gray values chosen for the eye, such as 0, 127 and 255."""
 _RARE = 0.005
