@@ -113,7 +113,6 @@ def prepare_training(
         train=params.train,
         val_ids=[],
         metadata=metadata,
-        provenance=None,
     )
     state = trainer.initial_state()
     synchronize_state(state, accelerator.process_group)

@@ -100,7 +100,7 @@ RANGES = {
     "data.test_masks": ["", "{id}.jpg", "{id}/{part}.png"],
     "data.test_ids": [[], "", "(", "["],
     "data.unmasked": ["Skip", ""],
-    "data.mask_values": ["colors", ""],
+    "data.mask_values": ["hues", ""],
     "data.color_tolerance": [-1, 129, 1],  # 1 needs mask_values: colors
     "data.max_files": [0, -1, 2, 10**10],
     "data.max_gigabytes": [0, -1.0, 1e7],

@@ -92,13 +92,19 @@ def test_scales_are_as_often_small_as_large():
 
 def test_crop_shows_a_part_in_the_original_size():
     image, mask = make_blocks()
-    half = make_augmentation(crop=0.5)
+    three_quarters = make_augmentation(crop=0.75)
     for seed in range(5):
-        part, part_mask = apply(image, mask, half, seed)
-        assert part_mask.shape == (12, 20)
-        windows = mask.unfold(0, 12, 1).unfold(1, 20, 1)
+        part, part_mask = apply(image, mask, three_quarters, seed)
+        assert part_mask.shape == (18, 30)
+        windows = mask.unfold(0, 18, 1).unfold(1, 30, 1)
         assert (windows == part_mask).all(-1).all(-1).any()
-        assert part.shape == (3, 12, 20)
+        assert part.shape == (3, 18, 30)
+
+
+def test_crops_keep_the_pixels_that_networks_need():
+    assert output_size(make_augmentation(crop=0.1), (370, 1224)) == (37, 122)
+    assert output_size(make_augmentation(crop=0.1), (120, 40)) == (16, 16)
+    assert output_size(make_augmentation(crop=0.1), (12, 40)) == (12, 16)
 
 
 def test_rotation_turns_the_image_about_its_middle():

@@ -11,9 +11,9 @@ from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.config.recipe import Augmentation
 from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.dataset import SegmentationDataset
-from roadseg.data.loader import training_batches
+from roadseg.data.loader import load_batch, training_batches
 from roadseg.data.prepared import PreparedDataset
-from roadseg.data.sampler import EpochSampler, epoch_order
+from roadseg.data.sampler import BatchKeys, EpochSampler, epoch_order
 from roadseg.evaluation.evaluate import evaluation_batch, evaluation_groups
 from roadseg.prepare.remap import remap_dataset
 from roadseg.runtime.distributed import ProcessGroup
@@ -55,6 +55,14 @@ def require_equal(first: Batch, second: Batch) -> None:
 def epochs(dataset: SegmentationDataset, size: int, first: int, last: int) -> EpochSampler:
     count = math.ceil(len(dataset) / size)
     return EpochSampler(len(dataset), size, dataset.seed, range((first - 1) * count, last * count))
+
+
+def test_rank_without_images_has_the_size_of_the_augmented_batch(prepared: PreparedDataset):
+    dataset = make_dataset(prepared)
+    keys = [(1, 0)]
+    full, empty = (load_batch(dataset, BatchKeys(keys, slice(end))) for end in (1, 0))
+    assert empty.images.shape == (0, 3, *full.transforms.size) != (0, *full.images.shape[1:])
+    assert empty.transforms is None
 
 
 def test_padded_batch_computed_by_hand():

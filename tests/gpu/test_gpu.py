@@ -22,6 +22,7 @@ from roadseg.training.errors import explain_out_of_memory
 from roadseg.training.train_state import TrainState
 from roadseg.training.trainer import Trainer
 from tests.factories import CPU, THREE_CLASSES, make_params, make_prepared, make_trainer
+from tests.models.test_norm import compute_both
 
 DEVICE = os.environ.get("ROADSEG_TEST_DEVICE", "cuda")
 pytestmark = pytest.mark.skipif(
@@ -92,6 +93,13 @@ def test_first_step_has_the_loss_and_the_weights_of_the_cpu(prepared, params, tm
     # rmsprop and adamw divide by the gradient, so that rounding decides the sign of tiny ones
     agree = (found[0][1] - found[1][1]).abs() < 1e-4
     assert agree.float().mean() > 0.97
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batch_norm_over_two_ranks_equals_that_over_all_images(dtype: torch.dtype):
+    tolerance = 1e-4 if dtype == torch.float32 else 0.02
+    for ours, theirs in compute_both(dtype, 1, DEVICE):
+        torch.testing.assert_close(ours.float(), theirs.float(), rtol=tolerance, atol=tolerance)
 
 
 def test_losses_do_not_depend_on_where_the_images_are_kept(prepared, params, monkeypatch):

@@ -20,17 +20,19 @@ class TwoEqualRanks(ProcessGroup):
         return tensor.mul_(2)
 
 
-def compute_both(dtype: torch.dtype, offset: float) -> list[tuple[Tensor, Tensor]]:
+def compute_both(
+    dtype: torch.dtype, offset: float, device: str = "cpu"
+) -> list[tuple[Tensor, Tensor]]:
     """Outputs, gradients and statistics of SyncBatchNorm, and of nn.BatchNorm2d on x twice."""
     torch.manual_seed(0)
-    ours, theirs = SyncBatchNorm(5), nn.BatchNorm2d(5)
+    ours, theirs = SyncBatchNorm(5).to(device), nn.BatchNorm2d(5).to(device)
     with torch.no_grad():
         ours.weight.uniform_(0.5, 2)
         ours.bias.normal_()
     theirs.load_state_dict(ours.state_dict())
     ours.process_group = TwoEqualRanks()
-    x = (torch.randn(3, 5, 8, 9) + offset).to(dtype).to(memory_format=torch.channels_last)
-    slopes = torch.randn(3, 5, 8, 9).to(dtype)
+    x = (torch.randn(3, 5, 8, 9) + offset).to(device, dtype, memory_format=torch.channels_last)
+    slopes = torch.randn(3, 5, 8, 9).to(device, dtype)
     single, double = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
     one, two = ours(single), theirs(double)
     one.backward(slopes)

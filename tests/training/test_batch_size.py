@@ -10,7 +10,7 @@ from roadseg.data.prepared import PreparedDataset
 from roadseg.system.errors import InputError
 from roadseg.training import batch_size
 from roadseg.training.batch_size import fit_batch_size
-from tests.factories import make_params, make_trainer
+from tests.factories import make_augmentation, make_params, make_trainer
 
 GIB = 1 << 30
 
@@ -115,17 +115,18 @@ def test_impossible_search_is_an_error(device: str, processes: int, message: str
         fit_batch_size(make_fake_trainer(device), processes, 8)
 
 
-def test_step_has_images_of_the_largest_size(
+def test_step_has_images_of_the_largest_size_without_crops_if_an_epoch_has_none(
     prepared: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    trainer = make_trainer(prepared, make_params(tmp_path))
+    augmentation = make_augmentation(crop=0.5, plain=0.5)
+    trainer = make_trainer(prepared, make_params(tmp_path, epochs=2), augmentation=augmentation)
     state, shapes, train_step = trainer.initial_state(), [], trainer.train_step
 
     def record(state, batch):
-        shapes.append(tuple(batch.images.shape))
+        shapes.append((len(batch.images), *batch.transforms.size))
         return train_step(state, batch)
 
     monkeypatch.setattr(trainer, "train_step", record)
     batch_size._run_step(trainer, state, 1)  # the first image has 32x48 pixels
     batch_size._run_step(trainer, state, 3)
-    assert shapes == [(1, 3, 34, 50), (3, 3, 34, 50)]
+    assert shapes == [(1, 34, 50), (3, 34, 50)]

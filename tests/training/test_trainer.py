@@ -256,7 +256,7 @@ def test_train_start_loads_the_weights_of_another_training(
     weights, _ = load_network(best, prepared.class_map())
     for name, weight in finetuned.initial_state().network.named_parameters():
         assert torch.equal(weight, weights.get_parameter(name))
-    differences = finetuned.provenance.differences_from(fresh.provenance)
+    differences = finetuned.metadata.provenance.differences_from(fresh.metadata.provenance)
     assert differences == [f"train.start None -> {file_sha256(best)}"]
     losses = [run_training(t, tmp_path / "then")[0].train_ce for t in (fresh, finetuned)]
     assert losses[1] < losses[0]

@@ -50,8 +50,8 @@ class SegmentationDataset(Dataset[Sample]):
         self._sizes: dict[int, tuple[int, int]] = {}
 
     def move_to(self, device: torch.device, max_bytes: int) -> None:
-        """Keep all images and masks on `device` if they take at most `max_bytes`."""
-        if max_bytes and self.prepared.num_bytes(self.ids) <= max_bytes:
+        """Keep all images and masks on `device` from now on if they take at most `max_bytes`."""
+        if self.resident is None and max_bytes and self.prepared.num_bytes(self.ids) <= max_bytes:
             # one at a time, because each memory-mapped array holds an open file
             self.resident = [
                 Sample(_to_device(image, device), _to_device(mask, device))

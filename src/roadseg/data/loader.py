@@ -58,13 +58,15 @@ def _keep(batch: Any) -> Any:
 def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
     """Load this rank's shard, padded to the size of the whole batch."""
     size = largest_size([dataset.size(key) for key in batch.keys])
-    samples = [dataset[key] for key in batch.keys[batch.shard]]
-    collated = pad_collate(samples, size)
-    transforms = [sample.transform for sample in samples if sample.transform is not None]
     augmentation = dataset.augmentation_in(batch.keys[0][0])
-    if augmentation is None or not transforms:
+    augmented_size = size if augmentation is None else output_size(augmentation, size)
+    samples = [dataset[key] for key in batch.keys[batch.shard]]
+    if not samples:  # of the size that other ranks have after augmentation
+        return pad_collate([], augmented_size)
+    collated = pad_collate(samples, size)
+    if augmentation is None:
         return collated
-    augmented_size = output_size(augmentation, size)
+    transforms = [sample.transform for sample in samples if sample.transform is not None]
     return collated._replace(transforms=stack_transforms(transforms, augmented_size))
 
 

@@ -5,6 +5,7 @@ single process, every operation of the group returns its argument and torch.dist
 """
 
 import contextlib
+import inspect
 import os
 import re
 import signal
@@ -132,7 +133,8 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
         _wait_for_sigterm()  # otherwise torchrun would report this process as the first to fail
         os._exit(PEER_LOST)  # a normal exit would wait forever for torch's threads
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():  # otherwise its error is on its way
+            torch.distributed.destroy_process_group()
 
 
 def _discard_stdout() -> None:
@@ -176,6 +178,10 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     device = next(network.parameters()).device
+    known = inspect.signature(DistributedDataParallel).parameters
+    new, old = "forward_sync_buffers", "broadcast_buffers"  # its name since torch 2.14, and before
+    # buffers are sums over all ranks, and so equal everywhere
+    options: dict[str, Any] = {new if new in known else old: False}
     network.eval()
     network(example).sum().backward()
     for parameter in network.parameters():
@@ -184,8 +190,8 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
     wrapped = DistributedDataParallel(
         network,
         device_ids=[device.index] if device.type == "cuda" else None,
-        forward_sync_buffers=False,  # they are sums over all ranks, and so equal everywhere
         gradient_as_bucket_view=True,
+        **options,
     )
     wrapped.register_comm_hook(None, lambda _, bucket: _sum_async(bucket.buffer()))
     _fix_bucket_order(wrapped, example)

@@ -109,8 +109,11 @@ def _fit_on_cpu(trainer: Trainer, shares: Sequence[int], num_processes: int) -> 
 
 
 def _run_step(trainer: Trainer, state: TrainState, share: int) -> None:
-    """Run a step on the first `share` images, padded to the largest height and width of all."""
-    keys = [(1, index) for index in range(len(trainer.dataset))]
+    """Run a step on the first `share` images, padded to the largest height and width of all.
+
+    It is of the last epoch, whose images are not cropped if any are not.
+    """
+    keys = [(trainer.train.epochs, index) for index in range(len(trainer.dataset))]
     set_step(trainer, state, StepKind(halved=False, frozen=False))
     trainer.train_step(state, load_batch(trainer.dataset, BatchKeys(keys, slice(share))))
     state.fetch_losses()  # waits for the device

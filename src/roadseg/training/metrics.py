@@ -29,8 +29,8 @@ class EpochSum:
         """Mean over the counted pixels; nats."""
         if not self.pixels:
             raise InputError(
-                "train: all pixels of the halved training masks are ignored; set the recipe's "
-                "halved to 0"
+                "train: all pixels of the training masks are ignored after augmentation and "
+                "halving; raise the recipe's crop, or set its halved to 0"
             )
         return self.cross_entropy / self.pixels
 

@@ -98,7 +98,6 @@ def build_trainer(
         train=train,
         val_ids=split.val,
         metadata=metadata,
-        provenance=provenance,
         weights=weights,
     )
 

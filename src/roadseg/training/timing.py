@@ -15,7 +15,6 @@ from roadseg.config.params import MAX_EPOCHS
 from roadseg.config.recipe import Recipe
 from roadseg.data.collate import Batch
 from roadseg.training.encoder import freeze_encoder
-from roadseg.training.errors import require_shared_batches
 from roadseg.training.logger import TrainingLogger
 from roadseg.training.train_state import TrainState, synchronize_state
 from roadseg.training.trainer import Trainer
@@ -88,8 +87,6 @@ def measure_timing(trainer: Trainer, seconds: float, started: float) -> Timing:
     least = min(60, max(10, 0.03 * seconds), seconds / 4)
     print(f"plan: measuring training steps for about {least:.3g} s, and a validation", flush=True)
     state = trainer.initial_state()
-    last = num_images - (trainer.steps_per_epoch - 1) * recipe.batch_size
-    require_shared_batches(state.network, last, group.size)
     synchronize_state(state, group)
     with contextlib.ExitStack() as stack:
         generators = {whole: _endless_batches(trainer, state, whole) for whole in (False, True)}

@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +149,7 @@ class TrainState(Progress):
         """Return a copy of everything else as JSON, which may contain infinity."""
         saved = Progress(**{item.name: getattr(self, item.name) for item in fields(Progress)})
         return {
-            **asdict(saved),
+            **TypeAdapter(Progress).dump_python(saved),
             "learning_rate": self.learning_rate,
             "plateau": self.plateau and self.plateau.state_dict(),
         }

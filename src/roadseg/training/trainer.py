@@ -23,7 +23,6 @@ from roadseg.data.sampler import EpochSampler
 from roadseg.evaluation.bootstrap import SEED, miou_draws
 from roadseg.evaluation.evaluate import evaluate
 from roadseg.models.losses import log_probabilities, nll_sum
-from roadseg.provenance.model_metadata import TrainingProvenance
 from roadseg.reporting.panels import comparison_panels
 from roadseg.runtime.accelerator import Accelerator
 from roadseg.runtime.determinism import seed_torch
@@ -66,7 +65,6 @@ class Trainer:
     recipe: TrainingRecipe
     train: Train
     metadata: RunMetadata
-    provenance: TrainingProvenance
     weights: Path | None = None
     """Folder with the initial weights of the encoder; None: random weights."""
 
@@ -94,8 +92,6 @@ class Trainer:
         self.checkpointer, self.logger, self.stop = checkpointer, logger, stop
         with explain_out_of_memory(self.train, self.recipe, self.metadata.network):
             state = self.initial_state()
-            last = len(self.dataset) - (self.steps_per_epoch - 1) * self.recipe.batch_size
-            require_shared_batches(state.network, last, self.accelerator.process_group.size)
             with checkpointer.lock(stop.check):
                 has_checkpoint = checkpointer.load(state)
                 with logger.open(state, self.train.epochs):
@@ -109,8 +105,15 @@ class Trainer:
         return state.history[: self.train.epochs]
 
     def initial_state(self) -> TrainState:
-        """Create the state before the first step."""
-        return create_state(self.metadata, self.train, self.recipe, self.accelerator, self.weights)
+        """Create the state before the first step.
+
+        Raises:
+            InputError: the processes cannot share each batch.
+        """
+        state = create_state(self.metadata, self.train, self.recipe, self.accelerator, self.weights)
+        last = len(self.dataset) - (self.steps_per_epoch - 1) * self.recipe.batch_size
+        require_shared_batches(state.network, last, self.accelerator.process_group.size)
+        return state
 
     def batches(self, state: TrainState) -> Generator[Batch, None, None]:
         """Yield this rank's shard of each remaining batch of all epochs."""
@@ -141,7 +144,7 @@ class Trainer:
             raise
         self.checkpointer.wait()
         metrics = training_metrics(state.history, state.draws)
-        self.logger.log_result(state.step, self.provenance, metrics)
+        self.logger.log_result(state.step, self.metadata.provenance, metrics)
 
     def run_epoch(self, state: TrainState, batches: Iterator[Batch]) -> None:
         """Train the rest of an epoch, with its validations, and save its outputs."""
@@ -200,7 +203,7 @@ class Trainer:
     def validate(self, state: TrainState) -> None:
         """Evaluate the network on the validation images, log it, and step the plateau schedule."""
         epoch = state.epoch + 1
-        require_finite_state(state, epoch, self.provenance)
+        require_finite_state(state, epoch, self.metadata.provenance)
         evaluation = evaluate(
             state.eval_network,
             self.prepared,
@@ -212,7 +215,7 @@ class Trainer:
         )
         cross_entropy = evaluation.cross_entropy
         name = "validation cross-entropy"
-        require_finite(name, cross_entropy, state.step, epoch, self.provenance)
+        require_finite(name, cross_entropy, state.step, epoch, self.metadata.provenance)
         state.validation = Validation(
             cross_entropy=cross_entropy,
             miou=evaluation.metrics()["miou"],
@@ -254,13 +257,15 @@ class Trainer:
         """
         epoch, total = state.epoch + 1, state.epoch_sum
         for step, learning_rate, loss in state.fetch_losses():
-            require_finite("loss", loss, step, epoch, self.provenance)
+            require_finite("loss", loss, step, epoch, self.metadata.provenance)
             self.logger.log_step(step, learning_rate, loss)
-        require_finite("cross-entropy", total.cross_entropy, state.step, epoch, self.provenance)
+        require_finite(
+            "cross-entropy", total.cross_entropy, state.step, epoch, self.metadata.provenance
+        )
 
     def save(self, state: TrainState, epoch_done: bool = False) -> None:
         """Save a checkpoint, or the outputs of the epoch that has just ended."""
-        require_finite_state(state, state.epoch + (not epoch_done), self.provenance)
+        require_finite_state(state, state.epoch + (not epoch_done), self.metadata.provenance)
         try:
             self.logger.flush()
         finally:  # even if the disk of TensorBoard is full

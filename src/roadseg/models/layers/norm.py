@@ -119,10 +119,12 @@ class _SyncNormalize(Function):
             ctx.process_group.sum(torch.stack([zero, zero]))
             return gradient, zero, zero, None, None
         # Gradients with mean and variance held constant; DDP sums those of weight and bias.
-        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.epsilon, [True, True, True]
-        )
+        # The CPU ignores the second mean and the inverse; CUDA needs them for channels_last.
         inverse = (variance + ctx.epsilon).rsqrt()  # (C,)
+        statistics = (mean, variance, mean, inverse)
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, *statistics, False, ctx.epsilon, [True, True, True]
+        )
         sums = ctx.process_group.sum(torch.stack([grad_bias, grad_weight])) / count  # (2, C)
         slope = -sums[1] * inverse**2 * weight
         shift = -sums[0] * inverse * weight - slope * mean
