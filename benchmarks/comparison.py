@@ -143,7 +143,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=1000, metavar="N", help="pairs per row")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the pairs")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of the pairs")
     parser.add_argument("--tables", type=Path, nargs=2, metavar="CSV")
     args = parser.parse_args()
     header = "| one seed | `compare` | percentile | basic | BCa | permutation test |"

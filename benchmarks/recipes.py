@@ -9,9 +9,8 @@ A row is a name and options of `dvc exp run -S`, on the command line or as a lin
 It trains on data/prepared, data/split.json and data/weights. Those of CamVid, with the official
 lists and at a quarter of its size, and its params.yaml come from
 
-    dvc exp run -S data.source=camvid_trainval.zip -S "data.images='{split:train,val}/{id}.png'" \
-        -S "data.masks='{split:train,val}annot/{id}.png'" -S data.test_images=null \
-        -S remap.classes=camvid11 -S remap.scale=0.25 -S "split.val_ids='^val_'" split weights
+    dvc exp run -S data.source=camvid -S remap.classes=camvid11 -S remap.scale=0.25 \
+        -S "split.val_ids='^val_'" split weights
 
 Or give --prepared, --split, --weights and --params. A measurement of many hours can be interrupted
 at any time: the same command resumes it, and skips what is finished. --table prints what there is.

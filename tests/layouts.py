@@ -7,8 +7,8 @@ learns something. Everything is a function of the image's number.
 `python -m tests.layouts camvid_original datasets/street` writes one of them.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -432,4 +432,8 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 """Writer of each layout into an empty folder."""
 
 if __name__ == "__main__":
-    LAYOUTS[sys.argv[1]](Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("layout", choices=LAYOUTS)
+    parser.add_argument("folder", type=Path, help="empty or missing")
+    args = parser.parse_args()
+    LAYOUTS[args.layout](args.folder)

@@ -34,7 +34,7 @@ _ERROR_LINES = 25
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended."""
+    """The result of a part."""
 
     lines: list[str]
     """The lines of its section that it had written."""

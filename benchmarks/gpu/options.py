@@ -61,7 +61,9 @@ def parse_arguments(argv: list[str] | None) -> tuple[list[str], float, Options]:
     parser.add_argument("--camvid", metavar="ZIP", help="CamVid: train/, trainannot/, val/, ...")
     parser.add_argument("--prepared", metavar="DIR", help="or: a data set that remap has prepared")
     parser.add_argument("--split", metavar="JSON", help="the split of --prepared")
-    parser.add_argument("--batch-size", type=int, help="of camvid (default: that of the recipe)")
+    parser.add_argument(
+        "--batch-size", type=int, help="batch size of the part camvid (default: that of the recipe)"
+    )
     given = parser.parse_args(argv)
     if unknown := set(given.parts) - PARTS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such part; use {', '.join(PARTS)}")

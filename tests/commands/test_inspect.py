@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     prepared = make_prepared(folder / "cached")
     trainer = make_trainer(prepared, make_params(folder, seed=3))
-    trainer.provenance.code.update(source_blobs(ROOT / "stages/train.py"))
+    trainer.metadata.provenance.code.update(source_blobs(ROOT / "stages/train.py"))
     run_training(trainer, folder)
     return folder / "best.safetensors"
 

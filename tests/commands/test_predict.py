@@ -234,7 +234,7 @@ def test_invalid_options_are_refused(model, raw_images, tmp_path, capsys, option
 
 def test_nothing_is_written_without_images_or_device(model, raw_images, tmp_path):
     for arguments, message in (
-        ((tmp_path / "nowhere",), "no images found"),
+        ((tmp_path / "nowhere",), "nowhere: no such file or directory"),
         ((raw_images, "--device", "cuda:99"), "--device: cuda:99: this computer has"),
         ((raw_images, "--device", "meta"), "--device: unknown device 'meta'"),
         (("",), "no images found"),

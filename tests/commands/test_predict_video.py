@@ -196,7 +196,7 @@ def test_unsuitable_files_and_options_are_refused(run, tmp_path):
         ("drive.mp4 --out o.mp4 --fps 5", "--fps: drive.mp4 is a video, whose times are kept"),
         ("drive.mp4 --out o.mp4 --probabilities", "--probabilities: not for a video"),
         ("a.png --out out --draw color", "--draw, --fps: out is a folder; name a video"),
-        ("absent.mp4 --out o.mp4", "'absent.mp4': no images found"),
+        ("absent.mp4 --out o.mp4", "absent.mp4: no such file or directory"),
     ):
         with pytest.raises(InputError, match=message):
             run(*arguments.split())

@@ -57,7 +57,7 @@ def test_enormous_learning_rate_is_reported_and_not_saved(
     trainer = make_trainer(prepared, params, **changes, **ODD)
     for rate in ("learning_rate", "rest_learning_rate"):
         object.__setattr__(trainer.recipe, rate, 1e30)
-    trainer.provenance.recipe["learning_rate"] = 1e30
+    trainer.metadata.provenance.recipe["learning_rate"] = 1e30
     with pytest.raises(DivergenceError) as caught:
         run_training(trainer, tmp_path / "a", resume=EVERY_STEP)
     message = str(caught.value)

@@ -241,7 +241,7 @@ def test_training_starts_with_the_weights_and_records_them(tmp_path: Path):
     model, options = params.model, (params.train, params.recipe, {}, None, out)
     trainer = build_trainer(prepared, split, model, *options)
     assert trainer.metadata.weights == read_weights_record(out)
-    assert trainer.provenance.train["weights"] == sha256_of((out / ENCODER).read_bytes())
+    assert trainer.metadata.provenance.train["weights"] == sha256_of((out / ENCODER).read_bytes())
     require_equal(trainer.initial_state().network.encoder.state_dict(), state)
     other = model.model_copy(update={"encoder": "resnet34"})
     with pytest.raises(InputError, match=r"has weights of mobilenet_v2, but .* is resnet34; run"):

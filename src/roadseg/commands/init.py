@@ -1,9 +1,9 @@
 """Configure the pipeline for a data set.
 
 The images and masks of a folder or archive (zip, tar) are found by their names, and the encoding
-and classes of the masks by their content. Writes params.yaml and, unless the classes are known,
-classes/NAME.yaml; `dvc repro` then runs. Prints what was found, and saves a contact sheet of images
-with masks.
+and classes of the masks by their content. Writes params.yaml, classes/NAME.yaml unless the classes
+are known, and splits/NAME_val.txt for a predefined split; `dvc repro` then runs. Prints what was
+found, and saves a contact sheet of images with masks.
 """
 
 import argparse

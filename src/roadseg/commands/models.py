@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also measure a training step (96x320, batch of 2) and a prediction (375x1242)",
     )
-    parser.add_argument("--device", default="auto", help="of --time: auto, cpu, mps, cuda, cuda:N")
+    parser.add_argument(
+        "--device", default="auto", help="device that --time measures: auto, cpu, mps, cuda, cuda:N"
+    )
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the table to FILE")
 

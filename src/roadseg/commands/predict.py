@@ -1,7 +1,8 @@
 """Segment images or a video.
 
 For each image, write its classes in colors (color/), as a mask of label ids (label_ids/) and as an
-overlay on the image (overlay/), in the size of the image. models.json lists the models.
+overlay on the image (overlay/), in the size of the image. classes.json lists the classes with their
+colors and label ids, models.json the models.
 
 If --out is a video (.mp4, .m4v, .mov or .mkv), the frames of one video, or images as its frames,
 are written there as overlays. Times are kept, sound is not.

@@ -155,7 +155,7 @@ class Sample(StrictModel):
     num_train: int = Field(ge=2, le=999_999)
     """Images with masks."""
     num_test: int = Field(ge=0, le=999_999)
-    """Images without masks."""
+    """Test images; only `make final` reads their masks."""
     height: int = Field(ge=36, le=4096)
     """Height in pixels; like KITTI's, the images have several sizes near this one."""
     width: int = Field(ge=36, le=8192)

@@ -85,6 +85,8 @@ def _find(argument: str, out: Path | None) -> list[Source]:
         files = [p for p in map(Path, glob.glob(argument, recursive=True)) if p.is_file()]
         files = [p for p in sorted(files) if p.suffix.lower() in SUFFIXES and not is_result(p, out)]
         sources = [Source(p, p.stem) for p in files]
+    if not sources and argument and not path.exists() and not glob.has_magic(argument):
+        raise InputError(f"{argument}: no such file or directory")
     if not sources:
         raise InputError(
             f"{argument!r}: no images found; expected an image file, or a folder or pattern with "
