@@ -95,7 +95,7 @@ def test_unknown_label_ids_follow_the_map(tmp_path, choice, filled, is_known):
             {"classes": r'[{name: "a\e[8m", color: [1, 2, 3], label_ids: []}]'},
             r"classes\[0\].name: should have no control characters, got 'a\\x1b\[8m'",
         ),
-        ({"color": "1"}, "color: unknown key"),
+        ({"hue": "1"}, "hue: unknown key"),
         ({"background": "c"}, "background: 'c' is not ignore or a class"),
         ({"ignored_labels": "[b]"}, "classes: label 'b' is assigned more than once"),
         ({"ignored_labels": "[' ']"}, r"ignored_labels\[0\]: string should match"),

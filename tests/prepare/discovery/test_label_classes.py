@@ -42,10 +42,11 @@ def test_a_label_for_the_background_is_also_that_of_free_pixels(label: str):
     assert found.class_map.background == label
 
 
-def test_labels_without_a_class_are_ignored():
-    found = find("road", "__ignore__", "car")
+@pytest.mark.parametrize("label", ["__ignore__", "unlabelled", "unlabeled"])
+def test_labels_without_a_class_are_ignored(label: str):
+    found = find("road", label, "car")
     assert found.class_map.names == ["car", "road"]
-    assert found.class_map.ignored_labels == ["__ignore__"]
+    assert found.class_map.ignored_labels == [label]
 
 
 def test_label_ids_have_the_names_of_the_table():

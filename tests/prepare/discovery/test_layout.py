@@ -128,6 +128,20 @@ def test_content_decides_and_names_break_ties():
     assert discover(flat).notes[0].startswith("unsure: the images have few colors")
 
 
+@pytest.mark.parametrize("word", ["labeled", "labelled"])
+def test_names_of_masks_have_either_spelling(word: str):
+    flat = dict.fromkeys(name_files("zebra/{n}.png", f"{word}/{{n}}.png"), IDS)
+    assert discover(flat).images == "zebra/{id}.png"
+
+
+@pytest.mark.parametrize("word", ["color", "colour"])
+def test_other_folders_are_preferred_to_those_of_colors_in_either_spelling(word: str):
+    files = name_files("rgb/{n}.png", "zebra/{n}.png") | name_files(
+        "rgb/{n}.png", f"{word}/{{n}}.png"
+    )
+    assert discover(files).masks == "zebra/{id}.png"
+
+
 def test_label_ids_are_preferred_to_colors_and_instances():
     files = name_files("rgb/{n}.png", "a/{n}.png") | name_files("rgb/{n}.png", "b/{n}.png", COLORS)
     layout = discover(files | name_files("rgb/{n}.png", "instance/{n}.png"))

@@ -10,7 +10,7 @@ from roadseg.config.schema import validate
 from roadseg.system.errors import InputError
 
 _MAX_CLASSES = IGNORE_INDEX - 1
-_IGNORED_NAMES = {"void", "unlabeled", "ignore", "ignored", "dontcare"}
+_IGNORED_NAMES = {"void", "unlabeled", "unlabelled", "ignore", "ignored", "dontcare"}
 
 
 @dataclass(frozen=True, kw_only=True)

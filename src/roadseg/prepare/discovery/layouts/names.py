@@ -27,13 +27,13 @@ _IMAGE_WORDS = frozenset(
     | {*("frame", "frames", "left", "rgb", "input", "inputs", "x", "stills")}
 )
 _MASK_WORDS = frozenset(
-    {*("mask", "masks", "label", "labels", "labeled", "labeled", "lbl", "gt", "groundtruth")}
+    {*("mask", "masks", "label", "labels", "labeled", "labelled", "lbl", "gt", "groundtruth")}
     | {*("annotation", "annotations", "annot", "ann", "semantic", "segmentation", "seg", "segs")}
     | {*("class", "classes", "target", "targets", "truth", "l", "y", "ids", "id", "instances")}
 )
 _SECOND_CHOICE = frozenset(
     {*("instance", "object", "train", "panoptic", "depth", "disparity", "flow", "confidence")}
-    | {*("edge", "edges", "boundary", "boundaries", "color", "colors", "color", "rgb", "vis")}
+    | {*("edge", "edges", "boundary", "boundaries", "color", "colors", "colour", "rgb", "vis")}
     | {*("preview", "overlay", "viz", "instances", "captions", "keypoints", "stuff")}
 )
 _OTHER_SENSORS = frozenset({"depth", "disparity", "flow", "infrared", "ir", "nir", "thermal"})
