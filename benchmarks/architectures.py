@@ -1,9 +1,8 @@
 """Train each network for the same time, or for the same epochs, and compare it with the U-Net.
 
 `python -m benchmarks.architectures --minutes 0.75` prints the table of the sample in
-docs/networks.md. It uses
-data/prepared and data/split.json of this repository (`dvc repro split`), and params.yaml for
-everything but the network and the number of epochs.
+docs/networks.md. It uses data/prepared and data/split.json of this repository (`dvc repro split`),
+and params.yaml for everything but the network and the number of epochs.
 """
 
 import argparse

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         count = append_run(args.runs, _run(result, args.models, commit, clean))
     print(f"test: {names} on {len(result.ids)} test images; metrics in {args.metrics}")
     print(result.summary())
-    print(f"test: {args.runs} has {count} row{'s' * (count > 1)} now; commit it")
+    print(f"test: {args.runs} has run {count}; commit it")
 
 
 class _MeanOfNetworks(nn.Module):

@@ -21,7 +21,8 @@ class Augmentation(StrictModel):
     scale_max: float = Field(ge=0.1, le=10)
     """Largest random scale."""
     crop: float = Field(gt=0, le=1)
-    """Height and width of the window that a step sees, as a fraction of the image's."""
+    """Height and width of the window that a step sees, as a fraction of the image's; at least 16
+    pixels."""
     rotation: float = Field(ge=0, le=180)
     """Largest rotation, degrees."""
     perspective: float = Field(ge=0, lt=0.9)

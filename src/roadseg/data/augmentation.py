@@ -22,7 +22,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523,
 _BLUR_RADIUS = 3  # pixels; the kernel ends at two standard deviations of the strongest blur
 _HORIZON = 0.1
 """Smallest divisor of the perspective; where it would be 0, points are infinitely far away."""
-_MIN_SIDE = 16  # pixels, which any network accepts (Network.min_side)
+_MIN_SIDE = 16  # of a crop, pixels; any network accepts it (Network.min_side)
 _FILL = 127.0  # gray of a rectangle that is cut out
 
 
@@ -58,7 +58,7 @@ class Transforms(NamedTuple):
 
 
 def output_size(augmentation: Augmentation, size: tuple[int, int]) -> tuple[int, int]:
-    """Return (h, w) of the augmented image of an image of `size`; crops keep 16 pixels."""
+    """Return (h, w) of the augmented image of an image of `size`."""
     height, width = (min(side, max(_MIN_SIDE, round(augmentation.crop * side))) for side in size)
     return height, width
 

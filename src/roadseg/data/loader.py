@@ -61,7 +61,7 @@ def load_batch(dataset: SegmentationDataset, batch: BatchKeys) -> Batch:
     augmentation = dataset.augmentation_in(batch.keys[0][0])
     augmented_size = size if augmentation is None else output_size(augmentation, size)
     samples = [dataset[key] for key in batch.keys[batch.shard]]
-    if not samples:  # of the size that other ranks have after augmentation
+    if not samples:  # other ranks have some, and need the same height and width
         return pad_collate([], augmented_size)
     collated = pad_collate(samples, size)
     if augmentation is None:

@@ -33,12 +33,15 @@ def miou_draws(confusions: np.ndarray, void_id: int | None, seed: int) -> np.nda
     num_images, num_classes = confusions.shape[:2]
     evaluated = np.arange(num_classes) != void_id  # (K,), all True if there is no void
     without_void = confusions * evaluated[:, None]  # without pixels whose true class is void
-    draws = (rng.integers(num_images, size=num_images) for _ in range(RESAMPLES))
-    times = np.stack([np.bincount(indices, minlength=num_images) for indices in draws])  # (1000, P)
     # BLAS multiplies only floats; they are exact below 2**53 pixels
-    sums = times.astype(np.float64) @ without_void.reshape(num_images, -1).astype(np.float64)
-    resampled = sums.astype(np.int64).reshape(RESAMPLES, num_classes, num_classes)
-    return np.array([mean_present(iou(confusion)[evaluated]) for confusion in resampled])
+    pixels = without_void.reshape(num_images, -1).astype(np.float64)
+    mious = []
+    for _ in range(RESAMPLES):
+        indices = rng.integers(num_images, size=num_images)
+        times = np.bincount(indices, minlength=num_images)  # (P,)
+        confusion = (times @ pixels).astype(np.int64).reshape(num_classes, num_classes)
+        mious.append(mean_present(iou(confusion)[evaluated]))
+    return np.array(mious)
 
 
 def miou_interval(confusions: np.ndarray, void_id: int | None, seed: int) -> tuple[float, float]:

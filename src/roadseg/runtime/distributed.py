@@ -133,7 +133,7 @@ def init_process_group(device: torch.device) -> Iterator[ProcessGroup]:
         _wait_for_sigterm()  # otherwise torchrun would report this process as the first to fail
         os._exit(PEER_LOST)  # a normal exit would wait forever for torch's threads
     finally:
-        if torch.distributed.is_initialized():  # otherwise its error is on its way
+        if torch.distributed.is_initialized():  # it is not if it could not start
             torch.distributed.destroy_process_group()
 
 
@@ -179,7 +179,7 @@ def wrap_ddp(network: nn.Module, example: Tensor) -> nn.Module:
 
     device = next(network.parameters()).device
     known = inspect.signature(DistributedDataParallel).parameters
-    new, old = "forward_sync_buffers", "broadcast_buffers"  # its name since torch 2.14, and before
+    new, old = "forward_sync_buffers", "broadcast_buffers"  # torch 2.14 renamed this option
     # buffers are sums over all ranks, and so equal everywhere
     options: dict[str, Any] = {new if new in known else old: False}
     network.eval()

@@ -111,7 +111,7 @@ def _fit_on_cpu(trainer: Trainer, shares: Sequence[int], num_processes: int) -> 
 def _run_step(trainer: Trainer, state: TrainState, share: int) -> None:
     """Run a step on the first `share` images, padded to the largest height and width of all.
 
-    It is of the last epoch, whose images are not cropped if any are not.
+    It is a step of the last epoch: if there are plain epochs, it is one, and crops nothing.
     """
     keys = [(trainer.train.epochs, index) for index in range(len(trainer.dataset))]
     set_step(trainer, state, StepKind(halved=False, frozen=False))
