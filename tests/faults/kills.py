@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from tests.dvc_repository import SMALL, environment, results, run_pipeline, succeeds
@@ -77,8 +78,11 @@ class Victim:
             dvc.wait(_LONGEST_S)
             _, living = psutil.wait_procs(orphans, timeout=_LONGEST_S)
             assert not living, f"outlived dvc: {living}"
-        lock = self.folder / ".dvc/tmp/rwlock"
-        if lock.is_file() and not lock.read_bytes():  # killed while dvc wrote it: interruptions.md
+        rwlock, lock = self.folder / ".dvc/tmp/rwlock", self.folder / "dvc.lock"
+        # killed while dvc wrote them: interruptions.md
+        if rwlock.is_file() and not rwlock.read_bytes():
+            rwlock.unlink()
+        if lock.is_file() and not is_whole(lock):
             lock.unlink()
 
     def require_true_status(self) -> None:
@@ -101,6 +105,14 @@ class Victim:
         differ = [name for name in found if found[name] != expected[name]]
         assert not differ, f"differ from an undisturbed run: {differ}"
         assert "up to date" in succeeds(self.folder, "dvc", "status")
+
+
+def is_whole(lock: Path) -> bool:
+    """Return False if dvc was killed while it wrote the `lock`, which it truncates first."""
+    try:
+        return all("outs" in entry for entry in YAML().load(lock)["stages"].values())
+    except (YAMLError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def below(files: dict[str, bytes], path: str) -> dict[str, bytes]:
