@@ -1,6 +1,7 @@
 """Importing a module compiles nothing, opens no file and changes no process-wide setting.
 
-It needs no optional package of the networks either, and nothing that Windows lacks.
+It needs no optional package of the networks either, and nothing that Windows lacks. Exceptions are
+the modules of winograd: `winograd.is_available` imports them where the CPU has their instructions.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios"):
 for module, name in ((signal, "SIGHUP"), (signal, "SIGKILL"), (os, "getuid"), (os, "killpg")):
     delattr(module, name)
 
-import roadseg, streetscenes, winograd
+import roadseg, streetscenes
 from roadseg.commands.main import SUBCOMMANDS, main
 
 def open_files():
@@ -37,7 +38,7 @@ for command in SUBCOMMANDS:
     except SystemExit as stopped:
         assert stopped.code == 0
 before = settings()
-for package in (roadseg, streetscenes, winograd):
+for package in (roadseg, streetscenes):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 assert settings() == before, (settings(), before)
@@ -46,7 +47,7 @@ assert not {"segmentation_models_pytorch", "timm", "torchvision"} & sys.modules.
 kernels = [
     kernel
     for name, module in list(sys.modules.items())
-    if name.startswith(("roadseg.", "winograd."))
+    if name.startswith("roadseg.")
     for kernel in vars(module).values()
     if isinstance(kernel, numba.core.dispatcher.Dispatcher)
 ]
