@@ -69,11 +69,23 @@ def test_validation_images_in_a_file_are_those_of_the_model(
     val = split_dataset(sizes, [], **params.model_dump()).val
     (folder / "mine.txt").write_text("\n".join(val))
     write_params(folder / "params.yaml", split__val_ids="mine.txt")
+    for _ in range(2):  # the second replaces the first
+        main(["audit", "model.safetensors", "--prepared", "prepared", "--top", "1"])
+        assert "audit: 2 of 8 images" in capsys.readouterr().out
+
+
+def test_other_files_in_the_output_folder_are_not_replaced(folder: Path):
     (folder / "audit").touch()
     with pytest.raises(InputError, match=r"^--out: audit is not a directory"):
-        main(["audit", "model.safetensors", "--prepared", "prepared"])
-    main(["audit", "model.safetensors", "--prepared", "prepared", "--out", "new", "--top", "1"])
-    assert "audit: 2 of 8 images" in capsys.readouterr().out
+        main(["audit", "model.safetensors"])
+    (folder / "site").mkdir()
+    for name in ("images.csv", "index.html"):
+        (folder / "site" / name).write_text("mine")
+        with pytest.raises(
+            InputError, match=rf"^--out: site/{name} exists, but is not of an audit"
+        ):
+            main(["audit", "model.safetensors", "--out", "site"])
+        assert (folder / "site" / name).read_text() == "mine"
 
 
 def test_experiment_without_a_model_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch):
@@ -85,5 +97,10 @@ def test_experiment_without_a_model_is_an_error_with_the_reason(monkeypatch: pyt
     with (
         pytest.raises(InputError, match=r"^nothing: neither a model .*\(unknown revision\)"),
         open_models(["nothing"]),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"^models/a\.safetensors: no such model; check the path"),
+        open_models(["models/a.safetensors"]),
     ):
         pass

@@ -37,6 +37,8 @@ def test_page_has_the_metrics_of_the_stage_evaluate_and_all_files(
     (tmp_path / "mine/notes.txt").touch()
     with pytest.raises(InputError, match=r"^--out: mine is neither empty nor a gallery"):
         main([*ARGUMENTS, "--out", "mine"])
+    with pytest.raises(InputError, match=r"^--out: \.\. is or contains the working directory"):
+        main([*ARGUMENTS, "--out", ".."])
     for _ in range(2):  # the second replaces the first
         main([*ARGUMENTS, "--split", "split.json"])
     assert "gallery: 3 validation images; open gallery/index.html" in capsys.readouterr().out

@@ -130,13 +130,28 @@ def test_outputs_of_an_earlier_run_are_deleted_if_an_image_fails(model, raw_imag
     before = read_files(out)
     (raw_images / "a.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match="1 of 5 images could not be predicted"):
-        run(model, out, raw_images)
+        run(model, out, raw_images, "--probabilities")
     gone = {"color/a.png", "label_ids/a.png", "overlay/a.jpg", "probabilities/a.npy"}
     assert read_files(out) == {name: data for name, data in before.items() if name not in gone}
     (out / "color/a.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match="1 of 1"):  # a file of the user
         run(model, out, out / "color/a.png")
     assert (out / "color/a.png").is_file()
+
+
+def test_probabilities_of_an_earlier_run_are_deleted(model, raw_images, tmp_path):
+    run(model, tmp_path / "out", raw_images / "drive", "--probabilities")
+    run(model, tmp_path / "out", raw_images / "drive/d.png", raw_images / "drive")
+    assert not list((tmp_path / "out/probabilities").iterdir())
+
+
+def test_image_whose_results_cannot_be_written_leaves_none(model, raw_images, tmp_path):
+    (tmp_path / "out/overlay").mkdir(parents=True)
+    (tmp_path / "out/overlay/drive").touch()
+    (tmp_path / "out/classes.json").write_text("[]")
+    with pytest.raises(OSError, match="drive"):
+        run(model, tmp_path / "out", raw_images / "drive", raw_images)
+    assert not list((tmp_path / "out").rglob("drive/*"))
 
 
 def test_files_of_unsupported_type_are_counted(model, raw_images, tmp_path, capsys):

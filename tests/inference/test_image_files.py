@@ -139,7 +139,7 @@ def test_truncated_16_bit_and_missing_images_raise_an_error(tmp_path: Path):
     with pytest.raises(InputError, match=r"a: cannot be decoded: .*truncated"):
         read_image(io.BytesIO(whole[: len(whole) // 2]), "a")
     Image.fromarray(np.zeros((20, 20), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match="mode I;16; expected 8-bit color or gray"):
+    with pytest.raises(InputError, match="mode I;16; expected color or gray of 8 bits, convert it"):
         read_image(tmp_path / "deep.png", "a")
     with pytest.raises(InputError, match=r"a: cannot be read: No such file"):
         read_image(tmp_path / "none.png", "a")
@@ -200,8 +200,9 @@ def test_hidden_files_and_folders_are_skipped_below_an_argument(tmp_path: Path):
 
 
 def test_results_of_an_earlier_run_are_skipped_but_not_other_images_in_out(tmp_path: Path):
-    touch(tmp_path, "a.png", "classes.json", "color/a.png", "label_ids/a.png", "overlay/a.jpg")
+    touch(tmp_path, "a.png", "color/a.png", "label_ids/a.png", "overlay/a.jpg")
     touch(tmp_path, "deep/color/b.png", "probabilities/a.npy")
+    (tmp_path / "classes.json").write_text("[]")
     for folder in (tmp_path, tmp_path / "deep/.."):
         assert find_names(folder, out=tmp_path) == ["a", "deep/color/b"]
         assert not count_skipped_types([str(folder)], tmp_path)
@@ -217,6 +218,20 @@ def test_folders_of_the_user_that_results_could_overwrite_raise_an_error(tmp_pat
     with pytest.raises(InputError, match=r"color: exists, but predict did not write it \(there is"):
         find_names(tmp_path, out=tmp_path)
     assert find_names(tmp_path) == ["a", "color/a"]
+    for content in ("", '{"void": null}', '[{"name": "road"}]'):
+        (tmp_path / "classes.json").write_text(content)
+        with pytest.raises(InputError, match=r"color: exists, but predict did not write it"):
+            find_names(tmp_path, out=tmp_path)
+    (tmp_path / "own/models.json").rename(tmp_path / "own/classes.json")
+    with pytest.raises(InputError, match=r"classes.json: exists, but predict did not write it"):
+        find_names(tmp_path, out=tmp_path / "own")
+
+
+def test_link_to_a_missing_file_is_listed_and_nested_folders_are_counted_once(tmp_path: Path):
+    touch(tmp_path, "a.png", "deep/b.txt")
+    (tmp_path / "c.png").symlink_to("missing.png")
+    assert find_names(tmp_path) == ["a", "c"]
+    assert count_skipped_types([str(tmp_path), str(tmp_path / "deep")]) == {".txt": 1}
 
 
 def test_arguments_without_images_and_duplicate_names_raise_an_error(tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 
 from roadseg.config.class_map import ClassMap, LabelClass
 from roadseg.evaluation.audit import Region, RegionView
-from roadseg.reporting.audit_page import save_audit_page
+from roadseg.reporting.audit_page import outline, save_audit_page
 from tests.browser import external_urls, needs_browser, open_page
 
 SCRIPT = "<script>alert('$rank')</script>"
@@ -51,6 +51,21 @@ def test_names_are_escaped_and_the_page_needs_nothing_else(tmp_path: Path):
 def test_same_regions_give_the_same_bytes(tmp_path: Path):
     views = [make_view(2.5)]
     assert write(tmp_path / "a.html", views) == write(tmp_path / "b.html", views)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shape"), [(4, 6, (264, 396)), (1200, 100, (800, 67)), (60, 500, (60, 500))]
+)
+def test_region_at_the_border_is_outlined_on_all_sides(
+    height: int, width: int, shape: tuple[int, int]
+):
+    """Small crops are enlarged by an integer, large ones reduced; the line is in a frame of 4."""
+    pixels = np.full((height, width, 3), 128, dtype=np.uint8)
+    image = np.asarray(outline(pixels, np.ones((height, width), dtype=bool), smooth=False))
+    assert image[4:-4, 4:-4].shape == (*shape, 3)
+    assert (image[4:-4, 4:-4] == 128).all()
+    for line in (image[2:4, 4:-4], image[-4:-2, 4:-4], image[4:-4, 2:4], image[4:-4, -4:-2]):
+        assert (line == 255).all()
 
 
 @pytest.mark.slow

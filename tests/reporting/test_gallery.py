@@ -99,6 +99,8 @@ def test_files_show_prediction_errors_and_probability(tmp_path: Path):
 
 def test_folder_that_is_not_a_gallery_is_not_replaced(tmp_path: Path):
     require_gallery(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"--out: \. is or contains the working directory"):
+        require_gallery(Path())
     require_gallery(tmp_path)
     write_images(tmp_path, 1)
     (tmp_path / ".DS_Store").touch()
@@ -177,6 +179,11 @@ def test_browser_sorts_filters_and_compares_20_images(browser_page, tmp_path: Pa
     page.click("button[type=reset]")
     page.wait_for_function("document.getElementById('count').textContent === '20 of 20 images'")
     assert value(page, "sort") == "miou"
+    for name in ("000005", "000018"):
+        page.evaluate("name => location.hash = name", name)
+        page.wait_for_function(
+            "name => document.getElementById('title').textContent === name", arg=name
+        )
 
     page.locator("#errors button", has_text="missed").first.click()
     assert (value(page, "error"), value(page, "order")) == ("missed:2", "-1")

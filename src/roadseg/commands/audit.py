@@ -50,13 +50,20 @@ def run(args: argparse.Namespace) -> None:
     from roadseg.evaluation.audit import audit_labels
     from roadseg.evaluation.out_of_fold import match_folds
     from roadseg.experiments.model_files import open_models
-    from roadseg.reporting.audit_page import save_audit_page
+    from roadseg.reporting.audit_page import (
+        IMAGES,
+        INDEX,
+        REGIONS,
+        require_audit,
+        save_audit_page,
+    )
     from roadseg.runtime.accelerator import select_accelerator
     from roadseg.runtime.determinism import make_deterministic
     from roadseg.system.memory import keep_freed_memory
     from roadseg.system.tables import write_table
 
     require_output_folder(args.out)
+    require_audit(args.out)
     params, prepared = load_params(args.params), PreparedDataset(args.prepared)
     make_deterministic()
     keep_freed_memory()
@@ -74,9 +81,9 @@ def run(args: argparse.Namespace) -> None:
     if unlabeled := num_predicted - len(audit.images):
         lines.append(f"{unlabeled} images left out: all of their pixels are void or ignored")
     args.out.mkdir(parents=True, exist_ok=True)
-    write_table(args.out / "images.csv", _image_table(audit))
-    write_table(args.out / "regions.csv", _region_table(audit, prepared))
-    page = args.out / "index.html"
+    write_table(args.out / IMAGES, _image_table(audit))
+    write_table(args.out / REGIONS, _region_table(audit, prepared))
+    page = args.out / INDEX
     save_audit_page(page, audit.views, prepared.class_map(), ". ".join(lines))
     print(*(f"audit: {line}" for line in lines), f"audit: wrote {page}", sep="\n")
 

@@ -22,6 +22,7 @@ from roadseg.inference.options import (
     build_predictor,
     model_paths,
     positive_int,
+    require_output_folder,
 )
 from roadseg.system.errors import InputError, escape_unprintable, missing_package
 
@@ -94,6 +95,7 @@ def _predict_images(args: argparse.Namespace) -> None:
             raise InputError(f"{path}: is a video; name a video as --out too, such as out.mp4")
     if args.draw or args.fps:
         raise InputError(f"--draw, --fps: {args.out} is a folder; name a video, such as out.mp4")
+    require_output_folder(args.out)
     sources, models = find_images(args.images, args.out), model_paths(args)
     predictor = build_predictor(args)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,8 @@ def open_models(names: Sequence[str]) -> Iterator[dict[str, Path]]:
 
 
 def _get_model(experiment: str, out: Path) -> Path:
+    if Path(experiment).suffix == DEFAULT_MODEL.suffix:
+        raise InputError(f"{experiment}: no such model; check the path, or run dvc repro train")
     result = run_dvc("get", ".", str(DEFAULT_MODEL), f"--out={out}", f"--rev={experiment}")
     if result.returncode != 0:
         reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]

@@ -43,6 +43,9 @@ def predict_files(
 
     Returns:
         Number of pixels predicted as each class, (K,) int64, and number of failed images.
+
+    Raises:
+        OSError: results cannot be written; those of the image that failed are removed.
     """
     pixels = np.zeros(256, dtype=np.int64)
     failed: list[Source] = []
@@ -51,8 +54,11 @@ def predict_files(
         tqdm.write(f"error: {error}", file=sys.stderr)
         failed.extend(affected)
         for source in affected:
-            if not is_result(source.path, out):  # it could be the file to remove
-                remove_prediction(out, source.name)
+            remove_results(source)
+
+    def remove_results(source: Source) -> None:
+        if not is_result(source.path, out):  # it could be the file to remove
+            remove_prediction(out, source.name)
 
     def read(source: Source) -> tuple[Source, np.ndarray | InputError]:
         try:
@@ -86,6 +92,9 @@ def predict_files(
                 return source, np.bincount(class_ids.reshape(-1), minlength=256)
         except InputError as error:
             return source, error
+        except OSError:  # ends the run, such as a full disk
+            remove_results(source)
+            raise
 
     with (
         ThreadPoolExecutor(_THREADS) as pool,

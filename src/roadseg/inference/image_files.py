@@ -53,7 +53,7 @@ def find_images(arguments: Sequence[str], out: Path | None = None) -> list[Sourc
     for argument in arguments:
         for source in _find(argument, out):
             first = sources.setdefault(source.name, source)
-            if not first.path.samefile(source.path):
+            if first is not source and not first.path.samefile(source.path):
                 raise InputError(
                     f"{source.path}: its results would have the same name as those of "
                     f"{first.path}; predict them in separate runs with different --out"
@@ -64,11 +64,11 @@ def find_images(arguments: Sequence[str], out: Path | None = None) -> list[Sourc
 def count_skipped_types(arguments: Sequence[str], out: Path | None = None) -> Counter[str]:
     """Count the files of unsupported type in the folders among `arguments`, by suffix."""
     skipped: Counter[str] = Counter()
-    for folder in {Path(argument) for argument in arguments if argument}:
-        for path in _list_files(folder, out):
-            suffix = path.suffix.lower()
-            if suffix not in SUFFIXES:
-                skipped[suffix or "without suffix"] += 1
+    folders = [Path(argument) for argument in arguments if argument and Path(argument).is_dir()]
+    for path in {path.absolute() for folder in folders for path in _list_files(folder, out)}:
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            skipped[suffix or "without suffix"] += 1
     return skipped
 
 
@@ -96,11 +96,22 @@ def _find(argument: str, out: Path | None) -> list[Source]:
 
 
 def _list_files(folder: Path, out: Path | None) -> Iterator[Path]:
-    """List the files below `folder`, except hidden ones and results in `out`."""
-    for parent, subfolders, names in os.walk(folder):
+    """List the files below `folder`, except hidden ones and results in `out`.
+
+    Links to missing files are listed, so that reading them fails instead of skipping them.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    for parent, subfolders, names in os.walk(folder, onerror=_raise):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         paths = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (path for path in paths if path.is_file() and not is_result(path, out))
+        files = (path for path in paths if path.is_file() or not path.exists())
+        yield from (path for path in files if not is_result(path, out))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
@@ -115,7 +126,9 @@ def read_image(source: Path | IO[bytes], name: str | Path) -> np.ndarray:
     verify_checksums(source, name, MAX_PIXELS)
     with open_image(source, name, MAX_PIXELS) as image:
         if image.mode not in IMAGE_MODES:
-            raise InputError(f"{name}: mode {image.mode}; expected 8-bit color or gray")
+            raise InputError(
+                f"{name}: mode {image.mode}; expected color or gray of 8 bits, convert it"
+            )
         return np.asarray(to_upright_rgb(image, name))
 
 

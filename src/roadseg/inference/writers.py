@@ -20,11 +20,13 @@ from roadseg.config.class_map import ClassMap
 from roadseg.data.array_files import save_array
 from roadseg.inference.colors import overlay, palette_image
 from roadseg.system.errors import InputError
-from roadseg.system.files import atomic_file, write_json
+from roadseg.system.files import atomic_file, read_json, write_json
 
 COLOR, LABEL_IDS, OVERLAY, PROBABILITIES = "color", "label_ids", "overlay", "probabilities"
 CLASSES, MODELS = "classes.json", "models.json"
 _SUFFIXES = {COLOR: "png", LABEL_IDS: "png", OVERLAY: "jpg", PROBABILITIES: "npy"}
+_CLASS_KEYS = {"class_id", "name", "color", "label_id"}
+"""Keys of an entry of classes.json."""
 
 
 def write_prediction(
@@ -40,7 +42,7 @@ def write_prediction(
     Args:
         image: (H, W, 3) uint8, RGB.
         class_ids: (H, W) uint8.
-        probabilities: (K, H, W) float16, 0..1.
+        probabilities: (K, H, W) float16, 0..1; None removes those of an earlier run.
     """
     write_label_ids(folder / LABEL_IDS / f"{name}.png", class_ids, class_map)
     with atomic_file(folder / COLOR / f"{name}.png") as path:
@@ -49,9 +51,12 @@ def write_prediction(
     with atomic_file(folder / OVERLAY / f"{name}.jpg") as path:
         mixed = Image.fromarray(overlay(image, class_ids, class_map.colors))
         mixed.save(path, format="JPEG", quality=90, subsampling=0)
-    if probabilities is not None:
-        with atomic_file(folder / PROBABILITIES / f"{name}.npy") as path:
-            save_array(path, probabilities)
+    array = folder / PROBABILITIES / f"{name}.npy"
+    if probabilities is None:
+        array.unlink(missing_ok=True)
+        return
+    with atomic_file(array) as path:
+        save_array(path, probabilities)
 
 
 def remove_prediction(folder: Path, name: str) -> None:
@@ -73,13 +78,24 @@ def require_own_results(out: Path) -> None:
 
     Its files would be skipped as input, and could be overwritten.
     """
-    if not (out / CLASSES).is_file():
-        for kind in (*_SUFFIXES, MODELS):
+    if not _is_list_of_classes(out / CLASSES):
+        for kind in (*_SUFFIXES, MODELS, CLASSES):
             if (out / kind).exists():
                 raise InputError(
                     f"{out / kind}: exists, but predict did not write it (there is no {CLASSES} "
-                    "next to it), and it could be overwritten; use another --out"
+                    "of predict in this folder), and it could be overwritten; use another --out"
                 )
+
+
+def _is_list_of_classes(path: Path) -> bool:
+    """Check whether `write_classes` may have written the file `path`."""
+    try:
+        entries = read_json(path)
+    except (InputError, IsADirectoryError):
+        return False
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict) and entry.keys() == _CLASS_KEYS for entry in entries
+    )
 
 
 def write_label_ids(path: Path, class_ids: np.ndarray, class_map: ClassMap) -> None:

@@ -11,21 +11,27 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from roadseg.config.class_map import ClassMap
 from roadseg.evaluation.audit import Region, RegionView
 from roadseg.inference.colors import colorize
-from roadseg.system.errors import escape_unprintable
+from roadseg.reporting.gallery import has_mark
+from roadseg.system.errors import InputError, escape_unprintable
 from roadseg.system.files import atomic_file
 
+INDEX, IMAGES, REGIONS = "index.html", "images.csv", "regions.csv"
 _MARGIN = 40
 """Smallest margin around a region in its crop, pixels; a larger region has half of its size."""
 _WIDTH = 400
 """Width of an image on the page, pixels; smaller crops are enlarged by an integer factor."""
 _LARGEST = 2 * _WIDTH
 """Largest side of an image in the file, pixels; larger crops are reduced."""
+_LINE = 4
+"""Width of the line around a region, pixels; images have a frame of this width."""
 
+_MARK = '<meta name="generator" content="roadseg audit">'
+"""Line of the page by which an audit is recognized."""
 _PAGE = Path(__file__).with_suffix(".html")
 _ARTICLE = Template("""<article>
 <h2>$rank. $name: $actual labeled, $suggested predicted</h2>
@@ -33,6 +39,16 @@ _ARTICLE = Template("""<article>
 <div class="views">$views</div>
 </article>
 """)
+
+
+def require_audit(folder: Path) -> None:
+    """Raise InputError if files of an audit would replace others in `folder`."""
+    if not has_mark(folder / INDEX, _MARK):
+        for name in (INDEX, IMAGES, REGIONS):
+            if (folder / name).exists():
+                raise InputError(
+                    f"--out: {folder / name} exists, but is not of an audit; use another --out"
+                )
 
 
 def save_audit_page(
@@ -66,12 +82,12 @@ def _article(rank: int, view: RegionView, class_map: ClassMap) -> str:
         "prediction": colorize(view.predicted, class_map.colors),
     }
     figures = [
-        _figure(_enlarge(pixels[crop], inside[crop], smooth=name == "image"), name)
+        _figure(outline(pixels[crop], inside[crop], smooth=name == "image"), name)
         for name, pixels in images.items()
     ]
     whole = np.zeros_like(inside)
     whole[top:bottom, left:right] = True
-    figures.append(_figure(_enlarge(view.image, whole, smooth=True), "whole image"))
+    figures.append(_figure(outline(view.image, whole, smooth=True), "whole image"))
     return _ARTICLE.substitute(
         rank=rank,
         name=escape(escape_unprintable(region.image)),
@@ -100,15 +116,23 @@ def _crop(region: Region, shape: Sequence[int]) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _enlarge(pixels: np.ndarray, inside: np.ndarray, smooth: bool) -> Image.Image:
-    """Resize (H, W, 3) uint8 to about _WIDTH, and draw a black and white line around `inside`."""
+def outline(pixels: np.ndarray, inside: np.ndarray, smooth: bool) -> Image.Image:
+    """Resize an image to about _WIDTH, and draw a black and white line around `inside`.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        inside: (H, W) bool.
+        smooth: interpolate the pixels.
+    """
     height, width = inside.shape
-    factor = max(1, _WIDTH // width) * min(1.0, _LARGEST / max(height, width))
+    longest = max(height, width)
+    factor = min(max(1, min(_WIDTH // width, _LARGEST // longest)), _LARGEST / longest)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     kind = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    image = Image.fromarray(pixels).resize(size, kind)
+    image = ImageOps.expand(Image.fromarray(pixels).resize(size, kind), _LINE)
     mask = Image.fromarray(inside).convert("L").resize(size, Image.Resampling.NEAREST)
-    near, far = (np.array(mask.filter(ImageFilter.MaxFilter(side))) for side in (5, 9))
+    mask = ImageOps.expand(mask, _LINE)
+    near, far = (np.array(mask.filter(ImageFilter.MaxFilter(side))) for side in (5, 2 * _LINE + 1))
     drawn = np.array(image)
     drawn[far > near] = 0
     drawn[near > np.array(mask)] = 255

@@ -67,10 +67,12 @@ class GalleryImage:
 
 def require_gallery(folder: Path) -> None:
     """Raise InputError if `folder` has content that is not a gallery, which would be lost."""
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise InputError(f"--out: {folder} is or contains the working directory; use another --out")
     names = set(list_names(folder)) - _BY_FILE_MANAGERS
     if not names:
         return
-    if not _is_gallery_page(folder / INDEX):
+    if not has_mark(folder / INDEX, _MARK):
         raise InputError(
             f"--out: {folder} is neither empty nor a gallery, and all of it would be replaced; "
             "use another --out"
@@ -82,11 +84,12 @@ def require_gallery(folder: Path) -> None:
         )
 
 
-def _is_gallery_page(path: Path) -> bool:
+def has_mark(path: Path, mark: str) -> bool:
+    """Check whether `path` is a file with the text `mark` among its first 1000 bytes."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return _MARK.encode() in file.read(1000)
+        return mark.encode() in file.read(1000)
 
 
 def write_gallery(

@@ -247,4 +247,6 @@ $("actual").onclick = () => zoomTo(1);
 
 fillControls();
 $("filters").open = matchMedia("(min-width: 801px)").matches;
-updateList(images.find(({ id }) => `#${encodeURIComponent(id)}` === location.hash));
+const linked = () => images.find(({ id }) => `#${encodeURIComponent(id)}` === location.hash);
+updateList(linked());
+addEventListener("hashchange", () => linked() && updateList(linked()));
