@@ -213,6 +213,15 @@ def test_loss_above_the_limit_is_an_error_and_nothing_is_written(
     assert [entry.miou for entry in report.formats] == [1, 1, 1, pytest.approx(10 / 11, abs=1e-6)]
 
 
+def test_report_that_cannot_be_written_keeps_the_older_files(project: Path, tmp_path: Path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/int8.onnx").write_bytes(b"older")
+    (tmp_path / "export.json").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"export\.json"):
+        export_all(project, tmp_path)
+    assert [path.read_bytes() for path in (tmp_path / "files").iterdir()] == [b"older"]
+
+
 def test_precision_is_an_option_of_single_files():
     with pytest.raises(InputError, match=r"^--precision: --all writes all precisions"):
         main(["export", "--all", "--precision", "fp16"])

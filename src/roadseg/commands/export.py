@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _export_all(args: argparse.Namespace) -> None:
-    from roadseg.config.json_files import write_model
     from roadseg.config.params import load_params
     from roadseg.data.prepared import PreparedDataset
     from roadseg.data.split_file import read_split
@@ -72,8 +71,7 @@ def _export_all(args: argparse.Namespace) -> None:
     prepared, split = PreparedDataset(args.prepared), read_split(args.split)
     make_deterministic()
     keep_freed_memory()
-    report = export_for_devices(args.model, args.folder, prepared, split, options)
-    write_model(args.metrics, report)
+    report = export_for_devices(args.model, args.folder, args.metrics, prepared, split, options)
     print(f"export: {args.model} as ONNX in {args.folder}; report in {args.metrics}")
     print(_format(report))
 

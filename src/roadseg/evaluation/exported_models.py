@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from roadseg.config.json_files import write_model
 from roadseg.config.params import Export
 from roadseg.data.prepared import PreparedDataset
 from roadseg.data.split_file import Split
@@ -48,15 +49,21 @@ class Measurement:
 
 
 def export_for_devices(
-    model: Path, folder: Path, prepared: PreparedDataset, split: Split, options: Export
+    model: Path,
+    folder: Path,
+    metrics: Path,
+    prepared: PreparedDataset,
+    split: Split,
+    options: Export,
 ) -> ExportReport:
-    """Write fp32.onnx, fp16.onnx and int8.onnx into `folder`, and measure them and the network.
+    """Write fp32.onnx, fp16.onnx and int8.onnx into `folder`, and their measurements to `metrics`.
 
     int8 is calibrated on training images; all are evaluated on the validation images.
 
     Raises:
         InputError: onnx is not installed, the model does not fit the data, its exported logits
             differ, or its mIoU is lower than `options` permit. Then no file is written.
+        OSError: a file cannot be written; without `metrics`, the others are not either.
     """
     require_onnx()
     network, metadata = load_network(model, prepared.class_map())
@@ -73,6 +80,7 @@ def export_for_devices(
         files = {"torch": model, "fp32": fp32, "fp16": fp16, "int8": int8}
         report = _report(files, prepared, split.val)
         require_small_loss(report, options, model)
+        write_model(metrics, report)
     return report
 
 
