@@ -1,7 +1,7 @@
 """Importing a module compiles nothing, opens no file and changes no process-wide setting.
 
 It needs no optional package of the networks either, and nothing that Windows lacks. Exceptions are
-the modules of winograd: `winograd.is_available` imports them where the CPU has their instructions.
+the modules of winograd on CPUs without their instructions, for which they cannot be compiled.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios"):
 for module, name in ((signal, "SIGHUP"), (signal, "SIGKILL"), (os, "getuid"), (os, "killpg")):
     delattr(module, name)
 
-import roadseg, streetscenes
+import roadseg, streetscenes, winograd
 from roadseg.commands.main import SUBCOMMANDS, main
 
 def open_files():
@@ -41,13 +41,14 @@ before = settings()
 for package in (roadseg, streetscenes):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
+winograd.is_available()  # imports its modules if the CPU has their instructions
 assert settings() == before, (settings(), before)
 assert len([name for name in sys.modules if name.startswith("roadseg.")]) > 60
 assert not {"segmentation_models_pytorch", "timm", "torchvision"} & sys.modules.keys()
 kernels = [
     kernel
     for name, module in list(sys.modules.items())
-    if name.startswith("roadseg.")
+    if name.startswith(("roadseg.", "winograd."))
     for kernel in vars(module).values()
     if isinstance(kernel, numba.core.dispatcher.Dispatcher)
 ]

@@ -14,21 +14,24 @@ from roadseg.system.errors import InputError
 def open_models(names: Sequence[str]) -> Iterator[dict[str, Path]]:
     """Yield the model file of each of `names`: a file, or an experiment of this repository.
 
-    The models of experiments are copied from DVC's cache to a temporary directory.
+    A name with the suffix of model files is a path, even if there is no such file. The models of
+    experiments are copied from DVC's cache to a temporary directory.
 
     Raises:
         InputError: neither a file nor an experiment that has a model.
     """
     with tempfile.TemporaryDirectory() as folder:
         yield {
-            name: Path(name) if Path(name).exists() else _get_model(name, Path(folder) / str(i))
+            name: Path(name) if _is_path(name) else _get_model(name, Path(folder) / str(i))
             for i, name in enumerate(names)
         }
 
 
+def _is_path(name: str) -> bool:
+    return Path(name).exists() or Path(name).suffix == DEFAULT_MODEL.suffix
+
+
 def _get_model(experiment: str, out: Path) -> Path:
-    if Path(experiment).suffix == DEFAULT_MODEL.suffix:
-        raise InputError(f"{experiment}: no such model; check the path, or run dvc repro train")
     result = run_dvc("get", ".", str(DEFAULT_MODEL), f"--out={out}", f"--rev={experiment}")
     if result.returncode != 0:
         reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]

@@ -26,7 +26,7 @@ _MARGIN = 40
 _WIDTH = 400
 """Width of an image on the page, pixels; smaller crops are enlarged by an integer factor."""
 _LARGEST = 2 * _WIDTH
-"""Largest side of an image in the file, pixels; larger crops are reduced."""
+"""Largest side of an image in the file without its frame, pixels; larger crops are reduced."""
 _LINE = 4
 """Width of the line around a region, pixels; images have a frame of this width."""
 
@@ -126,7 +126,8 @@ def outline(pixels: np.ndarray, inside: np.ndarray, smooth: bool) -> Image.Image
     """
     height, width = inside.shape
     longest = max(height, width)
-    factor = min(max(1, min(_WIDTH // width, _LARGEST // longest)), _LARGEST / longest)
+    enlargement = min(_WIDTH // width, _LARGEST // longest)
+    factor = enlargement or min(1.0, _LARGEST / longest)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     kind = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     image = ImageOps.expand(Image.fromarray(pixels).resize(size, kind), _LINE)
