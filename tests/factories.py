@@ -4,11 +4,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from PIL import Image
@@ -138,44 +136,6 @@ RED_PAIRS = [
     ([[1, 2, 1]], [[1, 1, IGNORE_INDEX]]),  # right, road as sky, ignored
     ([[0, 2], [2, 1]], [[0, 2], [0, 2]]),  # right, right, void as sky, sky as road
 ]
-
-
-def write_video(
-    path: Path,
-    times: Sequence[int] = range(0, 4000, 1000),
-    *,
-    size: tuple[int, int] = (32, 48),
-    codec: str = "libx264",
-    pixel_format: str = "yuv444p",
-    rotation: int = 0,
-    flip: bool = False,
-    audio: bool = False,
-) -> list[np.ndarray]:
-    """Write a video with frames at `times` (in units of 1/10000 s); return them, (H, W, 3) uint8.
-
-    Frame i is striped, and its upper left quarter is black.
-    """
-    time_base, images = Fraction(1, 10_000), []
-    with av.open(path, "w") as container:
-        stream = container.add_stream(codec, 10, options={"qp": "0"})
-        stream.height, stream.width = size
-        stream.pix_fmt = pixel_format
-        stream.codec_context.time_base = time_base
-        if rotation or flip:
-            stream.set_display_rotation(rotation, hflip=flip)
-        sound = container.add_stream("aac", 8000) if audio else None
-        for number, time in enumerate(times):
-            images.append(make_striped_pair(*size, number)[0])
-            images[-1][: size[0] // 2, : size[1] // 2] = 0
-            frame = av.VideoFrame.from_ndarray(images[-1])
-            frame.pts, frame.time_base = time, time_base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-        if sound is not None:
-            silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), "f4"), "fltp", "mono")
-            silence.sample_rate = 8000
-            container.mux([*sound.encode(silence), *sound.encode()])
-    return images
 
 
 def save_model(

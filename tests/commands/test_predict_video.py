@@ -17,7 +17,8 @@ from roadseg.inference.predictor import Predictor
 from roadseg.inference.video_reader import Frame, open_video
 from roadseg.inference.video_writer import create_video
 from roadseg.system.errors import InputError
-from tests.factories import ROOT, make_striped_pair, save_model, write_video
+from tests.factories import ROOT, make_striped_pair, save_model
+from tests.videos import write_video
 
 COLORS = read_class_map(ROOT / "classes/kitti12.yaml").colors
 TIMES = [0, 330, 340, 2000, 9000]

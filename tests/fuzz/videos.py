@@ -7,10 +7,10 @@ from pathlib import Path
 
 from roadseg.commands.main import main
 from roadseg.inference.video_reader import open_video
-from tests.factories import write_video
 from tests.fuzz.case import Case, CaseBuilder, Step
 from tests.fuzz.mutation import mutate_bytes, truncate_bytes
 from tests.fuzz.workspace import MODEL, copy_in, write_old_outputs
+from tests.videos import write_video
 
 NAME, OUT = "drive.mp4", "overlay.mp4"
 FORMATS = (

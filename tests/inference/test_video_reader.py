@@ -8,7 +8,7 @@ from roadseg.inference import video_reader
 from roadseg.inference.video_reader import Frame, open_video
 from roadseg.inference.video_writer import create_video
 from roadseg.system.errors import InputError
-from tests.factories import write_video
+from tests.videos import write_video
 
 
 def read_frames(path: Path) -> list[Frame]:
