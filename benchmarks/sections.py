@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roadseg.provenance.source_code import ROOT
-from roadseg.system.files import atomic_file
 
 
 def replace_section(
@@ -25,8 +24,10 @@ def replace_section(
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
     sections[name] = body
     parts = [f"## {title}\n\n{sections[title].strip()}\n" for title in order if title in sections]
-    with atomic_file(path) as temporary:
-        temporary.write_text("\n".join([introduction, *parts]), encoding="utf-8")
+    # not atomic_file, whose packages `make gpu` only checks for in its first part
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text("\n".join([introduction, *parts]), encoding="utf-8")
+    temporary.replace(path)
 
 
 def current_commit() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.gpu.options import Options
-from benchmarks.gpu.worker import missing_packages
+from benchmarks.gpu.worker import REQUIRED, missing_packages
 
 _PACKAGES = (
     *("torch", "triton", "nvidia-cudnn-cu13", "numpy", "pandas", "pillow", "safetensors"),
@@ -16,7 +16,7 @@ _PACKAGES = (
     *("pytest", "timm", "torchvision"),
 )
 _MODULES = {
-    "every part": ("numpy", "torch", "pydantic", "ruamel.yaml", "PIL", "pandas", "safetensors"),
+    "every part": REQUIRED,
     "reading masks": ("numba",),
     "tests": ("pytest", "charset_normalizer", "requests"),
     "plots": ("matplotlib",),

@@ -19,7 +19,7 @@ FILES = (
     *(f"tests/inference/test_{name}.py" for name in ("predictor", "tiling")),
 )
 """The first runs on the GPU; the others check the versions of Python and of the libraries."""
-_NEEDED = ("pytest", "numba", "charset_normalizer", "requests", "psutil", "tensorboard")
+_NEEDED = ("pytest", "numba", "charset_normalizer", "requests", "tensorboard")
 
 
 def lines(options: Options) -> Iterator[str]:

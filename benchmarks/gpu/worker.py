@@ -8,7 +8,11 @@ import sys
 from benchmarks.gpu.options import Options, Part
 from roadseg.system.errors import InputError
 
-_REQUIRED = ("numpy", "torch", "pydantic", "ruamel.yaml", "PIL", "pandas", "safetensors", "tqdm")
+REQUIRED = (
+    *("numpy", "torch", "pydantic", "ruamel.yaml", "PIL", "pandas", "safetensors", "tqdm"),
+    "psutil",
+)
+"""Modules that every part but `facts` imports."""
 
 
 def missing_packages(names: tuple[str, ...]) -> list[str]:
@@ -31,7 +35,7 @@ def run(name: str, options: Options) -> None:
     """
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed is not part of the section
-    missing = missing_packages(_REQUIRED)
+    missing = missing_packages(REQUIRED)
     if missing and name != "facts":
         raise InputError(f"not installed: {', '.join(missing)} (benchmarks/README.md says how)")
     part: Part = importlib.import_module(f"benchmarks.gpu.{name}").lines

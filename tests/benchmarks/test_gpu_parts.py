@@ -1,7 +1,9 @@
 """`make gpu`: a part that crashes or takes too long loses only itself."""
 
 import io
+import os
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,12 +16,31 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.camvid_archive import compress_images, prepare_archive
 from benchmarks.gpu.options import parse_arguments
 from benchmarks.gpu.worker import missing_packages
+from tests.factories import ROOT
 
 CODE = {
     "facts": "print('- a fact')",
     "tests": "import sys; print('- a test'); print('## Traceback', file=sys.stderr); sys.exit(3)",
     "step": "print('| a row |')",
 }
+
+IMPORTS = """
+import importlib, sys
+
+for name in ("av", "dvc", "hypothesis", "onnx", "onnxruntime", "pycocotools", "torchmetrics"):
+    sys.modules[name] = None
+
+from benchmarks.gpu import __main__
+from benchmarks.gpu.options import PARTS
+from benchmarks.gpu.tests import FILES, ROOT
+
+for name in PARTS:
+    importlib.import_module(f"benchmarks.gpu.{name}")
+for name in FILES:
+    path = ROOT / name
+    for file in path.rglob("test_*.py") if path.is_dir() else [path]:
+        importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+"""
 
 
 @pytest.fixture
@@ -74,6 +95,13 @@ def test_missing_packages_are_found_without_importing_them():
         "absent",
         "absent.nested",
     ]
+
+
+def test_parts_and_their_tests_import_no_package_that_a_lent_machine_lacks():
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_camvid_archive_is_compressed_and_prepared_with_its_split(tmp_path: Path):
