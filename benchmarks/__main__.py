@@ -35,7 +35,7 @@ def main() -> None:
     groups = parser.parse_args().groups or GROUPS
     if unknown := set(groups) - set(GROUPS):
         sys.exit(f"error: {', '.join(unknown)}: no such group; use {', '.join(GROUPS)}")
-    facts = [*machine_facts("cpu"), f"{time.strftime('%Y-%m-%d')}, commit {current_commit()}"]
+    facts = [*machine_facts(), f"{time.strftime('%Y-%m-%d')}, commit {current_commit()}"]
     print("\n".join(facts), flush=True)
     for group in groups:
         print(f"\n{HEADER}", flush=True)

@@ -130,7 +130,7 @@ def main() -> None:
     parser.set_defaults(set=[], weights=ROOT / "data/weights")
     arguments = parser.parse_args()
     void = PreparedDataset(arguments.prepared).class_map().void
-    print("\n".join(machine_facts("cpu")), flush=True)
+    print("\n".join(machine_facts()), flush=True)
     print(
         "| network | epochs | minutes | step, s | memory, GB | mIoU | pixel accuracy | difference |"
     )

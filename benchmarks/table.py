@@ -73,29 +73,20 @@ def matrix_product(dtype: torch.dtype, device: str, rows: int = MATRIX) -> Calla
 
     def product() -> None:
         left @ right
-        synchronize(device)
 
     return product
 
 
-def synchronize(device: str) -> None:
-    """Wait until `device` has finished its work."""
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-
-
-def machine_facts(device: str) -> list[str]:
-    """Describe the machine and the versions of libraries, one fact per line."""
+def machine_facts() -> list[str]:
+    """Describe the processor and the versions of libraries, one fact per line."""
     abilities = [name for name, value in torch.cpu.get_capabilities().items() if value is True]
     cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
     types = (torch.float32, torch.bfloat16)
-    products = time_alternately(*(matrix_product(dtype, device) for dtype in types))
+    products = time_alternately(*(matrix_product(dtype, "cpu") for dtype in types))
     fp32, bf16 = (MATRIX_FLOP / seconds / 1e9 for seconds in products)
-    gpu = "none" if device == "cpu" else torch.cuda.get_device_name(device)
     return [
         f"processor: {cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         f"instruction sets: {', '.join(abilities)}",
-        f"GPU: {gpu}",
         f"matrix product {MATRIX}x{MATRIX}: fp32 {fp32:.0f}, bf16 {bf16:.0f} GFLOP/s",
         f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
         f"load average before the run: {os.getloadavg()[0]:.1f}",

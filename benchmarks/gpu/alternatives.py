@@ -55,9 +55,10 @@ def lines(options: Options) -> Iterator[str]:
         f"step, {size}, memory format": partial(_memory_formats, accelerator, case),
         f"step, {size}, place of the batch": partial(_places, accelerator, case),
         "loading an epoch": partial(_loading, options),
+        f"step, {size}": partial(_compiled, accelerator, case, backend),
+        # last, because a capture that fails leaves torch on another stream
         "step, batch 1": partial(_graph, accelerator, case._replace(count=1)),
         "step, batch 2": partial(_graph, accelerator, case._replace(count=2)),
-        f"step, {size}": partial(_compiled, accelerator, case, backend),
     }
     yield HEADER
     for name, group in groups.items():
@@ -71,8 +72,14 @@ def lines(options: Options) -> Iterator[str]:
                 del sides[side]
         if not sides:
             continue
-        present, *others = time_steps(*sides.values(), device=options.device)
-        first, *rest = sides
+        seconds_of: list[float] = []
+        timing = partial(time_steps, *sides.values(), device=options.device)
+        if error := failure(
+            lambda timing=timing, seconds_of=seconds_of: seconds_of.extend(timing())
+        ):
+            yield f"| {name} | timing: {error} | | | |"
+            continue
+        (first, *rest), (present, *others) = sides, seconds_of
         for other, seconds in zip(rest, others, strict=True):
             yield str(
                 Row(
@@ -128,8 +135,12 @@ def _graph(accelerator: Accelerator, case: Case) -> dict[str, Work]:
     if case.device == "cpu":
         raise InputError("a CUDA graph needs a GPU")
     batch = Batch(*_batch(case)[:2])
-    captured = _capture(prepare_step(accelerator, batch))
-    return {"kernel by kernel": prepare_step(accelerator, batch), "CUDA graph": captured}
+    step = prepare_step(accelerator, batch)
+    replay = _capture(step)
+    return {
+        "kernel by kernel": prepare_step(accelerator, batch),
+        "CUDA graph": lambda: (step, replay()),  # the graph does not keep the memory of the step
+    }
 
 
 def _capture(step: Work) -> Work:

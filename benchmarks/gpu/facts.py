@@ -60,9 +60,10 @@ def _torch_facts(device: str) -> Iterator[str]:
             f"{properties.total_memory / 2**30:.0f} GiB, compute capability "
             f"{properties.major}.{properties.minor}"
         )
-        from benchmarks.table import MATRIX, MATRIX_FLOP, matrix_product, time_alternately
+        from benchmarks.gpu.timing import time_steps
+        from benchmarks.table import MATRIX, MATRIX_FLOP, matrix_product
 
         types = (torch.float32, torch.bfloat16)
-        products = time_alternately(*(matrix_product(dtype, device) for dtype in types))
+        products = time_steps(*(matrix_product(dtype, device) for dtype in types), device=device)
         fp32, bf16 = (MATRIX_FLOP / seconds / 1e12 for seconds in products)
         yield f"- matrix product {MATRIX}x{MATRIX}: fp32 {fp32:.0f}, bf16 {bf16:.0f} TFLOP/s"

@@ -94,12 +94,35 @@ def upsampling(case: Case) -> dict[str, Work]:
     def interpolate() -> Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
-    _require_equal([interpolate().detach(), (rows @ x @ columns.T).detach()], 0.02)
-    present = _differentiation(lambda: interpolate().sum(), x)
+    class Native(torch.autograd.Function):
+        """The kernel of other modes, whose forward pass is deterministic, and its gradient."""
+
+        @staticmethod
+        def forward(_: Any, x: Tensor) -> Tensor:
+            size = [2 * side for side in x.shape[2:]]
+            return torch.ops.aten.upsample_bilinear2d(x, size, True)
+
+        @staticmethod
+        def backward(_: Any, gradient: Tensor) -> Tensor:
+            return rows.T @ gradient @ columns
+
+    upsampled: dict[str, Callable[[], Tensor]] = {
+        "interpolate": interpolate,
+        "two matrix products": lambda: rows @ x @ columns.T,
+        "native kernel, gradient by matrix products": lambda: Native.apply(x),
+    }
+    noise = torch.randn_like(interpolate())
+    sides = {
+        name: _differentiation(lambda up=up: (up() * noise).sum(), x)
+        for name, up in upsampled.items()
+    }
+    _require_equal([up().detach() for up in upsampled.values()], 0.02)
+    _require_equal([side()[0] for side in sides.values()], 0.02)
     return {
-        "interpolate": present,
-        "two matrix products": _differentiation(lambda: (rows @ x @ columns.T).sum(), x),
-        "interpolate with atomic adds, not deterministic": with_default_kernels(present),
+        **sides,
+        "interpolate with atomic adds, not deterministic": with_default_kernels(
+            sides["interpolate"]
+        ),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.table import synchronize, time_alternately
+from benchmarks.table import time_alternately
 from roadseg.data.collate import Batch
 from roadseg.runtime.determinism import make_deterministic
 
@@ -13,6 +13,12 @@ _LEAST_S, _MOST_STEPS = 0.1, 20
 """A timing repeats the work for about this time, but at most this often."""
 
 Work = Callable[[], object]
+
+
+def synchronize(device: str) -> None:
+    """Wait until `device` has finished its work."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 def seconds_per_step(step: Work, device: str, steps: int = 1) -> float:
