@@ -10,6 +10,7 @@ import torch
 from roadseg.commands.main import main
 from roadseg.config.params import load_params
 from roadseg.data.prepared import PreparedDataset
+from roadseg.evaluation import audit
 from roadseg.experiments.model_files import open_models
 from roadseg.models.model_file import save_weights
 from roadseg.models.unet import UNet
@@ -23,10 +24,11 @@ from tests.factories import CODE, make_prepared, write_params
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight prepared images, half as large as the originals, and an untrained model of fold 1."""
+    """Eight prepared images of half the height and a third of the width, and a model of fold 1."""
     monkeypatch.chdir(tmp_path)
     prepared = make_prepared(tmp_path)
-    sizes = {name: [2 * side for side in prepared.size(name)] for name in prepared.train_ids()}
+    prepared_sizes = {name: prepared.size(name) for name in prepared.train_ids()}
+    sizes = {name: [2 * height, 3 * width] for name, (height, width) in prepared_sizes.items()}
     write_json(prepared.root / "sizes.json", sizes)
     params = load_params(write_params(tmp_path / "params.yaml", split__fold=1))
     split = split_dataset(prepared.recorded_sizes(), [], **params.split.model_dump())
@@ -39,8 +41,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_tables_list_regions_in_original_pixels_and_the_rest_is_counted(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    found = []
+
+    def audit_and_keep(*arguments: object) -> audit.Audit:
+        found.append(audit_labels(*arguments))
+        return found[-1]
+
+    audit_labels = audit.audit_labels
+    monkeypatch.setattr(audit, "audit_labels", audit_and_keep)
     main(["audit", "model.safetensors", "--prepared", "prepared", "--top", "3"])
     output = capsys.readouterr().out
     assert "audit: 2 of 8 images, each predicted by models that did not train on it" in output
@@ -55,9 +65,11 @@ def test_tables_list_regions_in_original_pixels_and_the_rest_is_counted(
     assert scores == sorted(scores, reverse=True)
     assert {row["image"] for row in regions} <= {row["image"] for row in images}
     assert all(row["class"] != row["suggested"] for row in regions)
-    # stripes are 32 pixels high, twice that in the original
-    assert max(int(row["bottom"]) for row in regions) >= 64
-    assert all(int(row[side]) % 2 == 0 for row in regions for side in ("top", "left", "right"))
+    for row, region in zip(regions, found[0].regions, strict=True):
+        top, left, bottom, right = region.box
+        box = [int(row[side]) for side in ("top", "left", "bottom", "right")]
+        assert box == [2 * top, 3 * left, 2 * bottom, 3 * right]
+        assert (row["image"], int(row["pixels"])) == (region.image, region.pixels)
     assert (folder / "audit/index.html").read_text().count("<article>") == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from roadseg.config.json_schema import params_schema
 from roadseg.config.params import load_params
 from roadseg.system.errors import InputError
-from tests.factories import ROOT, write_params
+from tests.factories import ROOT, make_augmentation, write_params
 
 
 def test_params_yaml_is_valid():
@@ -116,11 +116,14 @@ def test_error_of_a_misspelled_key_suggests_the_right_one(tmp_path: Path):
         load_params(path)
 
 
-def test_recipe_depends_on_epochs_with_one_cycle_or_halved():
+def test_recipe_depends_on_epochs_with_one_cycle_halved_or_plain():
     recipe = load_params(ROOT / "params.yaml").recipes["report"]
     assert not recipe.depends_on_epochs
     assert recipe.model_copy(update={"schedule": "one_cycle"}).depends_on_epochs
     assert recipe.model_copy(update={"schedule": "constant", "halved": 0.5}).depends_on_epochs
+    for plain in (0.0, 0.3):
+        changes = {"schedule": "constant", "augmentation": make_augmentation(plain=plain)}
+        assert recipe.model_copy(update=changes).depends_on_epochs == (plain > 0)
 
 
 def test_params_schema_json_is_current():

@@ -118,15 +118,34 @@ def test_rotation_turns_the_image_about_its_middle():
     assert found == {0, 1, 2}
 
 
+def test_rotation_is_in_degrees_to_both_sides():
+    angles = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        transform = draw_transform(rng, make_augmentation(rotation=10), (100, 200), 0.0)
+        angles.append(math.degrees(math.atan2(*transform.homography[1::-1, 0])))
+    assert -10 <= min(angles) < -9.5
+    assert 9.5 < max(angles) <= 10
+
+
 def test_perspective_keeps_the_middle_and_enlarges_one_side():
-    transform = draw_transform(
-        np.random.default_rng(3), make_augmentation(perspective=0.5), (100, 200), 0.0
-    )
     corners = np.array([[0, 0, 1], [200, 0, 1], [0, 100, 1], [200, 100, 1], [100, 50, 1]]).T
-    x, y, w = transform.homography @ corners
-    assert (x[4] / w[4], y[4] / w[4]) == pytest.approx((100, 50))
-    assert 0.5 <= w.min() < 1 < w.max() <= 1.5
-    assert w[0] + w[3] == pytest.approx(2)
+    for seed in range(5):
+        transform = draw_transform(
+            np.random.default_rng(seed), make_augmentation(perspective=0.5), (100, 200), 0.0
+        )
+        x, y, w = transform.homography @ corners
+        assert (x[4] / w[4], y[4] / w[4]) == pytest.approx((100, 50))
+        of_rows, of_columns = 2 * np.random.default_rng(seed).random(32)[3:5] - 1
+        signs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])  # of rows and columns
+        assert w[:4] == pytest.approx(1 + signs @ [0.25 * of_rows, 0.25 * of_columns])
+
+
+def test_only_flip_and_jitter_remain_in_plain_epochs():
+    augmentation = STRONG.model_copy(update={"plain": 0.2})
+    assert augmentation.in_epoch(8, 10) == augmentation
+    expected = make_augmentation(flip=STRONG.flip, jitter=STRONG.jitter)
+    assert augmentation.in_epoch(9, 10) == expected
 
 
 def test_mask_stays_on_its_image_whatever_moves():

@@ -9,6 +9,7 @@ import torch
 
 from roadseg.config.class_map import IGNORE_INDEX, read_class_map
 from roadseg.config.recipe import Augmentation
+from roadseg.data.augmentation import augment, stack_transforms
 from roadseg.data.collate import Batch, Sample, pad_collate
 from roadseg.data.dataset import SegmentationDataset
 from roadseg.data.loader import load_batch, training_batches
@@ -154,9 +155,8 @@ def test_loading_does_not_advance_torchs_generator(prepared: PreparedDataset):
 
 
 def test_class_uniform_samples_show_each_class_equally_often(prepared: PreparedDataset):
-    zoom = make_augmentation(scale_min=8.0, scale_max=8.0)
     ids = prepared.train_ids()
-    dataset = SegmentationDataset(prepared, ids, 5, zoom, class_uniform=1.0)
+    dataset = SegmentationDataset(prepared, ids, 5, ALL, class_uniform=1.0)
     shown: Counter[int] = Counter()
     for key in ((epoch, index) for epoch in range(100) for index in range(len(ids))):
         index, (row, column) = dataset.source(key)
@@ -167,6 +167,19 @@ def test_class_uniform_samples_show_each_class_equally_often(prepared: PreparedD
     expected = shown.total() / len(shown)
     # 3 standard deviations of a binomial distribution
     assert all(abs(count - expected) < 3.5 * expected**0.5 for count in shown.values())
+
+
+def test_window_of_a_class_uniform_sample_contains_its_pixel(prepared: PreparedDataset):
+    zoom = make_augmentation(scale_min=8.0, scale_max=8.0)
+    ids = prepared.train_ids()
+    dataset = SegmentationDataset(prepared, ids, 5, zoom, class_uniform=1.0)
+    for key in ((epoch, index) for epoch in range(5) for index in range(len(ids))):
+        index, (row, column) = dataset.source(key)
+        sample = dataset[key]
+        image = torch.tensor(sample.image).permute(2, 0, 1)[None].float()
+        transforms = stack_transforms([sample.transform], sample.mask.shape)
+        _, shown = augment(image, torch.tensor(sample.mask)[None], transforms)
+        assert prepared.mask(ids[index])[row, column] in shown.unique()
 
 
 def test_last_epochs_are_plain(prepared: PreparedDataset):

@@ -4,6 +4,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from roadseg.runtime.accelerator import require_device_per_process
 from roadseg.runtime.distributed import PEER_LOST, ProcessGroup
@@ -19,9 +20,14 @@ def test_each_image_of_a_batch_is_in_exactly_one_shard(size: int, count: int):
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def test_more_processes_than_devices_is_an_error():
-    require_device_per_process(64, "cpu")
-    with pytest.raises(InputError, match="this computer has 0 CUDA devices"):
+def test_more_processes_than_devices_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for count, device in ((64, "cpu"), (2, "cuda"), (2, "auto")):
+        require_device_per_process(count, device)
+    with pytest.raises(InputError, match="3 is more than the 2 CUDA devices of this computer"):
+        require_device_per_process(3, "cuda")
+    with pytest.raises(InputError, match=r"2 processes cannot share train.device cuda:0"):
         require_device_per_process(2, "cuda:0")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from roadseg.config import params
 from roadseg.config.class_map import IGNORE_INDEX
@@ -100,6 +101,36 @@ def test_regions_beyond_the_limit_are_counted_but_not_kept(
     assert [view.region.image for view in result.views] == ["1", "3"]
 
 
+def test_probabilities_of_the_models_of_a_fold_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Sky has 3/5 and 1/3, the labeled road 1/5 and 1/3."""
+
+    class Uniform(RedChannelNetwork):
+        def forward(self, images: Tensor) -> Tensor:
+            return 0 * super().forward(images)
+
+    networks = {Path("red"): RedChannelNetwork(), Path("uniform"): Uniform()}
+    monkeypatch.setattr(module, "load_network", lambda path, _: (networks[path], None))
+    prepared = make_red_dataset(tmp_path, [([[2]], [[1]])])
+    for paths in (list(networks), list(networks)[::-1]):
+        (region,) = audit_labels([Fold(["0"], paths)], prepared, CPU, 5).regions
+        assert region.score == pytest.approx(math.log((3 / 5 + 1 / 3) / (1 / 5 + 1 / 3)))
+
+
+def test_view_of_a_region_has_its_pixels_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An L of sky, and in its box another region."""
+    predict_by_color(monkeypatch)
+    label = [[1, 1, 1, 1], [2, 1, 2, 1], [2, 1, 1, 1], [2, 2, 2, 1]]
+    prepared = make_red_dataset(tmp_path, [([[1] * 4] * 4, label)])
+    large, small = audit_labels([Fold(["0"], [tmp_path])], prepared, CPU, 5).views
+    assert (large.region.box, small.region.box) == ((1, 0, 4, 3), (1, 2, 2, 3))
+    assert large.inside.tolist() == [[1, 0, 0], [1, 0, 0], [1, 1, 1]]
+    assert small.inside.tolist() == [[True]]
+    assert large.class_ids.tolist() == label
+    assert large.predicted.tolist() == [[1] * 4] * 4
+
+
 @pytest.fixture
 def prepared(tmp_path: Path) -> PreparedDataset:
     root = tmp_path / "prepared"
@@ -160,12 +191,15 @@ def test_model_of_another_split_is_an_error_that_names_it(prepared: PreparedData
         match(prepared, path)
 
 
-def test_model_of_other_labels_is_an_error_that_names_it(prepared: PreparedDataset):
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_model_of_other_labels_is_an_error_that_names_it(prepared: PreparedDataset, part: str):
     write_sizes(prepared)
     path = save_fold(prepared, 0)
+    split = split_dataset(prepared.recorded_sizes(), [], **SPLIT.model_dump())
+    mask = f'"masks/{getattr(split, part)[0]}"'
     index = prepared.root / "index.jsonl"
     entries = index.read_text().splitlines()
-    changed = [re.sub("[0-9a-f]{64}", "f" * 64, e) if "masks/3" in e else e for e in entries]
+    changed = [re.sub("[0-9a-f]{64}", "f" * 64, e) if mask in e else e for e in entries]
     assert changed != entries
     index.write_text("\n".join(changed))
     edited = PreparedDataset(prepared.root)

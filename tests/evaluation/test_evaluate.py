@@ -85,6 +85,15 @@ def test_logits_of_a_scaled_view_have_the_size_of_the_image(scale):
     assert (logits.argmax(1) == expected).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_logits_of_a_scaled_view_are_not_shifted(scale):
+    """A ramp stays the same ramp, except near the border."""
+    ramp = torch.linspace(-1, 1, 40).expand(1, 2, 32, 40) * torch.tensor([1, -1]).view(1, 2, 1, 1)
+    log_probs = mean_logits(nn.Identity(), ramp, CPU, [View(scale, False)])
+    differences = (log_probs[:, 0] - log_probs[:, 1]) / 2
+    torch.testing.assert_close(differences[..., 3:-3], ramp[:, 0, :, 3:-3], atol=1e-4, rtol=0)
+
+
 def test_predict_mask_has_the_size_of_the_image(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
     predicted = predict_mask(RedChannelNetwork(), prepared.image("1"), CPU)

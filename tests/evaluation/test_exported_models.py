@@ -211,6 +211,7 @@ def test_loss_above_the_limit_is_an_error_and_nothing_is_written(
     assert not (tmp_path / "export.json").exists()
     report = export_all(project, tmp_path, fp16=0.0, int8=0.091)
     assert [entry.miou for entry in report.formats] == [1, 1, 1, pytest.approx(10 / 11, abs=1e-6)]
+    assert {(entry.latency_ms, entry.latency_p95_ms) for entry in report.formats} == {(100, 100)}
 
 
 def test_report_that_cannot_be_written_keeps_the_older_files(project: Path, tmp_path: Path):

@@ -1,9 +1,13 @@
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional
 
+from roadseg.inference.options import add_predictor_options, build_predictor
 from roadseg.inference.predictor import Predictor
 from roadseg.inference.tta import predict_mask
 from roadseg.system.errors import InputError
@@ -24,6 +28,19 @@ def test_class_ids_have_the_size_of_the_image(model: Path, size: tuple[int, int]
     image, _ = make_striped_pair(*size, shift=1)
     (class_ids,) = fp32(model).class_ids([image])
     assert (class_ids.shape, class_ids.dtype) == (size, np.uint8)
+
+
+def test_options_of_the_command_line_are_those_of_the_predictor(model: Path):
+    parser = argparse.ArgumentParser()
+    add_predictor_options(parser)
+    options = ["--model", str(model), "--device", "cpu", "--precision", "fp32", "--tta"]
+    predictor = build_predictor(parser.parse_args([*options, "--scale", "0.5", "--tile", "64"]))
+    image, _ = make_striped_pair(150, 140, shift=1)
+    expected = fp32(model, scale=0.5, tile=64, tta=True).logits([image])
+    assert torch.equal(predictor.logits([image]), expected)
+    for change in ({"scale": None}, {"tile": None}, {"tta": False}):
+        changed = fp32(model, **{"scale": 0.5, "tile": 64, "tta": True, **change})
+        assert not torch.equal(changed.logits([image]), expected), change
 
 
 def test_class_ids_equal_those_of_predict_mask(model: Path):
@@ -51,6 +68,13 @@ def test_images_are_resized_to_the_scale_of_the_training(tmp_path: Path):
     full_size = fp32(tmp_path / "half.safetensors", scale=1.0)
     assert full_size.scale == 1.0
     assert [tuple(shape) for shape in shapes] == [(1, 3, 40, 60)]
+
+
+def test_logits_of_a_resized_image_are_interpolated_to_its_size(model: Path):
+    image, _ = make_striped_pair(160, 200, shift=1)
+    half = np.asarray(Image.fromarray(image).resize((100, 80), Image.Resampling.BICUBIC))
+    expected = functional.interpolate(fp32(model).logits([half]), (160, 200), mode="bilinear")
+    torch.testing.assert_close(fp32(model, scale=0.5).logits([image]), expected)
 
 
 def test_tiles_hardly_change_the_logits(model: Path):

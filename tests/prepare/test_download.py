@@ -98,6 +98,20 @@ def test_download_is_complete(server: Server, tmp_path: Path, kind: str):
     assert len(server.requests) == requests
 
 
+def test_interruptions_after_progress_do_not_add_up(server: Server, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("roadseg.prepare.downloads.download.PROGRESS", 1000)
+    server.answers = [CUT] * (ATTEMPTS + 2) + [WHOLE]
+    assert fetch_bytes(server, tmp_path) == BODY
+
+
+def test_wait_is_that_of_the_server_up_to_five_minutes(server: Server, tmp_path: Path, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("roadseg.prepare.downloads.download.time.sleep", waits.append)
+    server.answers = [status(503, **{"Retry-After": text}) for text in ("7", "9999")] + [WHOLE]
+    assert fetch_bytes(server, tmp_path) == BODY
+    assert [wait for wait in waits if wait] == [7, 300]  # the server itself sleeps for 0 s
+
+
 def test_resumed_download_requests_only_missing_bytes(server: Server, tmp_path: Path):
     server.answers = [CUT, Answer(sent=500), WHOLE]
     assert fetch_bytes(server, tmp_path) == BODY

@@ -48,12 +48,16 @@ def test_scaled_masks_contain_only_original_classes(tmp_path: Path):
     raw = write_images(tmp_path / "raw", 1, 0, sizes=[(128, 192)])
     path = raw / TRAIN_MASKS / "000000_10.png"
     rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (128, 192, 3), dtype=np.uint8))
+    image.save(raw / TRAIN_IMAGES / "000000_10.png")
     label_ids = np.where(rng.random((128, 192)) < 0.5, 7, 33).astype(np.uint8)  # classes 1 and 11
     Image.fromarray(label_ids).save(path)
     remap_dataset(raw, tmp_path / "prepared", KITTI12, 0.25)
     prepared = PreparedDataset(tmp_path / "prepared")
     mask = prepared.mask("000000_10")
-    assert mask.shape == (32, 48) == prepared.image("000000_10").shape[:2]
+    assert mask.shape == (32, 48)
+    expected = np.asarray(image.resize((48, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(prepared.image("000000_10"), expected)
     assert set(np.unique(mask)) == {1, 11}
     # NEAREST takes the pixel under the center of each new one
     chosen = label_ids[2::4, 2::4]

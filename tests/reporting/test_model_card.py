@@ -192,3 +192,30 @@ def test_charts_are_reproducible_and_drawn_to_scale(tmp_path: Path):
     curves = read_rgb(tmp_path / "one/curves.png").astype(int)
     for color in ((76, 120, 168), (245, 133, 24)):  # both lines
         assert (abs(curves - color).sum(axis=2) < 10).sum() > 500
+
+
+def test_rows_of_the_confusion_chart_are_the_actual_classes(tmp_path: Path):
+    """All pixels of the first class are predicted as the second."""
+    names = np.repeat(["road", "sky"], 2)
+    pairs = pd.DataFrame({"actual": names, "share": [0.0, 1.0, 0.0, 0.0]})
+    save_confusion(tmp_path / "confusion.png", pairs)
+    dark = (read_rgb(tmp_path / "confusion.png") == (8, 48, 107)).all(axis=2)  # the end of Blues
+    rows, columns = np.nonzero(dark)
+    assert len(rows) > 100
+    white = (read_rgb(tmp_path / "confusion.png") == (247, 251, 255)).all(axis=2)  # the other cells
+    other_rows, other_columns = np.nonzero(white)
+    assert rows.max() < other_rows.max()
+    assert columns.min() > other_columns.min()
+    assert columns.max() >= other_columns.max() - 2
+
+
+def test_training_and_validation_have_their_colors_in_the_curves(tmp_path: Path):
+    history = pd.DataFrame({"epoch": [1, 2], "train_ce": 2.0, "val_ce": 1.0, "val_miou": 0.0})
+    save_curves(tmp_path / "curves.png", history, 1)
+    curves = read_rgb(tmp_path / "curves.png").astype(int)
+    losses = curves[:, : curves.shape[1] // 2]
+    train, val = (
+        np.nonzero((abs(losses - color).sum(axis=2) < 10).sum(axis=1) > 100)[0].mean()
+        for color in ((76, 120, 168), (245, 133, 24))
+    )
+    assert train < val  # above

@@ -19,6 +19,13 @@ while True:
     stop.check()
     time.sleep(0.01)
 """
+ONE_STEP = """
+import time
+print("begin", flush=True)
+time.sleep(1)
+print("end", flush=True)
+stop.check()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +74,13 @@ def test_first_signal_requests_a_stop_and_the_second_exits_immediately(number: s
 
 
 def test_current_step_is_finished_first():
-    with run_process(STEPS) as stepping:
+    with run_process(ONE_STEP) as stepping:
         stepping.stdout.readline()
+        assert stepping.stdout.readline() == "begin\n"
         stepping.send_signal(signal.SIGTERM)
-        assert "KeyboardInterrupt" in stepping.communicate(timeout=10)[1]
+        output, errors = stepping.communicate(timeout=10)
+        assert output == "end\n"
+        assert "KeyboardInterrupt" in errors
 
 
 def test_signal_ignored_by_nohup_stays_ignored():

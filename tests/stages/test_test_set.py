@@ -117,13 +117,6 @@ def test_train_fails_if_it_reads_a_test_mask(done: Path, read: str, monkeypatch)
         train.main(arguments("train", done, done))
 
 
-def test_evaluate_finds_no_mask_of_a_test_image(done: Path):
-    split = json.loads((done / "data/split.json").read_text())
-    split["val"] = [f"test_{name}" for name in split["test"]]
-    with pytest.raises(InputError, match="no such file; run dvc repro to create it"):
-        PreparedDataset(done / "data/prepared").pair(split["val"][0])
-
-
 @pytest.mark.parametrize("ids", ["^00000[23]_", ["000003_10", "000002_10"], "mine.txt"])
 def test_images_that_are_selected_by_id_are_the_test_set(tmp_path: Path, ids, capsys):
     if ids == "mine.txt":

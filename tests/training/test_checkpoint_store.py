@@ -87,8 +87,6 @@ def test_full_disk_keeps_the_previous_checkpoint(
     prepared: PreparedDataset, tmp_path: Path, processes
 ):
     params = make_params(tmp_path)
-    model = params.model.model_copy(update={"base_channels": 8})
-    params = params.model_copy(update={"model": model})
     run_training(make_trainer(prepared, params, **ODD), tmp_path / "uninterrupted")
     folder = tmp_path / "a"
     with pytest.raises(KeyboardInterrupt):

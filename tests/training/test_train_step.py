@@ -114,6 +114,16 @@ def test_saved_model_is_the_moving_average_if_there_is_one(prepared, params, tmp
     assert torch.equal(saved.out.weight, last["out.weight"]) == (ema == 0)
 
 
+def test_moving_average_has_the_decay_of_the_recipe(prepared, params, tmp_path, monkeypatch):
+    decays = []
+    monkeypatch.setattr(
+        "roadseg.training.trainer.update_average", lambda _, __, *values: decays.append(values)
+    )
+    run_training(make_trainer(prepared, params, ema=0.5), tmp_path)
+    assert decays == [(step, 0.5) for step in range(1, len(decays) + 1)]
+    assert len(decays) > 1
+
+
 def test_first_fraction_of_the_steps_is_halved(prepared, params, monkeypatch):
     trainer = make_trainer(prepared, params, halved=0.5)
     sizes, state = [], trainer.initial_state()
