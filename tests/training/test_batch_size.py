@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 
 def make_fake_trainer(device: str) -> SimpleNamespace:
-    accelerator = SimpleNamespace(device=torch.device(device), free_bytes=lambda: 6 * GIB)
+    accelerator = SimpleNamespace(device=torch.device(device), free_bytes=lambda: 3 * GIB)
     return SimpleNamespace(
         accelerator=accelerator,
         train=SimpleNamespace(recipe="modern"),
@@ -33,7 +33,7 @@ class Memory:
         monkeypatch.setattr(batch_size, "_run_step", self.run_step)
         monkeypatch.setattr(batch_size, "peak_bytes", lambda: self.peak * GIB)
         monkeypatch.setattr(batch_size, "resident_bytes", lambda: base * GIB)
-        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 2 * GIB)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 5 * GIB)
         monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _device: self.peak * GIB)
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
         monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _device: None)
