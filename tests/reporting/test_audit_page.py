@@ -1,10 +1,13 @@
 """The page of `roadseg audit`: what it says, and that names cannot change it."""
 
+import base64
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from roadseg.config.class_map import ClassMap, LabelClass
 from roadseg.evaluation.audit import Region, RegionView
@@ -46,6 +49,18 @@ def test_names_are_escaped_and_the_page_needs_nothing_else(tmp_path: Path):
     assert {*re.findall(r'(?:src|href)="([^,"]*)', text)} == {"data:", "data:image/jpeg;base64"}
     assert text.count("<article>") == 2
     assert len(text) < 200_000
+
+
+def test_region_is_shown_as_image_label_and_prediction(tmp_path: Path):
+    text = write(tmp_path / "index.html", [make_view(2.5)])
+    found = {}
+    for caption, data in re.findall(r'alt="([^"]*)" src="data:image/jpeg;base64,([^"]*)"', text):
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            found[caption] = np.asarray(image)[6:60, 6:60].mean((0, 1))  # far from the outline
+    assert found.keys() == {"image", "label", "prediction", "whole image"}
+    colors = {"image": (128,) * 3, "label": (90, 0, 0), "prediction": (180, 0, 0)}
+    for caption, color in colors.items():
+        assert found[caption] == pytest.approx(color, abs=4), caption  # JPEG
 
 
 def test_same_regions_give_the_same_bytes(tmp_path: Path):

@@ -146,6 +146,7 @@ def test_render_plots_selected_epochs_extreme_images_and_the_augmentation(output
     with Image.open(outputs / "plots/predictions/epoch_002_training.png") as image:
         pixels = np.asarray(image.convert("RGB")) @ np.array([1 << 16, 1 << 8, 1])
     class_map = read_class_map(ROOT / "classes/kitti12.yaml")
+    # in the legend; tests/reporting/test_predictions.py checks the panels
     assert {int(color[1:], 16) for color in class_map.hex_colors} <= set(np.unique(pixels))
     with Image.open(outputs / "plots/predictions/epochs.gif") as animation:
         assert animation.n_frames == 2  # one per epoch
