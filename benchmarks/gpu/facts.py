@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.gpu.options import Options
+from benchmarks.gpu.tests import NEEDED
 from benchmarks.gpu.worker import REQUIRED, missing_packages
 
 _PACKAGES = (
@@ -18,7 +19,7 @@ _PACKAGES = (
 _MODULES = {
     "every part": REQUIRED,
     "reading masks": ("numba",),
-    "tests": ("pytest", "charset_normalizer", "requests"),
+    "tests": NEEDED,
     "plots": ("matplotlib",),
     "torch.compile": ("triton",),
 }

@@ -19,7 +19,7 @@ FILES = (
     *(f"tests/inference/test_{name}.py" for name in ("predictor", "tiling")),
 )
 """The first runs on the GPU; the others check the versions of Python and of the libraries."""
-_NEEDED = ("pytest", "numba", "charset_normalizer", "requests", "tensorboard")
+NEEDED = ("pytest", "numba", "charset_normalizer", "requests", "tensorboard")
 
 
 def lines(options: Options) -> Iterator[str]:
@@ -28,7 +28,7 @@ def lines(options: Options) -> Iterator[str]:
     Raises:
         SystemExit: a test failed.
     """
-    if missing := missing_packages(_NEEDED):
+    if missing := missing_packages(NEEDED):
         yield f"- skipped, because these are not installed: {', '.join(missing)}"
         return
     files = FILES[:1] if options.small else FILES
