@@ -112,6 +112,17 @@ class RedChannelNetwork(nn.Module):
         return math.log(3) * nn.functional.one_hot(class_ids, 3).permute(0, 3, 1, 2).float()
 
 
+class ConstantNetwork(nn.Module):
+    """Predicts the same probabilities of the classes for every pixel."""
+
+    def __init__(self, *probabilities: float) -> None:
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()[None, :, None, None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1, *images.shape[2:])
+
+
 def make_red_dataset(root: Path, pairs: list[tuple[list, list]]) -> PreparedDataset:
     """Write a prepared data set from pairs of red channel and mask."""
     for folder in (IMAGES, MASKS):

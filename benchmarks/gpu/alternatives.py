@@ -62,34 +62,35 @@ def lines(options: Options) -> Iterator[str]:
     }
     yield HEADER
     for name, group in groups.items():
-        sides: dict[str, Work] = {}
-        if error := failure(lambda group=group, sides=sides: sides.update(group())):
-            yield f"| {name} | {error} | | | |"
-            continue
-        for side, work in list(sides.items()):
-            if error := failure(work):
-                yield f"| {name} | {side}: {error} | | | |"
-                del sides[side]
-        if not sides:
-            continue
-        seconds_of: list[float] = []
-        timing = partial(time_steps, *sides.values(), device=options.device)
-        if error := failure(
-            lambda timing=timing, seconds_of=seconds_of: seconds_of.extend(timing())
-        ):
-            yield f"| {name} | timing: {error} | | | |"
-            continue
-        (first, *rest), (present, *others) = sides, seconds_of
-        for other, seconds in zip(rest, others, strict=True):
-            yield str(
-                Row(
-                    name=name,
-                    sides=f"{first} / {other}",
-                    seconds=(1000 * present, 1000 * seconds),
-                    ratio=present / seconds,
-                    unit="ms",
-                )
+        yield from _rows(name, group, options.device)
+
+
+def _rows(name: str, group: Callable[[], dict[str, Work]], device: str) -> Iterator[str]:
+    """Compare the first side of `group` with each of the others."""
+    sides: dict[str, Work] = {}
+    if error := failure(lambda: sides.update(group())):
+        yield f"| {name} | {error} | | | |"
+        return
+    for side, work in list(sides.items()):
+        if error := failure(work):
+            yield f"| {name} | {side}: {error} | | | |"
+            del sides[side]
+    times: list[float] = []
+    if error := failure(lambda: times.extend(time_steps(*sides.values(), device=device))):
+        yield f"| {name} | timing: {error} | | | |"
+        return
+    results = list(zip(sides, times, strict=True))
+    for other, seconds in results[1:]:
+        first, present = results[0]
+        yield str(
+            Row(
+                name=name,
+                sides=f"{first} / {other}",
+                seconds=(1000 * present, 1000 * seconds),
+                ratio=present / seconds,
+                unit="ms",
             )
+        )
 
 
 def _batch(case: Case) -> Batch:
@@ -135,12 +136,8 @@ def _graph(accelerator: Accelerator, case: Case) -> dict[str, Work]:
     if case.device == "cpu":
         raise InputError("a CUDA graph needs a GPU")
     batch = Batch(*_batch(case)[:2])
-    step = prepare_step(accelerator, batch)
-    replay = _capture(step)
-    return {
-        "kernel by kernel": prepare_step(accelerator, batch),
-        "CUDA graph": lambda: (step, replay()),  # the graph does not keep the memory of the step
-    }
+    captured = _capture(prepare_step(accelerator, batch))
+    return {"kernel by kernel": prepare_step(accelerator, batch), "CUDA graph": captured}
 
 
 def _capture(step: Work) -> Work:
@@ -154,7 +151,7 @@ def _capture(step: Work) -> Work:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    return lambda: (step, graph.replay())  # the graph does not keep the memory of the step
 
 
 def _compiled(accelerator: Accelerator, case: Case, backend: str) -> dict[str, Work]:

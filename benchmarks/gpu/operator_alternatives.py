@@ -95,7 +95,7 @@ def upsampling(case: Case) -> dict[str, Work]:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
     class Native(torch.autograd.Function):
-        """The kernel of other modes, whose forward pass is deterministic, and its gradient."""
+        """The kernel that torch replaces in deterministic mode, with another backward pass."""
 
         @staticmethod
         def forward(_: Any, x: Tensor) -> Tensor:

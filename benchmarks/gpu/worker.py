@@ -9,8 +9,8 @@ from benchmarks.gpu.options import Options, Part
 from roadseg.system.errors import InputError
 
 REQUIRED = (
-    *("numpy", "torch", "pydantic", "ruamel.yaml", "PIL", "pandas", "safetensors", "tqdm"),
-    "psutil",
+    *("numpy", "torch", "pydantic", "ruamel.yaml", "PIL", "pandas", "safetensors"),
+    *("tqdm", "psutil"),
 )
 """Modules that every part but `facts` imports."""
 

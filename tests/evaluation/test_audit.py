@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from roadseg.config import params
 from roadseg.config.class_map import IGNORE_INDEX
@@ -19,7 +18,14 @@ from roadseg.models.unet import UNet
 from roadseg.prepare.split import split_dataset
 from roadseg.provenance.model_metadata import DataDigest, TrainedModelMetadata, TrainingData
 from roadseg.system.errors import InputError
-from tests.factories import CPU, ROOT, RedChannelNetwork, make_provenance, make_red_dataset
+from tests.factories import (
+    CPU,
+    ROOT,
+    ConstantNetwork,
+    RedChannelNetwork,
+    make_provenance,
+    make_red_dataset,
+)
 
 SPLIT = params.Split(
     val_fraction=0.34, val_ids=None, group_by=None, stratify_by="none", seed=0, fold=0
@@ -105,12 +111,8 @@ def test_probabilities_of_the_models_of_a_fold_are_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Sky has 3/5 and 1/3, the labeled road 1/5 and 1/3."""
-
-    class Uniform(RedChannelNetwork):
-        def forward(self, images: Tensor) -> Tensor:
-            return 0 * super().forward(images)
-
-    networks = {Path("red"): RedChannelNetwork(), Path("uniform"): Uniform()}
+    uniform = ConstantNetwork(1 / 3, 1 / 3, 1 / 3)
+    networks = {Path("red"): RedChannelNetwork(), Path("uniform"): uniform}
     monkeypatch.setattr(module, "load_network", lambda path, _: (networks[path], None))
     prepared = make_red_dataset(tmp_path, [([[2]], [[1]])])
     for paths in (list(networks), list(networks)[::-1]):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from roadseg.commands.main import main
 from roadseg.config.class_map import read_class_map
@@ -24,6 +24,7 @@ from tests.factories import (
     CPU,
     RED_PAIRS,
     ROOT,
+    ConstantNetwork,
     RedChannelNetwork,
     make_provenance,
     make_red_dataset,
@@ -31,20 +32,12 @@ from tests.factories import (
     save_model,
 )
 
-
-class ConstantNetwork(nn.Module):
-    """Predicts the probabilities 1/8, 1/8 and 3/4 for every pixel."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits = torch.tensor([0, 0, math.log(6)])[None, :, None, None]
-        return logits.expand(len(images), 3, *images.shape[2:])
-
-
+CONSTANT = ConstantNetwork(1 / 8, 1 / 8, 3 / 4)
 RED = torch.tensor([[0.0, 1.0], [2.0, 0.0]]).expand(1, 3, 2, 2) / 255
 
 
 def test_probabilities_of_networks_are_averaged_by_hand():
-    ensemble = Ensemble([RedChannelNetwork(), ConstantNetwork()])
+    ensemble = Ensemble([RedChannelNetwork(), CONSTANT])
     probabilities = mean_logits(ensemble, RED, CPU, [IDENTITY]).exp()
     hit, miss = (3 / 5 + 1 / 8) / 2, (1 / 5 + 1 / 8) / 2
     sky_hit, sky_miss = (3 / 5 + 3 / 4) / 2, (1 / 5 + 3 / 4) / 2
@@ -57,7 +50,7 @@ def test_probabilities_of_networks_are_averaged_by_hand():
 
 
 def test_mean_is_over_all_networks_and_views():
-    networks = [RedChannelNetwork(), ConstantNetwork()]
+    networks = [RedChannelNetwork(), CONSTANT]
     views = [IDENTITY, View(2.0, True)]
     averaged = mean_logits(Ensemble(networks), RED, CPU, views).exp()
     single = [mean_logits(network, RED, CPU, [view]) for network in networks for view in views]
@@ -74,7 +67,7 @@ def test_ensemble_of_one_network_has_its_logits_bit_for_bit(views: list[View]):
 
 def test_evaluation_of_an_ensemble_by_hand(tmp_path: Path):
     prepared = make_red_dataset(tmp_path, RED_PAIRS)
-    networks = [RedChannelNetwork(), ConstantNetwork()]
+    networks = [RedChannelNetwork(), CONSTANT]
     evaluation = evaluate(combine(networks), prepared, ["0", "1"], 8, CPU, ignored=None)
     assert evaluation.confusion.tolist() == [[0, 0, 2], [0, 0, 2], [0, 0, 2]]  # sky everywhere
     hit, miss = (3 / 5 + 1 / 8) / 2, (1 / 5 + 1 / 8) / 2

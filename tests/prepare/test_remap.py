@@ -43,7 +43,7 @@ def test_prepared_arrays_equal_the_images(raw_images: Path, tmp_path: Path):
     assert (pixels[:12] > 0).all()
 
 
-def test_scaled_masks_contain_only_original_classes(tmp_path: Path):
+def test_scaling_takes_the_nearest_pixel_of_masks_and_interpolates_images(tmp_path: Path):
     """An interpolating filter would give class ids between the two that the mask contains."""
     raw = write_images(tmp_path / "raw", 1, 0, sizes=[(128, 192)])
     path = raw / TRAIN_MASKS / "000000_10.png"

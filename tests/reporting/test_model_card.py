@@ -199,11 +199,10 @@ def test_rows_of_the_confusion_chart_are_the_actual_classes(tmp_path: Path):
     names = np.repeat(["road", "sky"], 2)
     pairs = pd.DataFrame({"actual": names, "share": [0.0, 1.0, 0.0, 0.0]})
     save_confusion(tmp_path / "confusion.png", pairs)
-    dark = (read_rgb(tmp_path / "confusion.png") == (8, 48, 107)).all(axis=2)  # the end of Blues
-    rows, columns = np.nonzero(dark)
+    chart, ends_of_blues = read_rgb(tmp_path / "confusion.png"), ((8, 48, 107), (247, 251, 255))
+    cell, others = (np.nonzero((chart == color).all(axis=2)) for color in ends_of_blues)
+    (rows, columns), (other_rows, other_columns) = cell, others
     assert len(rows) > 100
-    white = (read_rgb(tmp_path / "confusion.png") == (247, 251, 255)).all(axis=2)  # the other cells
-    other_rows, other_columns = np.nonzero(white)
     assert rows.max() < other_rows.max()
     assert columns.min() > other_columns.min()
     assert columns.max() >= other_columns.max() - 2

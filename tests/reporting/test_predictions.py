@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 from roadseg.config.class_map import ClassMap
 from roadseg.data.prepared import PreparedDataset
@@ -14,21 +12,9 @@ from roadseg.models.model_file import epoch_file
 from roadseg.reporting import predictions
 from roadseg.reporting.figures import ImageRow
 from roadseg.reporting.predictions import SelectedImages, draw_epochs, draw_extremes
-from tests.factories import CPU, RedChannelNetwork, make_red_dataset
+from tests.factories import CPU, ConstantNetwork, RedChannelNetwork, make_red_dataset
 
 Figures = dict[str, list[ImageRow]]
-
-
-class OneClassNetwork(nn.Module):
-    """Predicts the same class for all pixels."""
-
-    def __init__(self, class_id: int) -> None:
-        super().__init__()
-        self.class_id = class_id
-
-    def forward(self, images: Tensor) -> Tensor:
-        class_ids = torch.full_like(images[:, 0], self.class_id).long()
-        return nn.functional.one_hot(class_ids, 3).permute(0, 3, 1, 2).float()
 
 
 @pytest.fixture
@@ -82,7 +68,8 @@ def test_extremes_begin_with_the_lowest_and_the_highest_miou(
 def test_each_epoch_is_drawn_by_its_own_weights(
     prepared: PreparedDataset, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ):
-    of_epoch = {epoch_file(Path("models"), n): OneClassNetwork(n % 3) for n in (1, 2, 3)}
+    networks = [ConstantNetwork(*np.roll([0.8, 0.1, 0.1], n)) for n in (1, 2, 3)]
+    of_epoch = {epoch_file(Path("models"), n): network for n, network in enumerate(networks, 1)}
     monkeypatch.setattr(predictions, "load_network", lambda path, _: (of_epoch[path], None))
     frames: list[tuple[str, np.ndarray]] = []
     monkeypatch.setattr(predictions, "save_animation", lambda *args: frames.extend(args[2]))
